@@ -1,0 +1,1 @@
+"""Typed clients, the command line and the load test."""

@@ -1,0 +1,1 @@
+"""Keeps users' state in Redis and answers feature look-ups."""

@@ -1,0 +1,1 @@
+"""Ranks a release's catalogue for users."""

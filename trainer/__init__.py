@@ -1,0 +1,1 @@
+"""Turns a review file into a release and publishes it."""

@@ -1,0 +1,155 @@
+"""The text encoder that a release carries: a sentence-transformer exported to OpenVINO, run without torch.
+
+Each text is inferred alone, at its own length, by one thread. So there is no padding, and a text's vector can't depend on its batch-mates,
+on the batch size or on the number of cores: the same text gives the same int16 vector in training and in serving. Throughput comes from one
+inference stream a core. (docs/adr/0004-encoder-one-text-a-call.md has the measurement: batches are no faster here.)
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from twotower.errors import ReleaseInvalid
+from twotower.features import BERT_DIM, TEXT_TEMPLATE_VERSION, Int16, quantize
+
+MODEL_XML: Final = "model.xml"
+MODEL_BIN: Final = "model.bin"
+TOKENIZER: Final = "tokenizer.json"
+CONFIG: Final = "config.json"
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """``config.json`` of an encoder folder.
+
+    Attributes:
+        model: name of the sentence-transformer.
+        max_tokens: longer texts are cut, special tokens included.
+        precision: OpenVINO's inference precision, ``f32`` or ``bf16``.
+        text_template_version: of :func:`twotower.features.review_text` and :func:`~twotower.features.product_text`.
+    """
+
+    model: str
+    max_tokens: int
+    precision: str = "f32"
+    text_template_version: int = TEXT_TEMPLATE_VERSION
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised text."""
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Embedded texts.
+
+    Attributes:
+        fixed_point: (texts, 384) int16.
+        token_counts: tokens of each text that counted.
+        truncated: whether each text was cut.
+    """
+
+    fixed_point: Int16
+    token_counts: tuple[int, ...]
+    truncated: tuple[bool, ...]
+
+
+def encoder_id(directory: Path) -> str:
+    """Content id of an encoder folder: weights, tokenizer and config."""
+    digest = hashlib.sha256()
+    for name in (MODEL_BIN, TOKENIZER, CONFIG):
+        digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+class TextEncoder:
+    """Turns texts into fixed-point unit vectors. Thread-safe: concurrent callers take turns.
+
+    Args:
+        directory: folder with ``model.xml``, ``model.bin``, ``tokenizer.json`` and ``config.json``.
+        threads: inference streams of one thread each; all cores if None.
+
+    Raises:
+        ReleaseInvalid: naming the file that is missing or unreadable, or a text template of another version.
+    """
+
+    def __init__(self, directory: Path, threads: int | None = None) -> None:
+        import openvino as ov
+        from tokenizers import Tokenizer
+
+        for name in (MODEL_XML, MODEL_BIN, TOKENIZER, CONFIG):
+            if not (directory / name).is_file():
+                raise ReleaseInvalid(f"encoder/{name}: missing")
+        self.config = EncoderConfig(**json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+        if self.config.text_template_version != TEXT_TEMPLATE_VERSION:
+            found = self.config.text_template_version
+            raise ReleaseInvalid(f"encoder/{CONFIG}: text_template_version {found}, this version writes {TEXT_TEMPLATE_VERSION}")
+        self.encoder_id = encoder_id(directory)
+        # Without a limit the Rust thread pool of `tokenizers` warns at every later fork.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(self.config.max_tokens)
+        streams = threads or len(os.sched_getaffinity(0))
+        options = {"INFERENCE_PRECISION_HINT": self.config.precision, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+        core = ov.Core()
+        self._model = core.compile_model(core.read_model(directory / MODEL_XML), "CPU", options)
+        self._requests = ov.AsyncInferQueue(self._model, streams)
+        self._lock = threading.Lock()
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokenise; a text longer than ``max_tokens`` is cut and says so."""
+        return [Tokens(tuple(e.ids), bool(e.overflowing)) for e in self._tokenizer.encode_batch(list(texts))]
+
+    def encode(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Encoded:
+        """Embed texts; equal texts are inferred once.
+
+        Args:
+            texts: any number of texts, each of any length.
+            on_progress: called with the number of texts done since the last call.
+
+        Returns:
+            One row a text, in order.
+        """
+        unique = list(dict.fromkeys(texts))
+        tokens = self.tokenize(unique)
+        vectors = np.empty((len(unique), BERT_DIM), np.float32)
+        with self._lock:
+            self._infer(tokens, vectors, on_progress or (lambda _: None))
+        fixed_point = quantize(vectors)
+        index = {text: i for i, text in enumerate(unique)}
+        rows = [index[text] for text in texts]
+        return Encoded(
+            fixed_point[rows] if rows else np.zeros((0, BERT_DIM), np.int16),
+            tuple(len(tokens[row].ids) for row in rows),
+            tuple(tokens[row].truncated for row in rows),
+        )
+
+    def _infer(self, tokens: list[Tokens], vectors: np.ndarray, on_progress: Callable[[int], None]) -> None:
+        failures: list[BaseException] = []
+
+        def store(request: Any, row: int) -> None:
+            try:
+                vectors[row] = request.get_output_tensor(0).data[0]
+                on_progress(1)
+            except BaseException as error:  # an exception must not be lost in the runtime's thread
+                failures.append(error)
+
+        self._requests.set_callback(store)
+        # Longest first, so that no stream is left with a long text at the end.
+        for row in sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids)):
+            self._requests.start_async({0: np.array([tokens[row].ids], np.int64)}, row)
+        self._requests.wait_all()
+        if failures:
+            raise failures[0]

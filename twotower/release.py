@@ -1,0 +1,442 @@
+"""The release format: an immutable directory, named by its content, that holds all that serving needs.
+
+Layout (docs/formats/release.md has every file)::
+
+    <root>/<release_id>/manifest.json        ids, dims, sha256 of every file, metrics, dataset, golden requests
+                        weights.safetensors  towers and fusion head
+                        product_fusion.npy … item_factors.npy … catalogue.jsonl … golden/ … encoder/ … users/
+    <root>/encoders/<encoder_id>/            each encoder once; a release's encoder/ is hard links to it
+
+A release is written to a temporary directory beside its place, fsynced and renamed, so that it is there whole or not at all. Nothing in
+it is ever unpickled.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from twotower.als import ItemFactors
+from twotower.errors import NotFound, ReleaseInvalid
+from twotower.features import ALS_DIM, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, Int16, Int64
+from twotower.model import Dense, TwoTowerWeights
+
+FORMAT_VERSION: Final = 1
+MANIFEST: Final = "manifest.json"
+ENCODERS: Final = "encoders"
+_TEMPORARY_PREFIX: Final = ".writing-"
+_PARTS: Final = ("user_tower", "product_tower", "fusion")
+
+
+@dataclass(frozen=True)
+class Product:
+    """One row of the catalogue; its index is its row in every product matrix."""
+
+    product_id: str
+    name: str
+    brand: str
+    categories: str
+    manufacturer: str
+    review_count: int
+    mean_rating: float
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Requests with the answers that the trainer's full Keras model gave.
+
+    Attributes:
+        user_rows: (requests, 449) float32.
+        product_indices: (requests, m) int64, the products scored for each.
+        scores: (requests, m) float32.
+        predicted_ratings: (requests, m) float32.
+    """
+
+    user_rows: Float32
+    product_indices: Int64
+    scores: Float32
+    predicted_ratings: Float32
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``.
+
+    Attributes:
+        preset: name of the recipe.
+        encoder_id: content id of the encoder.
+        als_id: content id of the ALS space.
+        product_count: products in the catalogue.
+        regularization: ALS λ.
+        confidence_per_star: ALS confidence of one star.
+        anonymous_names: names that never accumulate state.
+        activations: for each part of the network, the activation of each of its layers.
+        scoring: how the ranking score comes from the network; ``{"kind": "rating"}``: it is the network's output.
+        golden_tolerance: largest difference allowed when the golden requests are replayed.
+        metrics: training and validation figures.
+        dataset: fingerprint and counts of the review file.
+        versions: the libraries that made it.
+        files: relative path → {"sha256", "bytes"}; of every file but the manifest.
+        format_version: of this layout.
+        release_id: content id; "" until written.
+        created_at: ISO 8601, UTC; not part of the id.
+    """
+
+    preset: str
+    encoder_id: str
+    als_id: str
+    product_count: int
+    regularization: float
+    confidence_per_star: float
+    anonymous_names: tuple[str, ...]
+    activations: Mapping[str, tuple[str, ...]]
+    scoring: Mapping[str, Any]
+    golden_tolerance: float
+    metrics: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    versions: Mapping[str, str]
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+    release_id: str = ""
+    created_at: str = ""
+
+    def to_json(self) -> str:
+        """Canonical text: sorted keys, two spaces."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+    def content_id(self) -> str:
+        """``<preset>-<first 12 hex digits of the sha256 of everything but id and time>``."""
+        content = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("release_id", "created_at")}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return f"{self.preset}-{digest[:12]}"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Parse and check.
+
+        Raises:
+            ReleaseInvalid: not JSON, of another format version, a key missing, or the id is not that of the content.
+        """
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ReleaseInvalid(f"{MANIFEST}: not JSON: {error}") from error
+        if not isinstance(raw, dict):
+            raise ReleaseInvalid(f"{MANIFEST}: must be an object")
+        if raw.get("format_version") != FORMAT_VERSION:
+            raise ReleaseInvalid(f"{MANIFEST}: format_version is {raw.get('format_version')!r}, this version reads {FORMAT_VERSION}")
+        names = {f.name for f in dataclasses.fields(cls)}
+        if names != raw.keys():
+            raise ReleaseInvalid(f"{MANIFEST}: missing keys {sorted(names - raw.keys())}, unknown keys {sorted(raw.keys() - names)}")
+        raw["anonymous_names"] = tuple(raw["anonymous_names"])
+        raw["activations"] = {part: tuple(names) for part, names in raw["activations"].items()}
+        manifest = cls(**raw)
+        if manifest.content_id() != manifest.release_id:
+            raise ReleaseInvalid(f"{MANIFEST}: release_id {manifest.release_id} is not the id of its content, {manifest.content_id()}")
+        return manifest
+
+
+def als_id(space: ItemFactors, product_ids: list[str]) -> str:
+    """Content id of an ALS space: factors, constants and the products that the rows stand for."""
+    digest = hashlib.sha256(space.factors.astype("<f4").tobytes())
+    digest.update(json.dumps([space.regularization, space.confidence_per_star, product_ids]).encode())
+    return digest.hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ReleaseWriter:
+    """Writes one release; a context manager that leaves nothing behind unless :meth:`commit` was reached.
+
+    Args:
+        root: folder of releases; made if missing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __enter__(self) -> Self:
+        self._root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(self._root)
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY_PREFIX}{os.getpid()}-", dir=self._root))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def path(self, name: str) -> Path:
+        """Where to write the file `name` (relative, may have folders)."""
+        path = self._directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def array(self, name: str, array: NDArray[Any]) -> None:
+        """Write a ``.npy`` file."""
+        np.save(self.path(name), array, allow_pickle=False)
+
+    def json(self, name: str, value: object) -> None:
+        """Write a JSON file."""
+        self.path(name).write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def catalogue(self, products: list[Product]) -> None:
+        """Write ``catalogue.jsonl``."""
+        lines = (json.dumps(dataclasses.asdict(product), ensure_ascii=False) + "\n" for product in products)
+        with self.path("catalogue.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+
+    def weights(self, weights: TwoTowerWeights) -> None:
+        """Write ``weights.safetensors``; the activations go into the manifest (:func:`activations_of`)."""
+        tensors = {
+            f"{part}.{index}.{name}": np.ascontiguousarray(getattr(layer, name))
+            for part in _PARTS
+            for index, layer in enumerate(getattr(weights, part))
+            for name in ("kernel", "bias")
+        }
+        save_file(tensors, self.path("weights.safetensors"))
+
+    def golden(self, golden: Golden) -> None:
+        """Write ``golden/``."""
+        for item in dataclasses.fields(golden):
+            self.array(f"golden/{item.name}.npy", getattr(golden, item.name))
+
+    def encoder(self, source: Path, encoder_id: str) -> None:
+        """Keep the encoder once under ``<root>/encoders`` and link it into the release (copied where links can't be had)."""
+        kept = self._root / ENCODERS / encoder_id
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            copy = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=kept.parent))
+            shutil.copytree(source, copy, dirs_exist_ok=True)
+            copy.chmod(0o755)
+            _fsync_tree(copy)
+            copy.rename(kept)
+        for file in sorted(kept.iterdir()):
+            target = self.path(f"encoder/{file.name}")
+            try:
+                os.link(file, target)
+            except OSError:
+                shutil.copy2(file, target)
+
+    def commit(self, manifest: Manifest) -> "Release":
+        """Hash every file, write the manifest, fsync, rename. Writing the same content again finds it there and changes nothing."""
+        paths = sorted(path for path in self._directory.rglob("*") if path.is_file())
+        files = {str(p.relative_to(self._directory)): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in paths}
+        manifest = dataclasses.replace(manifest, files=files)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = dataclasses.replace(manifest, release_id=manifest.content_id(), created_at=now)
+        (self._directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        self._directory.chmod(0o755)
+        _fsync_tree(self._directory)
+        target = self._root / manifest.release_id
+        if not target.exists():
+            self._directory.rename(target)
+            _fsync(self._root)
+        return Release.open(target)
+
+
+class Release:
+    """A release on disk, opened and verified."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> "Release":
+        """Open a release directory.
+
+        Args:
+            path: the directory.
+            verify: compare size and sha256 of every file with the manifest.
+
+        Raises:
+            NotFound: no such release.
+            ReleaseInvalid: naming the file that is missing, truncated, edited or of the wrong shape.
+        """
+        try:
+            manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"no release at {path.name!r}: it has no {MANIFEST}") from error
+        except UnicodeDecodeError as error:
+            raise ReleaseInvalid(f"{MANIFEST}: not UTF-8") from error
+        release = cls(path, manifest)
+        if verify:
+            release._verify_files()
+        release._verify_shapes()
+        return release
+
+    @property
+    def release_id(self) -> str:
+        """Content id."""
+        return self.manifest.release_id
+
+    @property
+    def encoder_path(self) -> Path:
+        """Folder of the text encoder."""
+        return self.path / "encoder"
+
+    @cached_property
+    def weights(self) -> TwoTowerWeights:
+        """Towers and fusion head."""
+        try:
+            tensors = load_file(self.path / "weights.safetensors")
+            parts = {
+                part: tuple(
+                    Dense(tensors[f"{part}.{i}.kernel"], tensors[f"{part}.{i}.bias"], activation)  # type: ignore[arg-type]
+                    for i, activation in enumerate(self.manifest.activations[part])
+                )
+                for part in _PARTS
+            }
+        except (SafetensorError, KeyError) as error:
+            raise ReleaseInvalid(f"weights.safetensors: {error}") from error
+        return TwoTowerWeights(**parts)
+
+    @cached_property
+    def item_factors(self) -> ItemFactors:
+        """The ALS space."""
+        return ItemFactors(self.array("item_factors.npy"), self.manifest.regularization, self.manifest.confidence_per_star)
+
+    @cached_property
+    def global_mean(self) -> Float32:
+        """Mean review embedding of the training period, (384,) float32: what cold and anonymous users have."""
+        return self.array("global_mean.npy")
+
+    @cached_property
+    def product_towers(self) -> Float32:
+        """(products, 64) float32."""
+        return self.array("product_towers.npy")
+
+    @cached_property
+    def product_fusion(self) -> Float32:
+        """(products, units) float32: the product's half of the first fusion layer."""
+        return self.array("product_fusion.npy")
+
+    @cached_property
+    def catalogue(self) -> tuple[Product, ...]:
+        """The products, in index order."""
+        with (self.path / "catalogue.jsonl").open(encoding="utf-8") as file:
+            return tuple(Product(**json.loads(line)) for line in file)
+
+    @cached_property
+    def golden(self) -> Golden:
+        """The golden requests."""
+        return Golden(**{item.name: self.array(f"golden/{item.name}.npy") for item in dataclasses.fields(Golden)})
+
+    @cached_property
+    def golden_texts(self) -> tuple[list[str], Int16]:
+        """Texts and their fixed-point embeddings, (texts, 384) int16."""
+        texts = json.loads((self.path / "golden/texts.json").read_text(encoding="utf-8"))
+        return texts, self.array("golden/text_fixed_point.npy")
+
+    def array(self, name: str) -> NDArray[Any]:
+        """A ``.npy`` file, mapped read-only."""
+        try:
+            array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            return array
+        except (OSError, ValueError) as error:
+            raise ReleaseInvalid(f"{name}: {error}") from error
+
+    def replay_golden(self, score: Callable[[Float32], tuple[Float32, Float32]]) -> float:
+        """Score the golden users and compare.
+
+        Args:
+            score: user rows (requests, 449) → scores and predicted ratings, each (requests, products).
+
+        Returns:
+            The largest difference found.
+
+        Raises:
+            ReleaseInvalid: naming the request whose answer differs by more than ``golden_tolerance``.
+        """
+        golden, tolerance = self.golden, self.manifest.golden_tolerance
+        worst = 0.0
+        for name, answer in zip(("scores", "predicted_ratings"), score(np.asarray(golden.user_rows)), strict=True):
+            difference = np.abs(np.take_along_axis(answer, golden.product_indices, axis=1) - getattr(golden, name)).max(axis=1)
+            for request, value in enumerate(difference.tolist()):
+                if not value <= tolerance:  # also for NaN
+                    raise ReleaseInvalid(f"golden request {request}: {name} differ by {value:.3g}, allowed {tolerance:.3g}")
+            worst = max(worst, float(difference.max()))
+        return worst
+
+    def _verify_files(self) -> None:
+        for name, expected in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                raise ReleaseInvalid(f"{name}: missing")
+            if file.stat().st_size != expected["bytes"]:
+                raise ReleaseInvalid(f"{name}: {file.stat().st_size} bytes, the manifest says {expected['bytes']}")
+            if sha256_of(file) != expected["sha256"]:
+                raise ReleaseInvalid(f"{name}: its sha256 is not the manifest's")
+
+    def _verify_shapes(self) -> None:
+        count = self.manifest.product_count
+        weights = self.weights
+        if weights.user_tower[0].kernel.shape[0] != USER_DIM or weights.product_tower[0].kernel.shape[0] != PRODUCT_DIM:
+            raise ReleaseInvalid("weights.safetensors: a tower does not take the contracted inputs")
+        units = weights.fusion[0].kernel.shape[1]
+        for name, shape in (
+            ("item_factors.npy", (count, ALS_DIM)),
+            ("product_towers.npy", (count, TOWER_DIM)),
+            ("product_fusion.npy", (count, units)),
+            ("global_mean.npy", (BERT_DIM,)),
+        ):
+            if self.array(name).shape != shape:
+                raise ReleaseInvalid(f"{name}: shape {self.array(name).shape}, expected {shape}")
+        if len(self.catalogue) != count:
+            raise ReleaseInvalid(f"catalogue.jsonl: {len(self.catalogue)} products, the manifest says {count}")
+
+
+def activations_of(weights: TwoTowerWeights) -> dict[str, tuple[str, ...]]:
+    """The manifest's ``activations`` of a network."""
+    return {part: tuple(layer.activation for layer in getattr(weights, part)) for part in _PARTS}
+
+
+def list_releases(root: Path) -> list[Manifest]:
+    """Manifests of the readable releases under `root`, newest first; whatever does not parse is left out."""
+    manifests = []
+    for path in root.glob(f"*/{MANIFEST}"):
+        if path.parent.name.startswith(_TEMPORARY_PREFIX):
+            continue
+        try:
+            manifests.append(Manifest.from_json(path.read_text(encoding="utf-8")))
+        except (ReleaseInvalid, UnicodeDecodeError, OSError):
+            continue
+    return sorted(manifests, key=lambda m: (m.created_at, m.release_id), reverse=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove the temporary directories of writers that were killed."""
+    for path in root.glob(f"{_TEMPORARY_PREFIX}*"):
+        pid = path.name.removeprefix(_TEMPORARY_PREFIX).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _fsync_tree(directory: Path) -> None:
+    for path in (*directory.rglob("*"), directory):
+        _fsync(path)

@@ -1,0 +1,202 @@
+"""gRPC server lifecycle: error mapping, health, reflection, TLS and draining; and the channels that clients open."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from twotower.errors import TwotowerError, status_code, to_status
+
+_LOG = logging.getLogger(__name__)
+MAX_MESSAGE_BYTES: Final = 64 * 2**20
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True)
+class ServerTls:
+    """PEM files of a server; with `client_ca`, clients must present a certificate that it signed."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Read the files."""
+        root = self.client_ca.read_bytes() if self.client_ca else None
+        pair = (self.key.read_bytes(), self.certificate.read_bytes())
+        return grpc.ssl_server_credentials([pair], root_certificates=root, require_client_auth=root is not None)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Ends a call with the status of the domain error that its handler raised, and counts calls in flight.
+
+    An error that is not a domain error is a bug: it is logged with its trace and the caller sees INTERNAL without the message.
+    """
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wrap a handler the first time its method is called."""
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # unknown methods are not remembered: a caller could make up any number of them
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    async def wait_idle(self) -> None:
+        """Return when no call is in flight."""
+        await self._idle.wait()
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        if handler.response_streaming:
+            return handler  # health watch and reflection: standard servicers with their own errors
+
+        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            self._in_flight += 1
+            self._idle.clear()
+            try:
+                return await inner(request, context)
+            except TwotowerError as error:
+                metadata = ((_STATUS_DETAILS, to_status(error).SerializeToString()),)
+                await context.abort(status_code(error), str(error), metadata)
+            except (grpc.aio.AbortError, asyncio.CancelledError):
+                raise
+            except Exception:
+                _LOG.exception("unexpected error in %s", method)
+                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+            finally:
+                self._in_flight -= 1
+                if not self._in_flight:
+                    self._idle.set()
+
+        make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        return make(call, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer)
+
+
+class Server:
+    """A gRPC server with standard health and reflection.
+
+    Args:
+        listen: ``host:port``; port 0 takes a free one.
+        services: full names of the services that `register` adds, for health and reflection.
+        register: adds the servicers to the server.
+        tls: serve TLS; plaintext if None.
+        drain_s: how long calls in flight may take after SIGTERM.
+        reuse_port: let several processes share the port.
+    """
+
+    def __init__(
+        self,
+        listen: str,
+        services: Sequence[str],
+        register: Callable[[grpc.aio.Server], None],
+        *,
+        tls: ServerTls | None = None,
+        drain_s: float = 10.0,
+        reuse_port: bool = False,
+    ) -> None:
+        self._services = ("", *services)
+        self._drain_s = drain_s
+        self._interceptor = ErrorInterceptor()
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.so_reuseport", int(reuse_port)),
+        ]
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=options)
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        register(self._server)
+        names = (*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        # add_*_port raises if the port is taken.
+        self.port = self._server.add_secure_port(listen, tls.credentials()) if tls else self._server.add_insecure_port(listen)
+        self._serving: bool | None = None
+
+    async def start(self) -> None:
+        """Accept calls; health is NOT_SERVING until :meth:`set_serving`."""
+        await self.set_serving(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Turn health of every service SERVING or NOT_SERVING."""
+        if serving == self._serving:
+            return
+        self._serving = serving
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._services:
+            await self._health.set(name, status)
+        _LOG.info("health is %s", "SERVING" if serving else "NOT_SERVING")
+
+    async def stop(self) -> None:
+        """Turn NOT_SERVING, refuse new calls, let those in flight end within `drain_s`, stop."""
+        await self.set_serving(False)
+        stopping = asyncio.create_task(self._server.stop(self._drain_s))
+        # The server's own grace ends early for aborted calls, so handlers are counted.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._interceptor.wait_idle(), self._drain_s)
+        await stopping
+        _LOG.info("stopped")
+
+    async def run_until_signal(self) -> None:
+        """Wait for SIGTERM or SIGINT, then :meth:`stop`."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await stop.wait()
+        await self.stop()
+
+
+@dataclass(frozen=True)
+class ChannelTls:
+    """PEM files of a client; the machine's certificate authorities if `ca` is None."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Read the files."""
+        ca, key, certificate = (path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate))
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+_CHANNEL_OPTIONS: Final = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A server that was restarted is found again within a second, not after gRPC's default two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+
+
+def open_channel(target: str, tls: ChannelTls | None = None) -> grpc.Channel:
+    """A blocking channel to ``host:port``."""
+    if tls:
+        return grpc.secure_channel(target, tls.credentials(), options=_CHANNEL_OPTIONS)
+    return grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
+def open_async_channel(target: str, tls: ChannelTls | None = None) -> grpc.aio.Channel:
+    """An asyncio channel to ``host:port``."""
+    if tls:
+        return grpc.aio.secure_channel(target, tls.credentials(), options=_CHANNEL_OPTIONS)
+    return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)

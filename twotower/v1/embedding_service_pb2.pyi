@@ -1,0 +1,222 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from twotower.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RecordOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RECORD_OUTCOME_UNSPECIFIED: _ClassVar[RecordOutcome]
+    RECORD_OUTCOME_RECORDED: _ClassVar[RecordOutcome]
+    RECORD_OUTCOME_DUPLICATE: _ClassVar[RecordOutcome]
+    RECORD_OUTCOME_REPLACED: _ClassVar[RecordOutcome]
+    RECORD_OUTCOME_ANONYMOUS: _ClassVar[RecordOutcome]
+RECORD_OUTCOME_UNSPECIFIED: RecordOutcome
+RECORD_OUTCOME_RECORDED: RecordOutcome
+RECORD_OUTCOME_DUPLICATE: RecordOutcome
+RECORD_OUTCOME_REPLACED: RecordOutcome
+RECORD_OUTCOME_ANONYMOUS: RecordOutcome
+
+class GetUserFeaturesRequest(_message.Message):
+    __slots__ = ("user_id", "space")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    space: _types_pb2.EmbeddingSpace
+    def __init__(self, user_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ...) -> None: ...
+
+class GetUserFeaturesResponse(_message.Message):
+    __slots__ = ("features", "release_id")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    features: _types_pb2.UserFeatures
+    release_id: str
+    def __init__(self, features: _Optional[_Union[_types_pb2.UserFeatures, _Mapping]] = ..., release_id: _Optional[str] = ...) -> None: ...
+
+class BatchGetUserFeaturesRequest(_message.Message):
+    __slots__ = ("user_ids", "space")
+    USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    user_ids: _containers.RepeatedScalarFieldContainer[str]
+    space: _types_pb2.EmbeddingSpace
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ...) -> None: ...
+
+class BatchGetUserFeaturesResponse(_message.Message):
+    __slots__ = ("features", "release_id")
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    features: _containers.RepeatedCompositeFieldContainer[_types_pb2.UserFeatures]
+    release_id: str
+    def __init__(self, features: _Optional[_Iterable[_Union[_types_pb2.UserFeatures, _Mapping]]] = ..., release_id: _Optional[str] = ...) -> None: ...
+
+class RecordReviewRequest(_message.Message):
+    __slots__ = ("review",)
+    REVIEW_FIELD_NUMBER: _ClassVar[int]
+    review: _types_pb2.Review
+    def __init__(self, review: _Optional[_Union[_types_pb2.Review, _Mapping]] = ...) -> None: ...
+
+class RecordReviewResponse(_message.Message):
+    __slots__ = ("outcome", "review_count", "text_truncated", "product_known", "release_id")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    outcome: RecordOutcome
+    review_count: int
+    text_truncated: bool
+    product_known: bool
+    release_id: str
+    def __init__(self, outcome: _Optional[_Union[RecordOutcome, str]] = ..., review_count: _Optional[int] = ..., text_truncated: _Optional[bool] = ..., product_known: _Optional[bool] = ..., release_id: _Optional[str] = ...) -> None: ...
+
+class BatchRecordReviewsRequest(_message.Message):
+    __slots__ = ("reviews",)
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    reviews: _containers.RepeatedCompositeFieldContainer[_types_pb2.Review]
+    def __init__(self, reviews: _Optional[_Iterable[_Union[_types_pb2.Review, _Mapping]]] = ...) -> None: ...
+
+class BatchRecordReviewsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[RecordReviewResponse]
+    def __init__(self, results: _Optional[_Iterable[_Union[RecordReviewResponse, _Mapping]]] = ...) -> None: ...
+
+class RetractReviewRequest(_message.Message):
+    __slots__ = ("user_id", "review_id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    review_id: str
+    def __init__(self, user_id: _Optional[str] = ..., review_id: _Optional[str] = ...) -> None: ...
+
+class RetractReviewResponse(_message.Message):
+    __slots__ = ("retracted", "review_count", "release_id")
+    RETRACTED_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    retracted: bool
+    review_count: int
+    release_id: str
+    def __init__(self, retracted: _Optional[bool] = ..., review_count: _Optional[int] = ..., release_id: _Optional[str] = ...) -> None: ...
+
+class DeleteUserRequest(_message.Message):
+    __slots__ = ("user_id",)
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    def __init__(self, user_id: _Optional[str] = ...) -> None: ...
+
+class DeleteUserResponse(_message.Message):
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    def __init__(self, deleted: _Optional[bool] = ...) -> None: ...
+
+class ImportUsersRequest(_message.Message):
+    __slots__ = ("header", "batch")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    header: ImportHeader
+    batch: ImportBatch
+    def __init__(self, header: _Optional[_Union[ImportHeader, _Mapping]] = ..., batch: _Optional[_Union[ImportBatch, _Mapping]] = ...) -> None: ...
+
+class ImportHeader(_message.Message):
+    __slots__ = ("release_id", "space", "user_count")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    space: _types_pb2.EmbeddingSpace
+    user_count: int
+    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., user_count: _Optional[int] = ...) -> None: ...
+
+class ImportBatch(_message.Message):
+    __slots__ = ("users",)
+    USERS_FIELD_NUMBER: _ClassVar[int]
+    users: _containers.RepeatedCompositeFieldContainer[ImportedUser]
+    def __init__(self, users: _Optional[_Iterable[_Union[ImportedUser, _Mapping]]] = ...) -> None: ...
+
+class ImportedUser(_message.Message):
+    __slots__ = ("user_id", "reviews", "als")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    ALS_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    reviews: _containers.RepeatedCompositeFieldContainer[ImportedReview]
+    als: _types_pb2.Vector
+    def __init__(self, user_id: _Optional[str] = ..., reviews: _Optional[_Iterable[_Union[ImportedReview, _Mapping]]] = ..., als: _Optional[_Union[_types_pb2.Vector, _Mapping]] = ...) -> None: ...
+
+class ImportedReview(_message.Message):
+    __slots__ = ("review_id", "product_id", "rating", "review_time", "fixed_point")
+    REVIEW_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    RATING_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_TIME_FIELD_NUMBER: _ClassVar[int]
+    FIXED_POINT_FIELD_NUMBER: _ClassVar[int]
+    review_id: str
+    product_id: str
+    rating: float
+    review_time: _timestamp_pb2.Timestamp
+    fixed_point: bytes
+    def __init__(self, review_id: _Optional[str] = ..., product_id: _Optional[str] = ..., rating: _Optional[float] = ..., review_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., fixed_point: _Optional[bytes] = ...) -> None: ...
+
+class ImportUsersResponse(_message.Message):
+    __slots__ = ("user_count", "review_count", "anonymous_skipped_count", "release_id")
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ANONYMOUS_SKIPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    user_count: int
+    review_count: int
+    anonymous_skipped_count: int
+    release_id: str
+    def __init__(self, user_count: _Optional[int] = ..., review_count: _Optional[int] = ..., anonymous_skipped_count: _Optional[int] = ..., release_id: _Optional[str] = ...) -> None: ...
+
+class EncodeTextsRequest(_message.Message):
+    __slots__ = ("texts",)
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, texts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EncodeTextsResponse(_message.Message):
+    __slots__ = ("embeddings", "encoder_id")
+    EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_ID_FIELD_NUMBER: _ClassVar[int]
+    embeddings: _containers.RepeatedCompositeFieldContainer[TextEmbedding]
+    encoder_id: str
+    def __init__(self, embeddings: _Optional[_Iterable[_Union[TextEmbedding, _Mapping]]] = ..., encoder_id: _Optional[str] = ...) -> None: ...
+
+class TextEmbedding(_message.Message):
+    __slots__ = ("embedding", "truncated", "token_count")
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    embedding: _types_pb2.Vector
+    truncated: bool
+    token_count: int
+    def __init__(self, embedding: _Optional[_Union[_types_pb2.Vector, _Mapping]] = ..., truncated: _Optional[bool] = ..., token_count: _Optional[int] = ...) -> None: ...
+
+class GetPopularityRequest(_message.Message):
+    __slots__ = ("als_id",)
+    ALS_ID_FIELD_NUMBER: _ClassVar[int]
+    als_id: str
+    def __init__(self, als_id: _Optional[str] = ...) -> None: ...
+
+class GetPopularityResponse(_message.Message):
+    __slots__ = ("product_ids", "weights", "half_life", "as_of_time")
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    HALF_LIFE_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_TIME_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    weights: _types_pb2.Vector
+    half_life: _duration_pb2.Duration
+    as_of_time: _timestamp_pb2.Timestamp
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ..., weights: _Optional[_Union[_types_pb2.Vector, _Mapping]] = ..., half_life: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., as_of_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
