@@ -22,9 +22,9 @@ def bundled_model_path() -> Path:
 def export_encoder(directory: Path, model_path: Path | None = None, precision: str = "f32") -> Path:
     """Convert a sentence-transformer with mean pooling to an OpenVINO model that takes one text's token ids.
 
-    The exported graph has one input, token ids (1, tokens) int64, and one output, the unit vector (1, 384) float32. There is no attention mask:
-    a text is never padded, see :mod:`twotower.encoder`. Weights are stored in half precision and computed with in float32 (cosine to the original
-    0.999999).
+    The exported graph has one input, token ids (1, tokens) int64, and one output, the unit vector (1, 384) float32. There is no attention
+    mask: a text is never padded, see :mod:`twotower.encoder`. Weights are stored in half precision and computed with in float32 (cosine to
+    the original 0.999999).
 
     Args:
         directory: folder to write; must not exist. It appears whole or not at all.
