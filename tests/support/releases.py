@@ -1,0 +1,140 @@
+"""A small release with random weights in the contracted shapes, for tests that need no training."""
+
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from twotower.als import ItemFactors
+from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, TextEncoder, encoder_id
+from twotower.features import ALS_DIM, ANONYMOUS_NAMES, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, product_rows, user_rows
+from twotower.model import Activation, Dense, TwoTowerWeights, as_rating, product_fusion, run_layers, score_catalogue
+from twotower.release import Golden, Manifest, Product, Release, ReleaseWriter, activations_of, als_id
+
+GOLDEN_REQUESTS: Final = 8
+GOLDEN_TEXTS: Final = ("Great sound Would buy again", "No Title No Review", "Broke The cable broke after a week of use.")
+
+
+def write_random_release(
+    root: Path, *, products: int = 50, seed: int = 0, activation: Activation = "elu", encoder: Path | None = None, **manifest: Any
+) -> Release:
+    """Write a release that verifies and whose golden answers are the numpy reference's.
+
+    Args:
+        root: the folder of releases.
+        products: size of the catalogue; the ids are `product_id(0)` to `product_id(products - 1)`.
+        seed: of every random number; equal arguments give the same release id.
+        activation: of every layer but the last, which is linear.
+        encoder: a real encoder folder; placeholder files if None, and then no golden texts.
+        manifest: fields of the manifest that replace the defaults.
+    """
+    rng = np.random.default_rng(seed)
+    weights = random_weights(rng, activation)
+    factors = rng.normal(0, 0.1, (products, ALS_DIM)).astype(np.float32)
+    factors[products // 2 :: 7] = 0  # no review in the training period
+    towers = run_layers(weights.product_tower, product_rows(factors, unit_vectors(rng, products)))
+    fusion = product_fusion(weights, towers)
+    global_mean = unit_vectors(rng, 1)[0] * np.float32(0.6)
+    space = ItemFactors(factors, regularization=0.01, confidence_per_star=8.0)
+    catalogue = [random_product(rng, index) for index in range(products)]
+
+    with ReleaseWriter(root) as writer, tempfile.TemporaryDirectory() as scratch:
+        source = encoder or _placeholder_encoder(Path(scratch))
+        writer.weights(weights)
+        for name, array in (
+            ("product_towers", towers),
+            ("product_fusion", fusion),
+            ("item_factors", factors),
+            ("global_mean", global_mean),
+        ):
+            writer.array(f"{name}.npy", array)
+        writer.array("als_gram.npy", space.gram)
+        writer.catalogue(catalogue)
+        writer.golden(_golden(rng, weights, fusion, global_mean))
+        texts = list(GOLDEN_TEXTS) if encoder else []
+        writer.json("golden/texts.json", texts)
+        embedded = TextEncoder(encoder, threads=1).encode(texts).fixed_point if encoder else np.zeros((0, BERT_DIM), np.int16)
+        writer.array("golden/text_fixed_point.npy", embedded)
+        writer.encoder(source, encoder_id(source))
+        fields: dict[str, Any] = {
+            "preset": "random",
+            "encoder_id": encoder_id(source),
+            "als_id": als_id(space, [product.product_id for product in catalogue]),
+            "product_count": products,
+            "regularization": space.regularization,
+            "confidence_per_star": space.confidence_per_star,
+            "anonymous_names": ANONYMOUS_NAMES,
+            "activations": activations_of(weights),
+            "scoring": {"kind": "rating"},
+            "golden_tolerance": 1e-4,
+            "metrics": {},
+            "dataset": {},
+            "versions": {},
+        }
+        return writer.commit(Manifest(**(fields | manifest)))
+
+
+def product_id(index: int) -> str:
+    """Id of the product in row `index` of the catalogue."""
+    return f"product-{index:05d}"
+
+
+def random_product(rng: np.random.Generator, index: int) -> Product:
+    """A catalogue row; every fifth has no brand."""
+    return Product(
+        product_id=product_id(index),
+        name=f"Product {index}",
+        brand="" if index % 5 == 4 else f"Brand {index % 7}",
+        categories="Electronics,Audio" if index % 2 else "Household",
+        manufacturer=f"Maker {index % 3}",
+        review_count=int(rng.integers(1, 1000)),
+        mean_rating=round(float(rng.uniform(1, 5)), 3),
+    )
+
+
+def random_weights(rng: np.random.Generator, activation: Activation) -> TwoTowerWeights:
+    """The contracted layers, variance-preserving, with outputs around the middle of the rating scale."""
+
+    def tower(inputs: int) -> tuple[Dense, ...]:
+        widths = (inputs, 256, 128, TOWER_DIM)
+        return tuple(_dense(rng, a, b, activation) for a, b in pairwise(widths))
+
+    last = _dense(rng, 32, 1, "linear")
+    fusion = (_dense(rng, 2 * TOWER_DIM, 64, activation), _dense(rng, 64, 32, activation), Dense(last.kernel, last.bias + 3, "linear"))
+    return TwoTowerWeights(tower(USER_DIM), tower(PRODUCT_DIM), fusion)
+
+
+def unit_vectors(rng: np.random.Generator, count: int) -> Float32:
+    """(count, 384) float32 of Euclidean length 1."""
+    vectors = rng.normal(size=(count, BERT_DIM))
+    unit: Float32 = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
+
+
+def random_user_rows(rng: np.random.Generator, count: int) -> Float32:
+    """(count, 449) float32: warm users with vectors of the sizes that real ones have."""
+    return user_rows(rng.normal(0, 0.5, (count, ALS_DIM)).astype(np.float32), unit_vectors(rng, count) * np.float32(0.8), False)
+
+
+def _dense(rng: np.random.Generator, inputs: int, units: int, activation: Activation) -> Dense:
+    kernel = rng.normal(0, (2 / inputs) ** 0.5, (inputs, units)).astype(np.float32)
+    return Dense(kernel, rng.normal(0, 0.1, units).astype(np.float32), activation)
+
+
+def _golden(rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, global_mean: Float32) -> Golden:
+    rows = random_user_rows(rng, GOLDEN_REQUESTS)
+    cold = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([global_mean, global_mean]), np.array([False, True]))
+    rows[:2] = cold
+    every = score_catalogue(weights, rows, fusion)
+    indices = np.argsort(rng.random(every.shape), axis=1)[:, :20]
+    scores = np.take_along_axis(every, indices, axis=1)
+    return Golden(rows, indices, scores, as_rating(scores))
+
+
+def _placeholder_encoder(directory: Path) -> Path:
+    for name in (MODEL_XML, MODEL_BIN, TOKENIZER):
+        (directory / name).write_bytes(f"placeholder of {name}".encode())
+    (directory / CONFIG).write_text('{"model": "placeholder", "max_tokens": 256}', encoding="utf-8")
+    return directory
