@@ -188,15 +188,15 @@ _CHANNEL_OPTIONS: Final = [
 ]
 
 
-def open_channel(target: str, tls: ChannelTls | None = None) -> grpc.Channel:
-    """A blocking channel to ``host:port``."""
+def open_channel(target: str, tls: ChannelTls | None = None, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    """A blocking channel to ``host:port``; `options` are added to the house's."""
     if tls:
-        return grpc.secure_channel(target, tls.credentials(), options=_CHANNEL_OPTIONS)
-    return grpc.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        return grpc.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *options])
+    return grpc.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *options])
 
 
-def open_async_channel(target: str, tls: ChannelTls | None = None) -> grpc.aio.Channel:
-    """An asyncio channel to ``host:port``."""
+def open_async_channel(target: str, tls: ChannelTls | None = None, options: Sequence[tuple[str, Any]] = ()) -> grpc.aio.Channel:
+    """An asyncio channel to ``host:port``; `options` are added to the house's."""
     if tls:
-        return grpc.aio.secure_channel(target, tls.credentials(), options=_CHANNEL_OPTIONS)
-    return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        return grpc.aio.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *options])
+    return grpc.aio.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *options])
