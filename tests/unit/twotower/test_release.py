@@ -1,0 +1,166 @@
+"""The release format: whole or not there, refused when anything in it was touched."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.releases import product_id, random_weights, write_random_release
+from twotower import release as release_format
+from twotower.errors import NotFound, ReleaseInvalid
+from twotower.model import as_rating, score_catalogue
+from twotower.release import MANIFEST, Manifest, Release, ReleaseWriter, list_releases
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    return write_random_release(tmp_path / "releases", products=20)
+
+
+def test_what_was_written_is_read(release: Release) -> None:
+    expected = random_weights(np.random.default_rng(0), "elu")
+    for ours, theirs in zip(release.weights.user_tower, expected.user_tower, strict=True):
+        assert np.array_equal(ours.kernel, theirs.kernel)
+        assert ours.activation == theirs.activation
+    assert release.catalogue[3].product_id == product_id(3)
+    assert release.item_factors.factors.shape == (20, 64)
+    assert np.allclose(np.load(release.path / "als_gram.npy"), release.item_factors.gram)
+    assert release.release_id.startswith("random-")
+
+
+def test_the_same_content_is_the_same_release(tmp_path: Path) -> None:
+    first = write_random_release(tmp_path, seed=1)
+    assert write_random_release(tmp_path, seed=1).release_id == first.release_id
+    assert write_random_release(tmp_path, seed=2).release_id != first.release_id
+    assert len(list_releases(tmp_path)) == 2
+
+
+def test_releases_share_one_encoder_on_disk(tmp_path: Path) -> None:
+    first, second = (write_random_release(tmp_path, seed=seed) for seed in (1, 2))
+    assert (first.encoder_path / "model.bin").samefile(second.encoder_path / "model.bin")
+
+
+def all_files(path: Path) -> list[str]:
+    return sorted(json.loads((path / MANIFEST).read_text())["files"])
+
+
+def test_every_file_is_covered_by_the_manifest(release: Release) -> None:
+    on_disk = {str(path.relative_to(release.path)) for path in release.path.rglob("*") if path.is_file()}
+    assert on_disk == {MANIFEST, *all_files(release.path)}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "edit", "remove"])
+def test_a_damaged_file_is_named_whichever_it_is(tmp_path: Path, damage: str) -> None:
+    names = all_files(write_random_release(tmp_path / "count").path)
+    assert len(names) > 10
+    for index, name in enumerate(names):
+        release = write_random_release(tmp_path / str(index))
+        file = release.path / name
+        content = file.read_bytes()
+        file.unlink()  # not written through: the encoder's files are hard links
+        if damage == "truncate":
+            file.write_bytes(content[:-1])
+        elif damage == "edit":
+            file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(ReleaseInvalid, match=f"^{name}: "):
+            Release.open(release.path)
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ({"format_version": 99}, "format_version is 99"),
+        ({"preset": "other"}, "release_id .* is not the id of its content"),
+        ({"surprise": 1}, r"unknown keys \['surprise'\]"),
+        ({"golden_tolerance": 1e9}, "is not the id of its content"),
+    ],
+)
+def test_an_edited_manifest_is_refused(release: Release, edit: dict[str, object], reason: str) -> None:
+    manifest = release.path / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | edit))
+    with pytest.raises(ReleaseInvalid, match=reason):
+        Release.open(release.path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+def test_a_manifest_that_is_no_manifest_is_refused(release: Release, content: str) -> None:
+    (release.path / MANIFEST).write_text(content)
+    with pytest.raises(ReleaseInvalid, match=MANIFEST):
+        Release.open(release.path)
+    assert list_releases(release.path.parent) == []
+
+
+def test_no_release_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no release at 'nowhere'"):
+        Release.open(tmp_path / "nowhere")
+
+
+def test_a_matrix_of_another_shape_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReleaseWriter, "catalogue", lambda self, products: _write_one_product(self))
+    with pytest.raises(ReleaseInvalid, match=r"catalogue.jsonl: 1 products, the manifest says 50"):
+        write_random_release(tmp_path)
+
+
+def _write_one_product(writer: ReleaseWriter) -> None:
+    product = release_format.Product("p", "name", "", "", "", 1, 5.0)
+    writer.path("catalogue.jsonl").write_text(json.dumps(dataclasses.asdict(product)) + "\n")
+
+
+def test_golden_requests_catch_a_head_that_answers_otherwise(release: Release) -> None:
+    def score(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = score_catalogue(release.weights, rows, release.product_fusion)
+        return scores, as_rating(scores)
+
+    assert release.replay_golden(score) <= 1e-5
+
+    def wrong_for_the_third(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores, ratings = score(rows)
+        scores[2] += 0.001
+        return scores, ratings
+
+    with pytest.raises(ReleaseInvalid, match=r"golden request 2: scores differ by 0\.001"):
+        release.replay_golden(wrong_for_the_third)
+    with pytest.raises(ReleaseInvalid, match="golden request 0: scores differ by nan"):
+        release.replay_golden(lambda rows: (score(rows)[0] * np.float32("nan"), score(rows)[1]))
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="in the middle"), ReleaseWriter(tmp_path) as writer:
+        writer.array("item_factors.npy", np.zeros(3))
+        raise RuntimeError("in the middle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _write_and_hang(root: Path, started: "multiprocessing.synchronize.Event") -> None:
+    with ReleaseWriter(root) as writer:
+        writer.array("item_factors.npy", np.zeros(3))
+        started.set()
+        signal.pause()
+
+
+def test_a_killed_writer_leaves_no_release_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    started = context.Event()
+    process = context.Process(target=_write_and_hang, args=(tmp_path, started))
+    process.start()
+    assert started.wait(60)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert list_releases(tmp_path) == []
+    release = write_random_release(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["encoders", release.release_id]
+
+
+def test_the_newest_release_is_listed_first(tmp_path: Path) -> None:
+    old, new = (write_random_release(tmp_path, seed=seed) for seed in (1, 2))
+    for release, year in ((old, 2024), (new, 2025)):
+        manifest = dataclasses.replace(release.manifest, created_at=f"{year}-01-01T00:00:00+00:00")
+        (release.path / MANIFEST).write_text(manifest.to_json())
+    assert [m.release_id for m in list_releases(tmp_path)] == [new.release_id, old.release_id]
+    assert Manifest.from_json((old.path / MANIFEST).read_text()).created_at.startswith("2024")

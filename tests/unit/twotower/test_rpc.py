@@ -1,0 +1,192 @@
+"""The server lifecycle, with a real server and a real channel."""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf import descriptor_pool
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+from twotower.errors import FieldViolation, InvalidArgument, NotBuilt
+from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel, open_channel
+from twotower.v1 import embedding_service_pb2 as pb
+from twotower.v1 import embedding_service_pb2_grpc
+
+SERVICE = "twotower.v1.EmbeddingService"
+
+
+class Servicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
+    """Fails in every way that a handler can."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.release = asyncio.Event()
+
+    async def GetUserFeatures(self, request: Any, context: Any) -> pb.GetUserFeaturesResponse:
+        self.entered.set()
+        await self.release.wait()
+        return pb.GetUserFeaturesResponse(release_id=request.user_id)
+
+    async def RecordReview(self, request: Any, context: Any) -> pb.RecordReviewResponse:
+        raise InvalidArgument([FieldViolation("review.rating", "must be 0 to 5, got 7")])
+
+    async def DeleteUser(self, request: Any, context: Any) -> pb.DeleteUserResponse:
+        raise ZeroDivisionError("a secret")
+
+    async def RetractReview(self, request: Any, context: Any) -> pb.RetractReviewResponse:
+        raise NotBuilt("comes later")
+
+    async def ImportUsers(self, request_iterator: AsyncIterator[Any], context: Any) -> pb.ImportUsersResponse:
+        async for message in request_iterator:
+            if message.WhichOneof("part") != "batch":
+                raise InvalidArgument([FieldViolation("part", "must be a batch")])
+        return pb.ImportUsersResponse(user_count=3)
+
+
+@pytest.fixture
+def servicer() -> Servicer:
+    return Servicer()
+
+
+@pytest.fixture
+async def server(servicer: Servicer) -> AsyncIterator[Server]:
+    server = Server(
+        "127.0.0.1:0", [SERVICE], lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s), drain_s=5
+    )
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def stub(server: Server) -> AsyncIterator[Any]:
+    async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
+        yield embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+async def test_a_domain_error_becomes_its_status_with_details(stub: Any) -> None:
+    error = await failure(stub.RecordReview(pb.RecordReviewRequest()))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    status = rpc_status.from_call(error)
+    detail = error_details_pb2.BadRequest()
+    assert status.details[0].Unpack(detail)
+    assert detail.field_violations[0].field == "review.rating"
+
+
+async def test_a_bug_is_internal_and_says_nothing(stub: Any, caplog: pytest.LogCaptureFixture) -> None:
+    error = await failure(stub.DeleteUser(pb.DeleteUserRequest()))
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert error.details() == "internal error"
+    assert "a secret" in caplog.text
+
+
+async def test_streams_are_mapped_too(stub: Any) -> None:
+    assert (await stub.ImportUsers(iter([pb.ImportUsersRequest(batch=pb.ImportBatch())]))).user_count == 3
+    error = await failure(stub.ImportUsers(iter([pb.ImportUsersRequest(header=pb.ImportHeader())])))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_unbuilt_and_unknown_methods_are_unimplemented(stub: Any, server: Server) -> None:
+    assert (await failure(stub.RetractReview(pb.RetractReviewRequest()))).code() is grpc.StatusCode.UNIMPLEMENTED
+    async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
+        unknown = channel.unary_unary("/twotower.v1.EmbeddingService/Nothing")
+        assert (await failure(unknown(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_health_follows_set_serving(server: Server) -> None:
+    async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        for serving in (False, True, False):
+            await server.set_serving(serving)
+            for service in ("", SERVICE):
+                answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+                assert answer.status == (1 if serving else 2)
+
+
+async def test_reflection_describes_the_service(server: Server) -> None:
+    def describe() -> tuple[set[str], int]:
+        with open_channel(f"127.0.0.1:{server.port}") as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            pool = descriptor_pool.DescriptorPool(database)
+            return set(database.get_services()), len(pool.FindServiceByName(SERVICE).methods)
+
+    services, methods = await asyncio.to_thread(describe)
+    assert {SERVICE, "grpc.health.v1.Health"} <= services
+    assert methods == len(pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods)
+
+
+async def test_stop_lets_calls_in_flight_end_and_refuses_new_ones(server: Server, servicer: Servicer, stub: Any) -> None:
+    call = asyncio.ensure_future(stub.GetUserFeatures(pb.GetUserFeaturesRequest(user_id="u")))
+    await servicer.entered.wait()
+    stopping = asyncio.create_task(server.stop())
+    while (await failure(stub.RecordReview(pb.RecordReviewRequest(), timeout=5))).code() is grpc.StatusCode.INVALID_ARGUMENT:
+        pass  # until the listener is closed
+    servicer.release.set()
+    assert (await call).release_id == "u"
+    await stopping
+
+
+async def test_a_port_that_is_taken_is_an_error(server: Server) -> None:
+    with pytest.raises(RuntimeError):
+        Server(f"127.0.0.1:{server.port}", [], lambda _: None)
+
+
+def write_certificates(folder: Path) -> None:
+    """A self-signed certificate for 127.0.0.1 that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(pem)
+
+
+async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
+    write_certificates(tmp_path)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    server = Server(
+        "127.0.0.1:0",
+        [SERVICE],
+        lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        tls=ServerTls(certificate, key, client_ca=certificate),
+    )
+    await server.start()
+    servicer.release.set()
+    request = pb.GetUserFeaturesRequest(user_id="u")
+    for tls, code in ((ChannelTls(certificate, certificate, key), None), (ChannelTls(certificate), grpc.StatusCode.UNAVAILABLE)):
+        async with open_async_channel(f"127.0.0.1:{server.port}", tls) as channel:
+            call = embedding_service_pb2_grpc.EmbeddingServiceStub(channel).GetUserFeatures(request, timeout=10)
+            if code is None:
+                assert (await call).release_id == "u"
+            else:
+                assert (await failure(call)).code() is code
+    await server.stop()
