@@ -34,11 +34,13 @@ from twotower.als import ItemFactors
 from twotower.errors import NotFound, ReleaseInvalid
 from twotower.features import ALS_DIM, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, Int16, Int64
 from twotower.model import Dense, TwoTowerWeights
+from twotower.scoring import Scoring
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 ENCODERS: Final = "encoders"
 _TEMPORARY_PREFIX: Final = ".writing-"
+_SCORING_ARRAYS: Final = ("cold_scores", "rating_base", "log_popularity")
 _PARTS: Final = ("user_tower", "product_tower", "fusion")
 
 
@@ -85,7 +87,7 @@ class Manifest:
         confidence_per_star: ALS confidence of one star.
         anonymous_names: names that never accumulate state.
         activations: for each part of the network, the activation of each of its layers.
-        scoring: how the ranking score comes from the network; ``{"kind": "rating"}``: it is the network's output.
+        scoring: the scalars of :class:`twotower.scoring.Scoring`; its arrays are under ``scoring/``.
         golden_tolerance: largest difference allowed when the golden requests are replayed.
         metrics: training and validation figures.
         dataset: fingerprint and counts of the review file.
@@ -212,6 +214,13 @@ class ReleaseWriter:
         }
         save_file(tensors, self.path("weights.safetensors"))
 
+    def scoring(self, scoring: Scoring) -> None:
+        """Write the arrays of ``scoring/``; the scalars go into the manifest (:func:`scoring_of`)."""
+        for name in _SCORING_ARRAYS:
+            array = getattr(scoring, name)
+            if array is not None:
+                self.array(f"scoring/{name}.npy", array)
+
     def golden(self, golden: Golden) -> None:
         """Write ``golden/``."""
         for item in dataclasses.fields(golden):
@@ -335,6 +344,19 @@ class Release:
             return tuple(Product(**json.loads(line)) for line in file)
 
     @cached_property
+    def scoring(self) -> Scoring:
+        """How scores and ratings come from the network's output."""
+        names = [name for name in _SCORING_ARRAYS if f"scoring/{name}.npy" in self.manifest.files]
+        arrays = {name: np.asarray(self.array(f"scoring/{name}.npy")) for name in names}
+        try:
+            scoring = Scoring(**self.manifest.scoring, **arrays)
+        except TypeError as error:
+            raise ReleaseInvalid(f"{MANIFEST}: scoring: {error}") from error
+        if scoring.kind not in ("rating", "lift"):
+            raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {scoring.kind!r} is not known")
+        return scoring
+
+    @cached_property
     def golden(self) -> Golden:
         """The golden requests."""
         return Golden(**{item.name: self.array(f"golden/{item.name}.npy") for item in dataclasses.fields(Golden)})
@@ -391,11 +413,16 @@ class Release:
         if weights.user_tower[0].kernel.shape[0] != USER_DIM or weights.product_tower[0].kernel.shape[0] != PRODUCT_DIM:
             raise ReleaseInvalid("weights.safetensors: a tower does not take the contracted inputs")
         units = weights.fusion[0].kernel.shape[1]
+        if self.scoring.kind == "lift":
+            for name in _SCORING_ARRAYS:
+                if getattr(self.scoring, name) is None:
+                    raise ReleaseInvalid(f"scoring/{name}.npy: missing, scoring.kind is 'lift'")
         for name, shape in (
             ("item_factors.npy", (count, ALS_DIM)),
             ("product_towers.npy", (count, TOWER_DIM)),
             ("product_fusion.npy", (count, units)),
             ("global_mean.npy", (BERT_DIM,)),
+            *((f"scoring/{item}.npy", (count,)) for item in _SCORING_ARRAYS if getattr(self.scoring, item) is not None),
         ):
             if self.array(name).shape != shape:
                 raise ReleaseInvalid(f"{name}: shape {self.array(name).shape}, expected {shape}")
@@ -406,6 +433,11 @@ class Release:
 def activations_of(weights: TwoTowerWeights) -> dict[str, tuple[str, ...]]:
     """The manifest's ``activations`` of a network."""
     return {part: tuple(layer.activation for layer in getattr(weights, part)) for part in _PARTS}
+
+
+def scoring_of(scoring: Scoring) -> dict[str, Any]:
+    """The manifest's ``scoring`` of a :class:`Scoring`: its scalars."""
+    return {f.name: getattr(scoring, f.name) for f in dataclasses.fields(scoring) if f.name not in _SCORING_ARRAYS}
 
 
 def list_releases(root: Path) -> list[Manifest]:
