@@ -34,7 +34,7 @@ from twotower.als import ItemFactors
 from twotower.errors import NotFound, ReleaseInvalid
 from twotower.features import ALS_DIM, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, Int16, Int64
 from twotower.model import Dense, TwoTowerWeights
-from twotower.scoring import Scoring
+from twotower.scoring import LiftScoring, RatingScoring, Scoring
 
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -87,7 +87,8 @@ class Manifest:
         confidence_per_star: ALS confidence of one star.
         anonymous_names: names that never accumulate state.
         activations: for each part of the network, the activation of each of its layers.
-        scoring: the scalars of :class:`twotower.scoring.Scoring`; its arrays are under ``scoring/``.
+        scoring: ``{"kind": "rating"}``, or ``lift`` with the scalars of :class:`~twotower.scoring.LiftScoring`, whose arrays are under
+            ``scoring/``.
         golden_tolerance: largest difference allowed when the golden requests are replayed.
         metrics: training and validation figures.
         dataset: fingerprint and counts of the review file.
@@ -215,11 +216,10 @@ class ReleaseWriter:
         save_file(tensors, self.path("weights.safetensors"))
 
     def scoring(self, scoring: Scoring) -> None:
-        """Write the arrays of ``scoring/``; the scalars go into the manifest (:func:`scoring_of`)."""
-        for name in _SCORING_ARRAYS:
-            array = getattr(scoring, name)
-            if array is not None:
-                self.array(f"scoring/{name}.npy", array)
+        """Write the arrays of ``scoring/``; kind and scalars go into the manifest (:func:`scoring_of`)."""
+        if isinstance(scoring, LiftScoring):
+            for name in _SCORING_ARRAYS:
+                self.array(f"scoring/{name}.npy", getattr(scoring, name))
 
     def golden(self, golden: Golden) -> None:
         """Write ``golden/``."""
@@ -346,15 +346,16 @@ class Release:
     @cached_property
     def scoring(self) -> Scoring:
         """How scores and ratings come from the network's output."""
-        names = [name for name in _SCORING_ARRAYS if f"scoring/{name}.npy" in self.manifest.files]
-        arrays = {name: np.asarray(self.array(f"scoring/{name}.npy")) for name in names}
+        scalars = dict(self.manifest.scoring)
+        kind = scalars.pop("kind", None)
         try:
-            scoring = Scoring(**self.manifest.scoring, **arrays)
+            if kind == "rating":
+                return RatingScoring(**scalars)
+            if kind == "lift":
+                return LiftScoring(**scalars, **{name: np.asarray(self.array(f"scoring/{name}.npy")) for name in _SCORING_ARRAYS})
         except TypeError as error:
             raise ReleaseInvalid(f"{MANIFEST}: scoring: {error}") from error
-        if scoring.kind not in ("rating", "lift"):
-            raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {scoring.kind!r} is not known")
-        return scoring
+        raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {kind!r} is not known")
 
     @cached_property
     def golden(self) -> Golden:
@@ -413,16 +414,12 @@ class Release:
         if weights.user_tower[0].kernel.shape[0] != USER_DIM or weights.product_tower[0].kernel.shape[0] != PRODUCT_DIM:
             raise ReleaseInvalid("weights.safetensors: a tower does not take the contracted inputs")
         units = weights.fusion[0].kernel.shape[1]
-        if self.scoring.kind == "lift":
-            for name in _SCORING_ARRAYS:
-                if getattr(self.scoring, name) is None:
-                    raise ReleaseInvalid(f"scoring/{name}.npy: missing, scoring.kind is 'lift'")
         for name, shape in (
             ("item_factors.npy", (count, ALS_DIM)),
             ("product_towers.npy", (count, TOWER_DIM)),
             ("product_fusion.npy", (count, units)),
             ("global_mean.npy", (BERT_DIM,)),
-            *((f"scoring/{item}.npy", (count,)) for item in _SCORING_ARRAYS if getattr(self.scoring, item) is not None),
+            *((f"scoring/{item}.npy", (count,)) for item in _SCORING_ARRAYS if isinstance(self.scoring, LiftScoring)),
         ):
             if self.array(name).shape != shape:
                 raise ReleaseInvalid(f"{name}: shape {self.array(name).shape}, expected {shape}")
@@ -436,8 +433,11 @@ def activations_of(weights: TwoTowerWeights) -> dict[str, tuple[str, ...]]:
 
 
 def scoring_of(scoring: Scoring) -> dict[str, Any]:
-    """The manifest's ``scoring`` of a :class:`Scoring`: its scalars."""
-    return {f.name: getattr(scoring, f.name) for f in dataclasses.fields(scoring) if f.name not in _SCORING_ARRAYS}
+    """The manifest's ``scoring``: the kind and its scalars."""
+    if isinstance(scoring, LiftScoring):
+        names = [f.name for f in dataclasses.fields(scoring) if f.name not in _SCORING_ARRAYS]
+        return {"kind": "lift", **{name: getattr(scoring, name) for name in names}}
+    return {"kind": "rating"}
 
 
 def list_releases(root: Path) -> list[Manifest]:

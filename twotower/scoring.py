@@ -7,12 +7,12 @@
     score(u, i)  = (s(u, i) − s(cold, i)) / τ + log p(i)
     rating(u, i) = clip(base(i) + slope · (s(u, i) − s(cold, i)), 0, 5)
 
-where p is live popularity, or the popularity at the end of the training period where there is no feed, and base is a shrunk item mean. Both are one
-vector operation a user.
+where p is live popularity, or the popularity at the end of the training period where there is no feed, and base is a shrunk item mean.
+Both are one vector operation a user.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -39,7 +39,8 @@ def decayed_counts(product_indices: Int64, times_ms: Int64, as_of_ms: int, half_
     """
     age_days = (as_of_ms - times_ms) / MS_PER_DAY
     weights = np.where(age_days >= 0, np.exp2(-np.maximum(age_days, 0) / half_life_days), 0.0)
-    return np.bincount(product_indices, weights, product_count)
+    counts: Float64 = np.bincount(product_indices, weights, product_count).astype(np.float64)
+    return counts
 
 
 def log_popularity(weights: Float64) -> Float32:
@@ -50,12 +51,34 @@ def log_popularity(weights: Float64) -> Float32:
     return result
 
 
+class Scoring(Protocol):
+    """How a release turns network outputs (users, products), the products being the whole catalogue, into its two numbers."""
+
+    def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
+        """Ranking scores (users, products); `live_log_popularity` (products,) is None where there is no feed."""
+
+    def ratings(self, network: Float32) -> Float32:
+        """Predicted ratings (users, products), 0–5."""
+
+
 @dataclass(frozen=True)
-class Scoring:
-    """How a release turns the network's output into scores and ratings.
+class RatingScoring:
+    """The network's output is both numbers."""
+
+    def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:  # noqa: ARG002 - popularity is no part of it
+        """The output as it is."""
+        return network
+
+    def ratings(self, network: Float32) -> Float32:
+        """The output clipped to 0–5."""
+        return as_rating(network)
+
+
+@dataclass(frozen=True)
+class LiftScoring:
+    """Personal lift plus log popularity; a shrunk item mean plus the personal part.
 
     Attributes:
-        kind: ``rating`` or ``lift``; the rest is for ``lift`` only.
         temperature: τ.
         rating_slope: weight of the personal part in the predicted rating; 0 where it did not help on validation.
         half_life_days: of the popularity counters.
@@ -64,24 +87,18 @@ class Scoring:
         log_popularity: (products,) at the end of the training period.
     """
 
-    kind: Literal["rating", "lift"] = "rating"
-    temperature: float = 1.0
-    rating_slope: float = 0.0
-    half_life_days: float = 7.0
-    cold_scores: Float32 | None = None
-    rating_base: Float32 | None = None
-    log_popularity: Float32 | None = None
+    temperature: float
+    rating_slope: float
+    half_life_days: float
+    cold_scores: Float32
+    rating_base: Float32
+    log_popularity: Float32
 
     def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
-        """Ranking scores (users, products) from network outputs (users, products); without a feed the release's own popularity counts."""
-        if self.kind == "rating":
-            return network
+        """``(network − cold) / τ + log p``; without a feed p is the release's own."""
         popularity = self.log_popularity if live_log_popularity is None else live_log_popularity
         return (network - self.cold_scores) / np.float32(self.temperature) + popularity
 
     def ratings(self, network: Float32) -> Float32:
-        """Predicted ratings, 0–5, in the shape of `network`, whose last axis is the whole catalogue."""
-        if self.kind == "rating":
-            return as_rating(network)
-        assert self.rating_base is not None
+        """``base + slope · (network − cold)``, clipped to 0–5."""
         return as_rating(self.rating_base + np.float32(self.rating_slope) * (network - self.cold_scores))

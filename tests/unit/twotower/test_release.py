@@ -111,6 +111,16 @@ def _write_one_product(writer: ReleaseWriter) -> None:
     writer.path("catalogue.jsonl").write_text(json.dumps(dataclasses.asdict(product)) + "\n")
 
 
+def test_an_unknown_scoring_is_refused(tmp_path: Path) -> None:
+    for scoring, reason in (
+        ({"kind": "magic"}, "'magic' is not known"),
+        ({"kind": "rating", "slope": 1}, "slope"),
+        ({"kind": "lift"}, "scoring"),
+    ):
+        with pytest.raises(ReleaseInvalid, match=reason):
+            write_random_release(tmp_path, scoring=scoring)
+
+
 def test_golden_requests_catch_a_head_that_answers_otherwise(release: Release) -> None:
     def score(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores = score_catalogue(release.weights, rows, release.product_fusion)
