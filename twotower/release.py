@@ -352,7 +352,8 @@ class Release:
             if kind == "rating":
                 return RatingScoring(**scalars)
             if kind == "lift":
-                return LiftScoring(**scalars, **{name: np.asarray(self.array(f"scoring/{name}.npy")) for name in _SCORING_ARRAYS})
+                scalars |= {name: np.asarray(self.array(f"scoring/{name}.npy")) for name in _SCORING_ARRAYS}
+                return LiftScoring(**scalars)
         except TypeError as error:
             raise ReleaseInvalid(f"{MANIFEST}: scoring: {error}") from error
         raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {kind!r} is not known")
