@@ -1,0 +1,84 @@
+"""Waiting for a service by gRPC's standard health protocol: one watched stream, no polling."""
+
+import asyncio
+import time
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from clients.errors import DeadlineExceeded, from_rpc_error
+
+_REOPEN_AFTER_S: Final = 0.05
+
+
+class _Wait:
+    """What a wait has seen so far, for both the blocking and the asyncio loop."""
+
+    def __init__(self, service: str, server: str, timeout_s: float) -> None:
+        self.request = health_pb2.HealthCheckRequest(service=service)
+        self._server = server
+        self._timeout_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+        self._last = "no connection"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the next stream: it waits for the connection, and ends with the time that is left."""
+        return {"timeout": max(0.0, self._deadline - time.monotonic()), "wait_for_ready": True}
+
+    def ends_with(self, response: Any) -> bool:
+        """Whether the service is serving."""
+        self._last = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def check(self, error: grpc.RpcError) -> None:
+        """Raise unless the stream broke because the server went away, which may come back."""
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            message = f"{self._server}: not serving after {self._timeout_s:g} s: {self._last}"
+            raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, message) from error
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise from_rpc_error(error, self._server) from error
+        self._last = "connection lost"
+
+
+def wait_until_serving(channel: grpc.Channel, service: str, server: str, timeout_s: float) -> None:
+    """Block until a service is SERVING.
+
+    Args:
+        channel: to its server.
+        service: full name.
+        server: for the message.
+        timeout_s: seconds.
+
+    Raises:
+        DeadlineExceeded: it was not SERVING in time; the message has its last status.
+    """
+    wait = _Wait(service, server, timeout_s)
+    while True:
+        stream = health_pb2_grpc.HealthStub(channel).Watch(wait.request, **wait.options)
+        try:
+            for response in stream:
+                if wait.ends_with(response):
+                    return
+        except grpc.RpcError as error:
+            wait.check(error)
+        finally:
+            stream.cancel()
+        time.sleep(_REOPEN_AFTER_S)
+
+
+async def wait_until_serving_async(channel: grpc.aio.Channel, service: str, server: str, timeout_s: float) -> None:
+    """:func:`wait_until_serving` for asyncio."""
+    wait = _Wait(service, server, timeout_s)
+    while True:
+        stream = health_pb2_grpc.HealthStub(channel).Watch(wait.request, **wait.options)
+        try:
+            async for response in stream:
+                if wait.ends_with(response):
+                    return
+        except grpc.RpcError as error:
+            wait.check(error)
+        finally:
+            stream.cancel()
+        await asyncio.sleep(_REOPEN_AFTER_S)
