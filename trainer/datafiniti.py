@@ -1,6 +1,18 @@
-"""The Datafiniti review schema: 25 columns, of which the trainer reads eleven."""
+"""The Datafiniti review schema, 25 columns, and its reader. The trainer needs ten of them and takes an eleventh where it is there."""
 
-from typing import Final
+import codecs
+import csv
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final, cast
+
+from twotower.errors import FieldViolation, InvalidFile
 
 COLUMNS: Final = (
     "id",
@@ -47,3 +59,114 @@ REQUIRED: Final = (
 
 REVIEW_ID: Final = "reviews.id"
 """Read where it is there."""
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_CHUNK_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class RawReviews:
+    """A file as it is, before any rule.
+
+    Attributes:
+        columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no such column).
+        row_numbers: number of each row as a spreadsheet shows it: the header is row 1.
+        malformed: rows left out because they have another number of fields than the header: row number → fields.
+        fields: fields of the header.
+        sha256: of the uncompressed bytes, hex.
+    """
+
+    columns: dict[str, list[str]]
+    row_numbers: list[int]
+    malformed: dict[int, int]
+    fields: int
+    sha256: str
+
+
+def read_raw(path: Path) -> RawReviews:
+    """Read a CSV file, gzipped or not (told by its content).
+
+    Raises:
+        InvalidFile: no such file, not UTF-8 (with the offset and the line), a broken gzip stream, not CSV, a column missing, or no rows.
+    """
+    sha256 = _inspect(path)
+    with _open_bytes(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
+        reader = csv.reader(text, strict=True)
+        try:
+            return _read_rows(path, reader, sha256)
+        except csv.Error as error:
+            raise InvalidFile(path, [FieldViolation(f"line {reader.line_num}", f"must be CSV: {error}")]) from error
+
+
+def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str) -> RawReviews:
+    header = next(reader, [])
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        found = ", ".join(header[:30])
+        raise InvalidFile(path, [FieldViolation(name, f"column is missing; the header has: {found}"[:500]) for name in missing])
+    places = {name: header.index(name) for name in (*REQUIRED, REVIEW_ID) if name in header}
+    columns: dict[str, list[str]] = {name: [] for name in (*REQUIRED, REVIEW_ID)}
+    row_numbers: list[int] = []
+    malformed: dict[int, int] = {}
+    # Product columns repeat on every row: one string each, not one a row.
+    kept: dict[str, str] = {}
+    for number, row in enumerate(reader, start=2):
+        if len(row) != len(header):
+            if row:  # a blank line is no row
+                malformed[number] = len(row)
+            continue
+        for name, place in places.items():
+            value = row[place]
+            columns[name].append(value if name.startswith("reviews.te") else kept.setdefault(value, value))
+        row_numbers.append(number)
+    if REVIEW_ID not in places:
+        columns[REVIEW_ID] = [""] * len(row_numbers)
+    if not row_numbers and not malformed:
+        raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
+    return RawReviews(columns, row_numbers, malformed, len(header), sha256)
+
+
+@contextmanager
+def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """The uncompressed bytes of a file."""
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            if compressed:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    yield cast(IO[bytes], unpacked)
+            else:
+                yield raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidFile(path, [FieldViolation("file", f"must be whole gzip: {error}")]) from error
+    except OSError as error:
+        raise InvalidFile(path, [FieldViolation("file", f"must be readable: {error.strerror or error}")]) from error
+
+
+def _inspect(path: Path) -> str:
+    """Hex sha256 of the uncompressed bytes; refuses what is not UTF-8 text."""
+    digest = hashlib.sha256()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, lines = 0, 1
+    with _open_bytes(path) as file:
+        while True:
+            chunk = file.read(_CHUNK_BYTES)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                bad = offset - pending + error.start
+                line = lines + chunk[: max(0, error.start - pending)].count(b"\n")
+                byte = error.object[error.start]
+                raise InvalidFile(
+                    path, [FieldViolation("encoding", f"must be UTF-8, got byte 0x{byte:02x} at offset {bad}, line {line}")]
+                ) from error
+            if b"\0" in chunk:
+                place = offset + chunk.index(b"\0")
+                raise InvalidFile(path, [FieldViolation("file", f"must be CSV text, got a NUL byte at offset {place}")])
+            if not chunk:
+                return digest.hexdigest()
+            digest.update(chunk)
+            offset += len(chunk)
+            lines += chunk.count(b"\n")

@@ -1,0 +1,85 @@
+"""Negative samples: products that a user never reviewed, drawn by popularity, with a made-up low rating."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.errors import FieldViolation, InvalidArgument
+from twotower.features import Float32, Int32, Int64
+
+MAX_LABEL: Final = 2.0
+"""Labels of negatives are uniform from 0 to this."""
+_WEIGHT_SCALE: Final = 2**24
+
+
+def popularity_weights(product: Int32, alpha: float) -> Int64:
+    """Weights ∝ popularity^alpha as whole numbers, so that the exclusion below is exact.
+
+    Args:
+        product: (rows,) products reviewed in the training period.
+        alpha: 0 is uniform, 1 proportional.
+
+    Returns:
+        (products,) int64 up to the last product that appears; 0 for one that does not appear, else at least 1.
+    """
+    counts = np.bincount(product).astype(np.float64)
+    share = (counts / counts.max()) ** alpha
+    return np.where(counts > 0, np.maximum(np.rint(share * _WEIGHT_SCALE), 1), 0).astype(np.int64)
+
+
+def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, k: int, rng: np.random.Generator) -> Int32:
+    """Draw k products for every row, with P(product) ∝ weight among the products that the row's user never reviewed.
+
+    One draw a sample, by inverting the cumulated weights with the user's own products cut out: no rejection, whatever the
+    history. A user who has reviewed every product has no such product; then nothing is cut out.
+
+    Args:
+        user: (rows,) int32.
+        reviewed: users and products, (pairs,) int32 each, of all reviews that exclude; repeats do no harm.
+        weights: (products,) int64 from :func:`popularity_weights`.
+        k: draws a row.
+        rng: the only source of randomness.
+
+    Returns:
+        (rows, k) int32; draws of one row are independent of each other.
+
+    Raises:
+        InvalidArgument: fewer than two products have weight.
+    """
+    if np.count_nonzero(weights) < 2:
+        raise InvalidArgument([FieldViolation("products", "must be at least 2 in the training period, or there are no negatives")])
+    upto = np.cumsum(weights)
+    before = upto - weights
+    owner, owned = _distinct_pairs(*reviewed, weights)
+    users = 1 + max(int(user.max()), int(owner.max(initial=0)))
+    lengths = np.bincount(owner, minlength=users)
+    starts = np.cumsum(lengths) - lengths
+    cut = np.bincount(owner, weights=weights[owned].astype(np.float64), minlength=users).astype(np.int64)
+    lengths = np.where(cut < upto[-1], lengths, 0)
+    allowed = upto[-1] - np.where(cut < upto[-1], cut, 0)
+    draw = rng.integers(0, np.repeat(allowed[user], k))
+    sample_user = np.repeat(user, k)
+    # Owned products ascend, so each that lies at or before the draw shifts it by its own weight.
+    active, step = np.arange(len(draw)), 0
+    while len(active):
+        active = active[lengths[sample_user[active]] > step]
+        product = owned[starts[sample_user[active]] + step]
+        passed = draw[active] >= before[product]
+        active = active[passed]
+        draw[active] += weights[product[passed]]
+        step += 1
+    return np.searchsorted(upto, draw, side="right").astype(np.int32).reshape(-1, k)
+
+
+def _distinct_pairs(user: Int32, product: Int32, weights: Int64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Distinct (user, product) pairs of products with weight, ordered by user, then product."""
+    known = product < len(weights)
+    known[known] = weights[product[known]] > 0
+    pairs = np.unique(user[known].astype(np.int64) * len(weights) + product[known])
+    return pairs // len(weights), pairs % len(weights)
+
+
+def draw_labels(shape: tuple[int, int], rng: np.random.Generator) -> Float32:
+    """Labels uniform in [0, 2), float32."""
+    return rng.uniform(0.0, MAX_LABEL, shape).astype(np.float32)

@@ -1,0 +1,91 @@
+"""Text vectors, encoded once: a content-addressed cache in front of the encoder.
+
+The cache is one SQLite file: sha256 of encoder id and text → 384 × int16. Finished vectors are committed a few hundred at a time, so a run
+that is killed loses seconds and the next one goes on from there; several runs may share the file.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from twotower.encoder import TextEncoder
+from twotower.features import BERT_DIM, Int16, Int64
+from twotower.wire import fixed_point_to_bytes
+
+CACHE_FILE: Final = "vectors-v1.sqlite"
+_BATCH: Final = 256
+_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, fixed_point BLOB NOT NULL) WITHOUT ROWID"
+
+
+class VectorCache:
+    """Vectors by encoder and text.
+
+    Args:
+        folder: where the file is kept; made if missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / CACHE_FILE
+        with self._open() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")  # readers beside a writer; a kill leaves the last commit
+            connection.execute(_SCHEMA)
+
+    def get(self, keys: Sequence[bytes], into: Int16) -> Int64:
+        """Fill the rows of `into`, (keys, 384) int16, that the cache has; returns the indices of those it has not."""
+        found = np.zeros(len(keys), bool)
+        place = {key: row for row, key in enumerate(keys)}
+        with self._open() as connection:
+            for start in range(0, len(keys), _BATCH):
+                wanted = keys[start : start + _BATCH]
+                marks = ",".join("?" * len(wanted))
+                for key, data in connection.execute(f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})", wanted):
+                    into[place[key]] = np.frombuffer(data, "<i2")
+                    found[place[key]] = True
+        return np.flatnonzero(~found)
+
+    def put(self, keys: Sequence[bytes], vectors: Int16) -> None:
+        """Keep vectors, (keys, 384) int16; all or none."""
+        rows = [(key, fixed_point_to_bytes(vector)) for key, vector in zip(keys, vectors, strict=True)]
+        with self._open() as connection, connection:
+            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=60.0)) as connection:
+            yield connection
+
+
+def text_key(encoder_id: str, text: str) -> bytes:
+    """What a vector is kept under."""
+    return hashlib.sha256(f"{encoder_id}\0{text}".encode()).digest()
+
+
+def encode_unique(texts: Sequence[str], encoder: TextEncoder, cache: VectorCache, on_progress: Callable[[int], None]) -> Int16:
+    """Vectors of distinct texts, from the cache or else from the encoder.
+
+    Args:
+        texts: each once.
+        encoder: of the release.
+        cache: read first, and given what was missing.
+        on_progress: called with the number of texts done since the last call.
+
+    Returns:
+        (texts, 384) int16, in order.
+    """
+    keys = [text_key(encoder.encoder_id, text) for text in texts]
+    vectors = np.empty((len(texts), BERT_DIM), np.int16)
+    missing = cache.get(keys, vectors)
+    on_progress(len(texts) - len(missing))
+    # Longest first, so that the texts of a batch are alike and no core waits for another at its end.
+    missing = sorted(missing.tolist(), key=lambda row: -len(texts[row]))
+    for start in range(0, len(missing), _BATCH):
+        rows = missing[start : start + _BATCH]
+        vectors[rows] = encoder.encode([texts[row] for row in rows], on_progress).fixed_point
+        cache.put([keys[row] for row in rows], vectors[rows])
+    return vectors
