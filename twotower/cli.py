@@ -11,7 +11,18 @@ GROUP: Final = "twotower.commands"
 _EXTRAS: Final = {"trainer": "trainer", "clients": "clients", "embedding_service": "embedding", "ranking_service": "ranking"}
 
 
-class LazyGroup(click.Group):
+class DomainErrorGroup(click.Group):
+    """A group that shows a domain error as one line on standard error, with exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except TwotowerError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+
+
+class LazyGroup(DomainErrorGroup):
     """A group whose commands are the entry points of `twotower.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -22,13 +33,6 @@ class LazyGroup(click.Group):
         """Import one command; a missing extra is named."""
         found = entry_points(group=GROUP, name=cmd_name)
         return _load(next(iter(found))) if found else None
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a domain error is one line on standard error and exit code 1."""
-        try:
-            return super().invoke(ctx)
-        except TwotowerError as error:
-            raise click.ClickException(str(error)) from error
 
 
 def _load(entry: EntryPoint) -> click.Command:

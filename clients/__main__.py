@@ -1,0 +1,18 @@
+"""`python -m clients`: the client's commands alone, where the `twotower` command is not at hand."""
+
+import click
+
+from clients.cli import product, recommend, review
+from twotower.cli import DomainErrorGroup
+
+
+@click.group(cls=DomainErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Ask the services."""
+
+
+for command in (recommend, review, product):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="python -m clients")
