@@ -1,0 +1,57 @@
+"""``python -m ranking_service``."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+from pydantic_settings import CliApp
+
+from ranking_service.settings import RankingSettings
+from twotower.errors import TwotowerError
+from twotower.telemetry import configure_logging
+
+_LOG = logging.getLogger(__name__)
+
+
+async def serve(settings: RankingSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        TwotowerError: the release asked for can't be served.
+    """
+    from ranking_service.bootstrap import RankingService
+
+    service = RankingService(settings)
+    _LOG.info("listening on port %d", service.server.port)
+    starting = asyncio.create_task(service.start())
+    stopping = asyncio.create_task(_signalled())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        await stopping
+    finally:
+        starting.cancel()
+        await service.stop()
+
+
+async def _signalled() -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+def main() -> None:
+    """Read the settings and serve."""
+    settings = CliApp.run(RankingSettings)
+    configure_logging("ranking", settings.log_level)
+    try:
+        asyncio.run(serve(settings))
+    except TwotowerError as error:
+        sys.exit(f"ranking_service: {error}")
+
+
+if __name__ == "__main__":
+    main()
