@@ -7,13 +7,15 @@ states are few, and the training samples point at them.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from trainer.reviews import Reviews
+from trainer.vectors import ReviewVectors
 from twotower.als import ItemFactors, fold_in
-from twotower.features import BERT_DIM, USER_DIM, Float32, Int16, Int32, Int64, exclusive_sums, running_mean, user_rows
+from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, Int32, Int64, exclusive_sums, running_mean, user_rows
 
 COLD: Final = 0
 """State of a named user without an earlier review."""
@@ -35,106 +37,96 @@ class AsOfFeatures:
     state: Int32
 
 
-def global_mean(vectors: Int16, vector: Int64, rows: int) -> Float32:
-    """Mean embedding of the reviews of the training period, anonymous ones included: (384,) float32.
+@dataclass(frozen=True)
+class _ByUser:
+    """Rows grouped by user.
 
-    Args:
-        vectors: (texts, 384) int16.
-        vector: (reviews,) index of each review's text.
-        rows: of the training period.
+    Attributes:
+        order: (reviews,) rows, users contiguous and ascending, each user's in time order.
+        starts: (users,) where each user's rows start in `order`.
+        lengths: (users,) how many there are.
     """
-    counts = np.bincount(vector[:rows], minlength=len(vectors))
-    sums = counts.astype(np.int64) @ vectors.astype(np.int64)
+
+    order: Int64
+    starts: Int64
+    lengths: Int64
+
+    @classmethod
+    def of(cls, reviews: Reviews) -> "_ByUser":
+        lengths = np.bincount(reviews.user, minlength=len(reviews.user_ids)).astype(np.int64)
+        return cls(np.argsort(reviews.user, kind="stable"), np.cumsum(lengths) - lengths, lengths)
+
+
+def global_mean(vectors: ReviewVectors, rows: int) -> Float32:
+    """Mean embedding of the first `rows` reviews, the training period, anonymous ones included: (384,) float32."""
+    counts = np.bincount(vectors.text[:rows], minlength=len(vectors.distinct))
+    sums = np.zeros(BERT_DIM, np.int64)
+    for start in range(0, len(counts), _BATCH):
+        sums += counts[start : start + _BATCH] @ vectors.distinct[start : start + _BATCH].astype(np.int64)
     return running_mean(sums, rows)
 
 
 def as_of_features(
-    reviews: Reviews, vectors: Int16, vector: Int64, space: ItemFactors, mean: Float32, on_progress: Callable[[int], None]
+    reviews: Reviews, vectors: ReviewVectors, space: ItemFactors, mean: Float32, *, on_progress: Callable[[int], None]
 ) -> AsOfFeatures:
     """Features as of every review.
 
     Args:
         reviews: in time order.
-        vectors: (texts, 384) int16.
-        vector: (reviews,) index of each review's text.
+        vectors: their embeddings.
         space: the item factors.
         mean: (384,) float32, what users without history have.
         on_progress: called with the number of states folded in since the last call.
     """
-    order, starts, lengths = _by_user(reviews)
-    position = np.arange(len(order)) - np.repeat(starts, lengths)
-    dated = np.add.reduceat(reviews.dated[order].astype(np.int64), starts)
-    visible = np.minimum(position, np.repeat(dated, lengths))
-    warm = (visible > 0) & ~reviews.anonymous[reviews.user[order]]
+    users = _ByUser.of(reviews)
+    group_start = np.repeat(users.starts, users.lengths)
+    dated = np.add.reduceat(reviews.dated[users.order].astype(np.int64), users.starts)
+    visible = np.minimum(np.arange(len(reviews)) - group_start, np.repeat(dated, users.lengths))
+    warm = (visible > 0) & ~reviews.anonymous[reviews.user[users.order]]
     # A state is known by the place, in `order`, of the first review that it does not see.
-    end = np.repeat(starts, lengths) + visible
-    ends, state_of_warm = np.unique(end[warm], return_inverse=True)
+    ends, state_of_warm = np.unique((group_start + visible)[warm], return_inverse=True)
     state = np.where(reviews.anonymous[reviews.user], ANONYMOUS, COLD).astype(np.int32)
-    state[order[warm]] = 2 + state_of_warm
+    state[users.order[warm]] = 2 + state_of_warm
     states = np.empty((2 + len(ends), USER_DIM), np.float32)
-    base = np.zeros((1, space.factors.shape[1]), np.float32)
-    states[COLD] = user_rows(base, mean[np.newaxis], False)[0]
-    states[ANONYMOUS] = user_rows(base, mean[np.newaxis], True)[0]
-    _fill(states[2:], ends, reviews, order, starts, vectors, vector, space, on_progress)
+    no_als = np.zeros((2, ALS_DIM), np.float32)
+    states[[COLD, ANONYMOUS]] = user_rows(no_als, np.stack([mean, mean]), np.array([False, True]))
+    histories = _histories(reviews, users, ends)
+    for first in range(0, len(ends), _BATCH):
+        batch = ends[first : first + _BATCH]
+        als = fold_in(space, list(islice(histories, len(batch))))
+        states[2 + first : 2 + first + len(batch)] = user_rows(als, _means(vectors, users, batch), False)
+        on_progress(len(batch))
     return AsOfFeatures(states, state)
 
 
-def _fill(
-    states: Float32,
-    ends: Int64,
-    reviews: Reviews,
-    order: Int64,
-    starts: Int64,
-    vectors: Int16,
-    vector: Int64,
-    space: ItemFactors,
-    on_progress: Callable[[int], None],
-) -> None:
-    """Write the warm states: for each end, the reviews of its user from the user's start up to it."""
-    group = np.searchsorted(starts, ends, side="right") - 1
-    seen = ends - starts[group]
-    histories = _histories(reviews, order, starts, ends)
-    for first in range(0, len(ends), _BATCH):
-        batch = slice(first, min(first + _BATCH, len(ends)))
-        means = running_mean(_sums(vectors, vector, order, starts, group[batch], ends[batch]), seen[batch])
-        als = fold_in(space, [next(histories) for _ in range(batch.stop - batch.start)])
-        states[batch] = user_rows(als, means, False)
-        on_progress(batch.stop - batch.start)
-
-
-def _sums(vectors: Int16, vector: Int64, order: Int64, starts: Int64, group: Int64, ends: Int64) -> Int32:
-    """Exact sums (ends, 384) int32 of the fixed-point vectors from each end's user's start up to it."""
-    users, place = np.unique(group, return_inverse=True)
+def _means(vectors: ReviewVectors, users: _ByUser, ends: Int64) -> Float32:
+    """Running means (ends, 384) float32 of each end's user's reviews before it; ends ascend."""
+    user = np.searchsorted(users.starts, ends, side="right") - 1
+    distinct, group = np.unique(user, return_inverse=True)
+    starts, lengths = users.starts[distinct], users.lengths[distinct]
     # Reviews of the users of this batch only, so that memory stays flat however many there are.
-    last = np.zeros(len(users), np.int64)
-    np.maximum.at(last, place, ends)
-    lengths = last + 1 - starts[users]
-    local_starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    rows = np.arange(lengths.sum()) + np.repeat(starts[users] - local_starts, lengths)
-    sums = exclusive_sums(vectors[vector[order[rows]]], local_starts)
-    picked: Int32 = sums[ends - starts[users][place] + local_starts[place]]
-    return picked if len(picked) else np.zeros((0, BERT_DIM), np.int32)
+    local_starts = np.cumsum(lengths) - lengths
+    places = np.arange(lengths.sum()) + np.repeat(starts - local_starts, lengths)
+    sums = exclusive_sums(vectors.of(users.order[places]), local_starts)
+    seen = ends - starts[group]
+    return running_mean(sums[local_starts[group] + seen], seen)
 
 
-def _histories(reviews: Reviews, order: Int64, starts: Int64, ends: Int64) -> Iterator[Mapping[int, float]]:
+def _histories(reviews: Reviews, users: _ByUser, ends: Int64) -> Iterator[Mapping[int, float]]:
     """Product → Σ ratings, for each end in turn; ends ascend, so each continues the one before or starts a new user."""
-    group = np.searchsorted(starts, ends, side="right") - 1
     current, upto, history = -1, 0, dict[int, float]()
-    for end, user in zip(ends.tolist(), group.tolist(), strict=True):
+    user_of_end = np.searchsorted(users.starts, ends, side="right") - 1
+    for end, user in zip(ends.tolist(), user_of_end.tolist(), strict=True):
         if user != current:
-            current, upto, history = user, int(starts[user]), {}
-        for row in order[upto:end].tolist():
-            product = int(reviews.product[row])
-            history[product] = history.get(product, 0.0) + float(reviews.rating[row])
+            current, upto, history = user, int(users.starts[user]), {}
+        _add(history, reviews, users.order[upto:end])
         upto = end
         yield dict(history)
 
 
-def _by_user(reviews: Reviews) -> tuple[Int64, Int64, Int64]:
-    """Rows grouped by user, each group in time order; where groups start; how long they are."""
-    order = np.argsort(reviews.user, kind="stable")
-    lengths = np.bincount(reviews.user, minlength=len(reviews.user_ids)).astype(np.int64)
-    return order, np.cumsum(lengths) - lengths, lengths
+def _add(history: dict[int, float], reviews: Reviews, rows: Int64) -> None:
+    for product, rating in zip(reviews.product[rows].tolist(), reviews.rating[rows].tolist(), strict=True):
+        history[product] = history.get(product, 0.0) + rating
 
 
 @dataclass(frozen=True)
@@ -156,18 +148,15 @@ class UserStates:
 
 def final_states(reviews: Reviews, space: ItemFactors) -> UserStates:
     """The state of every named user after the last review."""
-    order, starts, lengths = _by_user(reviews)
-    users = np.flatnonzero(~reviews.anonymous)
-    rows = order[~reviews.anonymous[reviews.user[order]]]
-    offsets = np.concatenate([[0], np.cumsum(lengths[users])])
-    als = np.empty((len(users), space.factors.shape[1]), np.float32)
-    for first in range(0, len(users), _BATCH):
-        batch = []
-        for user in users[first : first + _BATCH].tolist():
-            history = dict[int, float]()
-            for row in order[starts[user] : starts[user] + lengths[user]].tolist():
-                product = int(reviews.product[row])
-                history[product] = history.get(product, 0.0) + float(reviews.rating[row])
-            batch.append(history)
-        als[first : first + _BATCH] = fold_in(space, batch)
-    return UserStates(users, rows, offsets, als)
+    users = _ByUser.of(reviews)
+    named = np.flatnonzero(~reviews.anonymous)
+    rows = users.order[~reviews.anonymous[reviews.user[users.order]]]
+    offsets = np.concatenate([[0], np.cumsum(users.lengths[named])])
+    als = np.empty((len(named), ALS_DIM), np.float32)
+    for first in range(0, len(named), _BATCH):
+        batch: list[dict[int, float]] = []
+        for user in range(first, min(first + _BATCH, len(named))):
+            batch.append({})
+            _add(batch[-1], reviews, rows[offsets[user] : offsets[user + 1]])
+        als[first : first + len(batch)] = fold_in(space, batch)
+    return UserStates(named, rows, offsets, als)

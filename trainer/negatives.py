@@ -28,7 +28,7 @@ def popularity_weights(product: Int32, alpha: float) -> Int64:
     return np.where(counts > 0, np.maximum(np.rint(share * _WEIGHT_SCALE), 1), 0).astype(np.int64)
 
 
-def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, k: int, rng: np.random.Generator) -> Int32:
+def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, *, k: int, rng: np.random.Generator) -> Int32:
     """Draw k products for every row, with P(product) ∝ weight among the products that the row's user never reviewed.
 
     One draw a sample, by inverting the cumulated weights with the user's own products cut out: no rejection, whatever the
@@ -52,7 +52,7 @@ def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, k
     upto = np.cumsum(weights)
     before = upto - weights
     owner, owned = _distinct_pairs(*reviewed, weights)
-    users = 1 + max(int(user.max()), int(owner.max(initial=0)))
+    users = 1 + max(int(user.max(initial=0)), int(owner.max(initial=0)))
     lengths = np.bincount(owner, minlength=users)
     starts = np.cumsum(lengths) - lengths
     cut = np.bincount(owner, weights=weights[owned].astype(np.float64), minlength=users).astype(np.int64)
@@ -80,6 +80,6 @@ def _distinct_pairs(user: Int32, product: Int32, weights: Int64) -> tuple[NDArra
     return pairs // len(weights), pairs % len(weights)
 
 
-def draw_labels(shape: tuple[int, int], rng: np.random.Generator) -> Float32:
+def draw_labels(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
     """Labels uniform in [0, 2), float32."""
     return rng.uniform(0.0, MAX_LABEL, shape).astype(np.float32)

@@ -45,26 +45,21 @@ def draw_samples(reviews: Reviews, rows: int, features: AsOfFeatures, alpha: flo
         alpha: exponent of popularity.
         seed: of both streams.
     """
-    weights = popularity_weights(reviews.product[:rows], alpha)
-    training = np.random.default_rng([seed, 0])
-    validation = np.random.default_rng([seed, 1])
-    return (
-        _samples(reviews, slice(0, rows), slice(0, rows), features, weights, training),
-        _samples(reviews, slice(rows, None), slice(None), features, weights, validation),
-    )
+    user, product = reviews.user, reviews.product
+    weights = popularity_weights(product[:rows], alpha)
+    periods = []
+    for stream, period, excluding in ((0, slice(0, rows), slice(0, rows)), (1, slice(rows, None), slice(None))):
+        rng = np.random.default_rng([seed, stream])
+        negatives = draw_negatives(user[period], (user[excluding], product[excluding]), weights, k=NEGATIVES_PER_POSITIVE, rng=rng)
+        labels = draw_labels(negatives.shape, rng)
+        periods.append(_interleave(reviews, features, period, negatives, labels))
+    return periods[0], periods[1]
 
 
-def _samples(
-    reviews: Reviews, period: slice, excluding: slice, features: AsOfFeatures, weights: np.ndarray, rng: np.random.Generator
-) -> Samples:
-    user, product = reviews.user[period], reviews.product[period]
-    shape = (len(user), NEGATIVES_PER_POSITIVE)
-    negatives = np.empty(shape, np.int32)
-    if len(user):
-        negatives = draw_negatives(user, (reviews.user[excluding], reviews.product[excluding]), weights, shape[1], rng)
-    labels = draw_labels(shape, rng)
+def _interleave(reviews: Reviews, features: AsOfFeatures, period: slice, negatives: Int32, labels: Float32) -> Samples:
+    """Each review of the period followed by its negatives."""
     return Samples(
-        np.repeat(features.state[period], 1 + shape[1]),
-        np.concatenate([product[:, np.newaxis], negatives], axis=1).reshape(-1),
+        np.repeat(features.state[period], 1 + negatives.shape[1]),
+        np.concatenate([reviews.product[period][:, np.newaxis], negatives], axis=1).reshape(-1),
         np.concatenate([reviews.rating[period][:, np.newaxis], labels], axis=1).reshape(-1),
     )

@@ -8,6 +8,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,23 @@ from twotower.wire import fixed_point_to_bytes
 CACHE_FILE: Final = "vectors-v1.sqlite"
 _BATCH: Final = 256
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, fixed_point BLOB NOT NULL) WITHOUT ROWID"
+
+
+@dataclass(frozen=True)
+class ReviewVectors:
+    """Embeddings of reviews, each distinct text once.
+
+    Attributes:
+        distinct: (texts, 384) int16.
+        text: (reviews,) int64, the text of each review.
+    """
+
+    distinct: Int16
+    text: Int64
+
+    def of(self, rows: Int64) -> Int16:
+        """Vectors of some reviews, (rows, 384) int16."""
+        return self.distinct[self.text[rows]]
 
 
 class VectorCache:
@@ -83,9 +101,9 @@ def encode_unique(texts: Sequence[str], encoder: TextEncoder, cache: VectorCache
     missing = cache.get(keys, vectors)
     on_progress(len(texts) - len(missing))
     # Longest first, so that the texts of a batch are alike and no core waits for another at its end.
-    missing = sorted(missing.tolist(), key=lambda row: -len(texts[row]))
-    for start in range(0, len(missing), _BATCH):
-        rows = missing[start : start + _BATCH]
+    ordered = sorted(missing.tolist(), key=lambda row: -len(texts[row]))
+    for start in range(0, len(ordered), _BATCH):
+        rows = ordered[start : start + _BATCH]
         vectors[rows] = encoder.encode([texts[row] for row in rows], on_progress).fixed_point
         cache.put([keys[row] for row in rows], vectors[rows])
     return vectors

@@ -1,0 +1,170 @@
+"""Writes what was trained as a release."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from trainer.fit import Fitted
+from trainer.history import ANONYMOUS, COLD, final_states
+from trainer.reviews import Reviews
+from trainer.towers import FeatureTables, kernel_weights, score_pairs
+from trainer.vectors import ReviewVectors
+from twotower.als import ItemFactors
+from twotower.encoder import TextEncoder
+from twotower.features import Float32, Int16
+from twotower.model import as_rating, product_fusion, run_layers, score_catalogue
+from twotower.release import Golden, Manifest, Product, Release, ReleaseWriter, activations_of, als_id
+
+GOLDEN_TOLERANCE: Final = 1e-4
+"""On the rating scale: float32 sums in another order."""
+_GOLDEN_WARM: Final = 14
+_GOLDEN_PRODUCTS: Final = 64
+_GOLDEN_TEXTS: Final = 16
+_LIBRARIES: Final = ("twotower", "numpy", "implicit", "tensorflow", "keras", "openvino", "tokenizers")
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that goes into a release.
+
+    Attributes:
+        preset: name of the recipe.
+        reviews: the file.
+        catalogue: one entry a product of the file.
+        vectors: of the reviews.
+        space: the item factors.
+        global_mean: (384,) float32.
+        tables: distinct user rows and product rows.
+        fitted: the network.
+        golden_texts: texts to replay, with their vectors, (texts, 384) int16.
+        anonymous_names: names that strangers share.
+        metrics: for the manifest.
+        dataset: for the manifest.
+    """
+
+    preset: str
+    reviews: Reviews
+    catalogue: list[Product]
+    vectors: ReviewVectors
+    space: ItemFactors
+    global_mean: Float32
+    tables: FeatureTables
+    fitted: Fitted
+    golden_texts: tuple[list[str], Int16]
+    anonymous_names: tuple[str, ...]
+    metrics: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+
+
+def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: TextEncoder) -> Release:
+    """Write a release under `root`, whole or not at all, and open it as serving will; its golden requests are replayed."""
+    weights = kernel_weights(trained.fitted.network)
+    towers = run_layers(weights.product_tower, trained.tables.products)
+    with ReleaseWriter(root) as writer:
+        _write_keras(writer, trained.fitted.network)
+        writer.weights(weights)
+        writer.array("product_towers.npy", towers)
+        writer.array("product_fusion.npy", product_fusion(weights, towers))
+        writer.array("item_factors.npy", trained.space.factors)
+        writer.array("global_mean.npy", trained.global_mean)
+        writer.catalogue(trained.catalogue)
+        writer.golden(_golden(trained))
+        texts, fixed_point = trained.golden_texts
+        writer.json("golden/texts.json", texts)
+        writer.array("golden/text_fixed_point.npy", fixed_point)
+        _write_users(writer, trained)
+        writer.encoder(encoder_path, encoder.encoder_id)
+        return writer.commit(
+            Manifest(
+                preset=trained.preset,
+                encoder_id=encoder.encoder_id,
+                als_id=als_id(trained.space, [product.product_id for product in trained.catalogue]),
+                product_count=len(trained.catalogue),
+                regularization=trained.space.regularization,
+                confidence_per_star=trained.space.confidence_per_star,
+                anonymous_names=trained.anonymous_names,
+                activations=activations_of(weights),
+                scoring={"kind": "rating"},
+                golden_tolerance=GOLDEN_TOLERANCE,
+                metrics=trained.metrics,
+                dataset=trained.dataset,
+                versions={name: version(name) for name in _LIBRARIES},
+            )
+        )
+
+
+def _write_keras(writer: ReleaseWriter, network: Any) -> None:
+    """``two_tower.keras`` and ``two_tower.weights.h5``, without the times that Keras writes into the first."""
+    network.save_weights(writer.path("two_tower.weights.h5"))
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "two_tower.keras"
+        network.save(saved)
+        with zipfile.ZipFile(saved) as source, zipfile.ZipFile(writer.path("two_tower.keras"), "w") as target:
+            for name in sorted(source.namelist()):
+                data = source.read(name)
+                if name == "metadata.json":
+                    metadata = {key: value for key, value in json.loads(data).items() if key != "date_saved"}
+                    data = json.dumps(metadata, sort_keys=True).encode()
+                target.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+
+
+def _golden(trained: Trained) -> Golden:
+    """Warm, cold and anonymous users with the answers of the full Keras network."""
+    states = trained.tables.users
+    # Spread over all warm states, so that short and long histories are among them.
+    warm = np.unique(np.linspace(2, len(states) - 1, _GOLDEN_WARM).astype(int)) if len(states) > 2 else np.zeros(0, int)
+    users = states[np.concatenate([[COLD, ANONYMOUS], warm])]
+    count = len(trained.catalogue)
+    rng = np.random.default_rng(0)
+    products = np.stack([rng.permutation(count)[:_GOLDEN_PRODUCTS] for _ in users]).astype(np.int64)
+    width = products.shape[1]
+    scores = score_pairs(trained.fitted.network, np.repeat(users, width, axis=0), trained.tables.products[products.reshape(-1)])
+    scores = scores.reshape(products.shape)
+    return Golden(users, products, scores, as_rating(scores))
+
+
+def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
+    """A few texts of different lengths with their vectors."""
+    by_length = sorted(range(len(texts)), key=lambda row: (len(texts[row]), texts[row]))
+    rows = [by_length[place] for place in np.unique(np.linspace(0, len(texts) - 1, _GOLDEN_TEXTS).astype(int))]
+    return [texts[row] for row in rows], vectors[rows]
+
+
+def _write_users(writer: ReleaseWriter, trained: Trained) -> None:
+    """``users/``: all that the embedding service is to know of the users (docs/formats/release.md)."""
+    reviews, states = trained.reviews, final_states(trained.reviews, trained.space)
+    _write_lines(writer, "users/user_ids.jsonl", [reviews.user_ids[user] for user in states.users.tolist()])
+    _write_lines(writer, "users/review_ids.jsonl", [reviews.review_ids[row] for row in states.rows.tolist()])
+    writer.array("users/review_offsets.npy", states.offsets)
+    writer.array("users/products.npy", reviews.product[states.rows])
+    writer.array("users/ratings.npy", reviews.rating[states.rows])
+    writer.array("users/times_us.npy", reviews.time_us[states.rows])
+    writer.array("users/fixed_point.npy", trained.vectors.of(states.rows))
+    writer.array("users/als.npy", states.als)
+
+
+def _write_lines(writer: ReleaseWriter, name: str, values: list[str]) -> None:
+    with writer.path(name).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+
+
+def replay_golden(release: Release) -> float:
+    """Largest difference between the full Keras network and the kernel's split fusion on the golden requests.
+
+    Raises:
+        ReleaseInvalid: it is above the release's tolerance.
+    """
+
+    def score(users: Float32) -> tuple[Float32, Float32]:
+        scores = score_catalogue(release.weights, users, release.product_fusion)
+        return scores, as_rating(scores)
+
+    return release.replay_golden(score)

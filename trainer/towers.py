@@ -1,0 +1,163 @@
+"""The Keras network with the contracted names, and its way to and from the kernel's weights."""
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+
+from trainer.presets import Preset
+from twotower.features import (
+    ALS_DIM,
+    BERT_DIM,
+    FINAL_OUTPUT,
+    IS_ANONYMOUS_INPUT,
+    PRODUCT_ALS_INPUT,
+    PRODUCT_BERT_INPUT,
+    PRODUCT_TOWER_OUTPUT,
+    TOWER_DIM,
+    USER_ALS_INPUT,
+    USER_BERT_INPUT,
+    USER_DIM,
+    USER_TOWER_OUTPUT,
+    Float32,
+)
+from twotower.model import Activation, Dense, TwoTowerWeights
+
+_TOWER_UNITS: Final = (256, 128)
+_FUSION_UNITS: Final = (64, 32)
+
+
+@dataclass(frozen=True)
+class FeatureTables:
+    """What samples point at.
+
+    Attributes:
+        users: (states, 449) float32 distinct user rows.
+        products: (products, 448) float32.
+    """
+
+    users: Float32
+    products: Float32
+
+
+def build_network(preset: Preset) -> Any:
+    """The untrained network of a preset, a ``keras.Model`` with four or five named inputs and the output ``Final_Output`` (batch, 1)."""
+    import keras
+
+    inputs = {name: keras.Input((width,), name=name) for name, width in _input_widths(preset).items()}
+    user_inputs = [inputs[name] for name in (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT) if name in inputs]
+    user = keras.layers.Concatenate(name="user_features")(user_inputs)
+    product = keras.layers.Concatenate(name="product_features")([inputs[PRODUCT_ALS_INPUT], inputs[PRODUCT_BERT_INPUT]])
+    towers = [_tower(preset, user, "user", USER_TOWER_OUTPUT), _tower(preset, product, "product", PRODUCT_TOWER_OUTPUT)]
+    fused = keras.layers.Concatenate(name="towers")(towers)
+    hidden = _dense(preset, _FUSION_UNITS[0], "fusion_1")(fused)
+    hidden = _dropout(preset, preset.fusion_dropout, "fusion_dropout")(hidden)
+    hidden = _dense(preset, _FUSION_UNITS[1], "fusion_2")(hidden)
+    output = keras.layers.Dense(1, kernel_initializer=preset.initializer, name=FINAL_OUTPUT)(hidden)
+    network = keras.Model(list(inputs.values()), output, name=f"two_tower_{preset.name}")
+    assert network.count_params() == preset.parameter_count, network.count_params()
+    return network
+
+
+def _input_widths(preset: Preset) -> dict[str, int]:
+    widths = {USER_ALS_INPUT: ALS_DIM, USER_BERT_INPUT: BERT_DIM}
+    if preset.with_is_anonymous:
+        widths[IS_ANONYMOUS_INPUT] = 1
+    return {**widths, PRODUCT_ALS_INPUT: ALS_DIM, PRODUCT_BERT_INPUT: BERT_DIM}
+
+
+def _tower(preset: Preset, features: Any, side: str, output_name: str) -> Any:
+    hidden = _dense(preset, _TOWER_UNITS[0], f"{side}_1")(features)
+    hidden = _dense(preset, _TOWER_UNITS[1], f"{side}_2")(hidden)
+    hidden = _dropout(preset, preset.tower_dropout, f"{side}_dropout")(hidden)
+    return _dense(preset, TOWER_DIM, output_name)(hidden)
+
+
+def _dense(preset: Preset, units: int, name: str) -> Any:
+    import keras
+
+    return keras.layers.Dense(units, preset.activation, kernel_initializer=preset.initializer, name=name)
+
+
+def _dropout(preset: Preset, rate: float, name: str) -> Any:
+    import keras
+
+    layer = keras.layers.AlphaDropout if preset.dropout == "alpha_dropout" else keras.layers.Dropout
+    return layer(rate, name=name)
+
+
+def with_feature_tables(network: Any, tables: FeatureTables) -> Any:
+    """The network with its inputs gathered inside the graph, so that no row of features is ever copied for a sample.
+
+    Args:
+        network: from :func:`build_network`; its weights are shared.
+        tables: the rows.
+
+    Returns:
+        A ``keras.Model`` from (state index, product index), (batch,) int32 each, to the network's output.
+    """
+    import keras
+
+    state = keras.Input((), dtype="int32", name="state")
+    product = keras.Input((), dtype="int32", name="product")
+    features: dict[str, Any] = {}
+    for table, index, names in (
+        (tables.users, state, (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)),
+        (tables.products, product, (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)),
+    ):
+        rows = keras.layers.Embedding(*table.shape, weights=[table], trainable=False)(index)
+        features |= _columns(rows, names)
+    return keras.Model([state, product], network([features[tensor.name] for tensor in network.inputs]))
+
+
+def _columns(rows: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Cut feature rows (batch, width) into the network's inputs; works for arrays and for Keras tensors."""
+    widths = {
+        USER_ALS_INPUT: ALS_DIM,
+        USER_BERT_INPUT: BERT_DIM,
+        IS_ANONYMOUS_INPUT: 1,
+        PRODUCT_ALS_INPUT: ALS_DIM,
+        PRODUCT_BERT_INPUT: BERT_DIM,
+    }
+    columns, start = {}, 0
+    for name in names:
+        columns[name] = rows[:, start : start + widths[name]]
+        start += widths[name]
+    return columns
+
+
+def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
+    """The full Keras network, one row a pair: (rows, 449) and (rows, 448) → (rows,) float32."""
+    features = _columns(users, (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT))
+    features |= _columns(products, (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT))
+    output = network([features[tensor.name] for tensor in network.inputs], training=False)
+    return np.asarray(output, np.float32)[:, 0]
+
+
+def kernel_weights(network: Any) -> TwoTowerWeights:
+    """Weights of a network with the contracted names, found by walking its graph, whatever its layers between are called.
+
+    A network without ``is_anonymous_user`` gets a zero last row in the user tower's first kernel: serving knows one layout.
+    """
+    user_tower = _chain(network.get_layer(USER_TOWER_OUTPUT))
+    product_tower = _chain(network.get_layer(PRODUCT_TOWER_OUTPUT))
+    first = user_tower[0]
+    missing = USER_DIM - first.kernel.shape[0]
+    if missing:
+        kernel = np.concatenate([first.kernel, np.zeros((missing, first.kernel.shape[1]), np.float32)])
+        user_tower = (Dense(kernel, first.bias, first.activation), *user_tower[1:])
+    return TwoTowerWeights(user_tower, product_tower, _chain(network.get_layer(FINAL_OUTPUT)))
+
+
+def _chain(layer: Any) -> tuple[Dense, ...]:
+    """Dense layers that lead to `layer`, itself included, back to where several tensors meet."""
+    import keras
+
+    found: list[Dense] = []
+    while not isinstance(layer, keras.layers.Concatenate):
+        if isinstance(layer, keras.layers.Dense):
+            kernel, bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
+            found.append(Dense(kernel, bias, cast(Activation, layer.activation.__name__)))
+        (tensor,) = layer._inbound_nodes[0].input_tensors
+        layer = tensor._keras_history.operation
+    return tuple(reversed(found))
