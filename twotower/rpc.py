@@ -129,6 +129,7 @@ class Server:
         # add_*_port raises if the port is taken.
         self.port = self._server.add_secure_port(listen, tls.credentials()) if tls else self._server.add_insecure_port(listen)
         self._serving: bool | None = None
+        self._stopping = False
 
     async def start(self) -> None:
         """Accept calls; health is NOT_SERVING until :meth:`set_serving`."""
@@ -136,7 +137,8 @@ class Server:
         await self._server.start()
 
     async def set_serving(self, serving: bool) -> None:
-        """Turn health of every service SERVING or NOT_SERVING."""
+        """Turn health of every service SERVING or NOT_SERVING; once :meth:`stop` was called it stays NOT_SERVING."""
+        serving = serving and not self._stopping
         if serving == self._serving:
             return
         self._serving = serving
@@ -146,7 +148,10 @@ class Server:
         _LOG.info("health is %s", "SERVING" if serving else "NOT_SERVING")
 
     async def stop(self) -> None:
-        """Turn NOT_SERVING, refuse new calls, let those in flight end within `drain_s`, stop."""
+        """Turn NOT_SERVING, refuse new calls, let those in flight end within `drain_s`, stop. Stopping again does nothing."""
+        if self._stopping:
+            return
+        self._stopping = True
         await self.set_serving(False)
         stopping = asyncio.create_task(self._server.stop(self._drain_s))
         # The server's own grace ends early for aborted calls, so handlers are counted.

@@ -1,0 +1,109 @@
+"""Builds the service from its settings: the only place where parts are put together."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from embedding_service.encoding import Encoder, EncodingQueue
+from embedding_service.importing import Importer
+from embedding_service.monitor import Monitor
+from embedding_service.redis_server import RedisServer
+from embedding_service.redis_store import RedisStore, connect
+from embedding_service.servicer import EmbeddingServicer
+from embedding_service.settings import EMBEDDED, Settings
+from embedding_service.spaces import Spaces
+from embedding_service.users import Users
+from twotower.rpc import Server, ServerTls
+from twotower.v1 import embedding_service_pb2
+from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
+
+_LOG = logging.getLogger(__name__)
+SERVICE_NAME: Final = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
+_TEXTS_PER_STREAM: Final = 8
+
+
+def open_text_encoder(threads: int | None) -> Callable[[Path], Encoder]:
+    """How encoders are loaded: OpenVINO, `threads` streams."""
+
+    def open_encoder(directory: Path) -> Encoder:
+        from twotower.encoder import TextEncoder
+
+        return TextEncoder(directory, threads)
+
+    return open_encoder
+
+
+@contextlib.asynccontextmanager
+async def running_service(settings: Settings, open_encoder: Callable[[Path], Encoder] | None = None) -> AsyncIterator[Server]:
+    """The service, listening; everything is stopped on leaving.
+
+    Args:
+        settings: read once by the caller.
+        open_encoder: replaces OpenVINO.
+
+    Raises:
+        StoreUnavailable: the embedded store does not start. A Redis elsewhere that is away is waited for, NOT_SERVING.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        url = settings.store
+        if url == EMBEDDED:
+            redis_server = RedisServer(settings.data_dir, appendfsync=settings.appendfsync)
+            await redis_server.start()
+            stack.push_async_callback(redis_server.stop)
+            url = redis_server.url
+        redis = connect(url, timeout_s=settings.redis_timeout_ms / 1000, connections=settings.redis_connections, tls=_redis_tls(settings))
+        store = RedisStore(redis)
+        stack.push_async_callback(store.close)
+
+        def open_queue(encoder: Encoder) -> EncodingQueue:
+            return EncodingQueue(
+                encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * (settings.encoder_threads or 2)
+            )
+
+        spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
+        stack.push_async_callback(spaces.close)
+        servicer = EmbeddingServicer(Users(store, spaces), Importer(store, spaces))
+        server = Server(
+            settings.listen,
+            [SERVICE_NAME],
+            lambda grpc_server: add_EmbeddingServiceServicer_to_server(servicer, grpc_server),
+            tls=_server_tls(settings),
+            drain_s=settings.drain_s,
+        )
+        await server.start()
+        stack.push_async_callback(server.stop)
+        _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
+        monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
+        watching = asyncio.create_task(monitor.run())
+        stack.push_async_callback(_cancel, watching)
+        yield server
+
+
+def describe(settings: Settings) -> str:
+    """The store in words, without user name and password."""
+    if settings.store == EMBEDDED:
+        return f"embedded Redis in {settings.data_dir}"
+    parts = urlsplit(settings.store)
+    address = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}{parts.path}"
+    return f"Redis at {parts.scheme}://{address}"
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _redis_tls(settings: Settings) -> dict[str, str]:
+    files = {"ssl_ca_certs": settings.redis_ca, "ssl_certfile": settings.redis_certificate, "ssl_keyfile": settings.redis_key}
+    return {name: str(path) for name, path in files.items() if path is not None}
+
+
+def _server_tls(settings: Settings) -> ServerTls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return ServerTls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)

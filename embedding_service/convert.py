@@ -1,0 +1,123 @@
+"""Messages to domain values and back."""
+
+from typing import Final
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from embedding_service.importing import Batch, ImportedUser
+from embedding_service.store import AlsOrigin, NewReview, Outcome, Space
+from embedding_service.users import Features, Recorded, WrittenReview
+from twotower.encoder import Encoded
+from twotower.errors import FieldViolation, InvalidArgument
+from twotower.features import ALS_DIM, BERT_DIM, FIXED_POINT_SCALE, Int16, dequantize
+from twotower.v1 import embedding_service_pb2 as pb
+from twotower.v1 import types_pb2
+from twotower.wire import from_vector, to_vector
+
+_ORIGINS: Final = {
+    AlsOrigin.TRAINED: types_pb2.ALS_ORIGIN_TRAINED,
+    AlsOrigin.FOLDED_IN: types_pb2.ALS_ORIGIN_FOLDED_IN,
+    AlsOrigin.NONE: types_pb2.ALS_ORIGIN_NONE,
+}
+_OUTCOMES: Final = {
+    Outcome.RECORDED: pb.RECORD_OUTCOME_RECORDED,
+    Outcome.DUPLICATE: pb.RECORD_OUTCOME_DUPLICATE,
+    Outcome.REPLACED: pb.RECORD_OUTCOME_REPLACED,
+    Outcome.ANONYMOUS: pb.RECORD_OUTCOME_ANONYMOUS,
+}
+_NORM_TOLERANCE: Final = 1e-3
+
+
+def to_space(space: types_pb2.EmbeddingSpace) -> Space:
+    """``EmbeddingSpace`` as the store's."""
+    return Space(space.encoder_id, space.als_id)
+
+
+def to_written_review(review: types_pb2.Review) -> WrittenReview:
+    """``Review``, checked before."""
+    time_ns = review.review_time.ToNanoseconds() if review.HasField("review_time") else None
+    return WrittenReview(review.review_id, review.user_id, review.product_id, review.rating, review.title, review.text, time_ns)
+
+
+def from_recorded(recorded: Recorded) -> pb.RecordReviewResponse:
+    """What became of one review."""
+    return pb.RecordReviewResponse(
+        outcome=_OUTCOMES[recorded.outcome],
+        review_count=recorded.review_count,
+        text_truncated=recorded.text_truncated,
+        product_known=recorded.product_known,
+        release_id=recorded.release_id,
+    )
+
+
+def from_features(features: Features) -> list[types_pb2.UserFeatures]:
+    """One message a user; the rows are cut from two blocks of bytes."""
+    space = types_pb2.EmbeddingSpace(encoder_id=features.release.space.encoder_id, als_id=features.release.space.als_id)
+    bert, als = features.bert_mean.astype("<f4").tobytes(), features.als.astype("<f4").tobytes()
+    counts, ages_us, origins = features.counts.tolist(), features.ages_us.tolist(), features.als_origins.tolist()
+    messages = []
+    for row, user_id in enumerate(features.user_ids):
+        message = types_pb2.UserFeatures(
+            user_id=user_id,
+            kind=_kind(features.anonymous[row], counts[row]),
+            bert_mean=types_pb2.Vector(values=bert[4 * BERT_DIM * row : 4 * BERT_DIM * (row + 1)], dimension=BERT_DIM),
+            als=types_pb2.Vector(values=als[4 * ALS_DIM * row : 4 * ALS_DIM * (row + 1)], dimension=ALS_DIM),
+            als_origin=_ORIGINS[origins[row]],
+            review_count=counts[row],
+            seen_product_ids=features.seen_product_ids[row],
+            space=space,
+        )
+        if ages_us[row] >= 0:
+            message.age.FromMicroseconds(ages_us[row])
+        messages.append(message)
+    return messages
+
+
+def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:
+    """One message a text."""
+    rows = zip(dequantize(encoded.fixed_point), encoded.truncated, encoded.token_counts, strict=True)
+    return [pb.TextEmbedding(embedding=to_vector(row), truncated=cut, token_count=tokens) for row, cut, tokens in rows]
+
+
+def to_batch(batch: pb.ImportBatch) -> Batch:
+    """``ImportBatch``, checked before.
+
+    Raises:
+        InvalidArgument: an ALS vector of another dimension, or an embedding that is not of unit length.
+    """
+    block = np.frombuffer(b"".join(review.fixed_point for user in batch.users for review in user.reviews), "<i2").reshape(-1, BERT_DIM)
+    _check_unit_length(batch, block)
+    users = []
+    start = 0
+    for i, user in enumerate(batch.users):
+        reviews = [_to_new_review(user.user_id, review, block[start + j]) for j, review in enumerate(user.reviews)]
+        users.append(ImportedUser(user.user_id, reviews, from_vector(user.als, ALS_DIM, f"batch.users[{i}].als")))
+        start += len(reviews)
+    return Batch(users, block)
+
+
+def _to_new_review(user_id: str, review: pb.ImportedReview, fixed_point: Int16) -> NewReview:
+    time_us = _microseconds(review.review_time) if review.HasField("review_time") else None
+    return NewReview(user_id, review.review_id, review.product_id, review.rating, time_us, fixed_point, b"")
+
+
+def _microseconds(time: Timestamp) -> int:
+    return time.seconds * 1_000_000 + time.nanos // 1000
+
+
+def _check_unit_length(batch: pb.ImportBatch, block: Int16) -> None:
+    lengths = np.sqrt(np.square(block, dtype=np.float64).sum(axis=1)) / FIXED_POINT_SCALE
+    # -32768 is no fixed-point value, and enough of them would overflow a sum.
+    wrong = (np.abs(lengths - 1) > _NORM_TOLERANCE) | (block.min(axis=1, initial=0) < -FIXED_POINT_SCALE)
+    if wrong.any():
+        row = int(wrong.argmax())
+        paths = (f"batch.users[{i}].reviews[{j}].fixed_point" for i, user in enumerate(batch.users) for j in range(len(user.reviews)))
+        path = next(path for index, path in enumerate(paths) if index == row)
+        raise InvalidArgument([FieldViolation(path, f"must be a unit vector times {FIXED_POINT_SCALE}, its length is {lengths[row]:.4f}")])
+
+
+def _kind(anonymous: bool, count: int) -> types_pb2.UserKind:
+    if anonymous:
+        return types_pb2.USER_KIND_ANONYMOUS
+    return types_pb2.USER_KIND_WARM if count else types_pb2.USER_KIND_COLD

@@ -1,0 +1,137 @@
+"""The use case of the trainer's bulk load: one release's users in, that release active at the end."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedding_service.spaces import LoadedRelease, Spaces
+from embedding_service.store import ActiveRelease, AlsOrigin, NewReview, Space, UserStore, WholeUser
+from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMismatch
+from twotower.features import Float32, Int16, is_anonymous
+
+_LOG = logging.getLogger(__name__)
+_PIPELINED_USERS = 256
+"""Users written in one round trip: enough to hide its latency, few enough that look-ups get their turn in between."""
+
+
+@dataclass(frozen=True)
+class ImportedUser:
+    """A user as the trainer sends it: the reviews (their `fixed_point` rows of the batch's block) and the ALS vector (64,) float32."""
+
+    user_id: str
+    reviews: Sequence[NewReview]
+    als: Float32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Users, and the embeddings of all their reviews one after the other, (reviews, 384) int16."""
+
+    users: Sequence[ImportedUser]
+    fixed_point: Int16
+
+
+class Import:
+    """One import under way.
+
+    Args:
+        release: loaded, not active yet.
+        user_count: users that must come.
+    """
+
+    def __init__(self, store: UserStore, spaces: Spaces, release: LoadedRelease, user_count: int) -> None:
+        self._store = store
+        self._spaces = spaces
+        self._release = release
+        self._expected = user_count
+        self._received = 0
+        self.users = 0
+        self.reviews = 0
+        self.anonymous = 0
+
+    @property
+    def release_id(self) -> str:
+        """The release that the import belongs to."""
+        return self._release.release_id
+
+    async def add(self, batch: Batch) -> None:
+        """Replace the state of these users; anonymous names are left out.
+
+        Raises:
+            InvalidArgument: more users than announced.
+            StoreUnavailable: some of the batch may be written, each user whole; send the import again.
+        """
+        self._received += len(batch.users)
+        if self._received > self._expected:
+            self._refuse_count()
+        wholes = self._whole_users(batch)
+        for start in range(0, len(wholes), _PIPELINED_USERS):
+            await self._store.replace(self._release.space, wholes[start : start + _PIPELINED_USERS])
+        self.users += len(wholes)
+        self.reviews += sum(len(user.reviews) for user in wholes)
+
+    async def finish(self) -> None:
+        """Make the release active.
+
+        Raises:
+            InvalidArgument: fewer users than announced; the active release stays.
+        """
+        if self._received != self._expected:
+            self._refuse_count()
+        current = self._spaces.current
+        previous = current.previous_id if current.release_id == self.release_id else current.release_id
+        active = ActiveRelease(self.release_id, previous)
+        # Kept first: if the store is away now, this process and the next one agree on the old release.
+        await self._store.activate(active)
+        await self._spaces.switch(active)
+        _LOG.info("imported %d users, %d reviews; release %s is active", self.users, self.reviews, self.release_id)
+
+    def _refuse_count(self) -> None:
+        found = f"{self._expected} users were announced, {self._received} came"
+        raise InvalidArgument([FieldViolation("header.user_count", f"must be the number of users that follow: {found}")])
+
+    def _whole_users(self, batch: Batch) -> list[WholeUser]:
+        starts = np.cumsum([0] + [len(user.reviews) for user in batch.users])
+        wholes = []
+        for user, start, stop in zip(batch.users, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            if is_anonymous(user.user_id, self._release.anonymous):
+                self.anonymous += 1
+                continue
+            origin = AlsOrigin.TRAINED if user.als.any() else AlsOrigin.NONE
+            sums = batch.fixed_point[start:stop].sum(axis=0, dtype=np.int32)
+            wholes.append(WholeUser(user.user_id, user.reviews, sums, user.als, origin))
+        return wholes
+
+
+class Importer:
+    """Starts imports, one at a time."""
+
+    def __init__(self, store: UserStore, spaces: Spaces) -> None:
+        self._store = store
+        self._spaces = spaces
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> "Importer":
+        if self._lock.locked():
+            raise Overloaded("another import is under way", 5.0)
+        await self._lock.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+    async def begin(self, release_id: str, space: Space, user_count: int) -> Import:
+        """Open and verify the release.
+
+        Raises:
+            NotFound, ReleaseInvalid: the release is not there or must not be served.
+            SpaceMismatch: `space` is not the release's.
+        """
+        release = await self._spaces.load(release_id)
+        if space != release.space:
+            raise SpaceMismatch(f"header.space: release {release_id} has {release.space}, the header says {space}")
+        await self._store.register_space(space)
+        return Import(self._store, self._spaces, release, user_count)

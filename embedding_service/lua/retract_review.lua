@@ -1,0 +1,24 @@
+-- Takes one review back. A user whose last review it was has no state afterwards.
+--
+-- KEYS: accumulator, log, seen, ALS vector
+-- ARGV: review id, now in µs
+-- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL gives them}.
+
+local accumulator, log, seen, als = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local review_id, now = ARGV[1], tonumber(ARGV[2])
+
+local old = redis.call('HGET', log, review_id)
+local state = read_state(accumulator)
+if not old then
+    return { 0, state.count, state.changed, {} }
+end
+if state.count <= 1 then
+    redis.call('DEL', accumulator, log, seen, als)
+    return { 1, 0, 0, {} }
+end
+add_vector(state, old, -1)
+state.changed = next_change(state, now)
+write_state(accumulator, state)
+redis.call('HDEL', log, review_id)
+add_seen(seen, old, -1)
+return { 1, state.count, state.changed, redis.call('HGETALL', seen) }

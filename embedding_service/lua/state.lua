@@ -1,0 +1,73 @@
+-- Shared by the scripts that write a user's state; put in front of each of them. docs/formats/redis.md has the byte layouts.
+--
+-- The sums are added here and written with one SET rather than with BITFIELD INCRBY: every bound is checked before anything is written, and
+-- the append-only file and the replicas get 1.5 kB a review rather than 20 kB (docs/adr/0010-sums-in-lua.md).
+
+local DIM = 384
+local SUMS = '>' .. string.rep('i4', DIM)
+local VECTOR = '<' .. string.rep('i2', DIM)
+local MAX_INT32 = 2147483647
+local VECTOR_AT, PRODUCT_AT = 30, 798
+
+-- The user's sums, review count and time of the last change in µs; zeros for a user without state.
+local function read_state(key)
+    local raw = redis.call('GET', key)
+    if not raw then
+        local zeros = {}
+        for i = 1, DIM do zeros[i] = 0 end
+        return { sums = zeros, count = 0, changed = 0 }
+    end
+    local sums = { struct.unpack(SUMS, raw) }
+    sums[DIM + 1] = nil -- struct.unpack adds the next position
+    local count, high, low = struct.unpack('>I4I4I4', raw, DIM * 4 + 1)
+    return { sums = sums, count = count, changed = high * 4294967296 + low }
+end
+
+local function pack_changed(changed)
+    return struct.pack('>I4I4', math.floor(changed / 4294967296), changed % 4294967296)
+end
+
+-- Strictly later than the last change, so that it also serves as the state's version, whatever the callers' clocks say.
+local function next_change(state, now)
+    return math.max(state.changed + 1, now)
+end
+
+-- Adds (sign 1) or subtracts (sign -1) an entry's vector. Nothing is written.
+local function add_vector(state, entry, sign)
+    local sums, vector = state.sums, { struct.unpack(VECTOR, entry, VECTOR_AT) }
+    for i = 1, DIM do sums[i] = sums[i] + sign * vector[i] end
+    state.count = state.count + sign
+end
+
+local function fits(state)
+    for i = 1, DIM do
+        if state.sums[i] > MAX_INT32 or state.sums[i] < -MAX_INT32 then return false end
+    end
+    return true
+end
+
+local function write_state(key, state)
+    redis.call('SET', key, struct.pack(SUMS, unpack(state.sums)) .. struct.pack('>I4', state.count) .. pack_changed(state.changed))
+end
+
+local function product_of(entry)
+    return string.sub(entry, PRODUCT_AT)
+end
+
+-- Adds (sign 1) or subtracts (sign -1) one review of the entry's product from what the user has seen.
+local function add_seen(key, entry, sign)
+    local product = product_of(entry)
+    local reviews, micro_stars = 0, 0
+    local old = redis.call('HGET', key, product)
+    if old then
+        local n, m = string.match(old, '^(%d+):(%d+)$')
+        reviews, micro_stars = tonumber(n), tonumber(m)
+    end
+    reviews = reviews + sign
+    micro_stars = micro_stars + sign * struct.unpack('<I4', entry, 10)
+    if reviews > 0 then
+        redis.call('HSET', key, product, string.format('%.0f:%.0f', reviews, micro_stars))
+    else
+        redis.call('HDEL', key, product)
+    end
+end

@@ -1,0 +1,143 @@
+"""Redis keys and byte layouts: the only place where they are written down in code. docs/formats/redis.md is their public description."""
+
+import hashlib
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from embedding_service.store import AlsOrigin, StoredUsers
+from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
+from twotower.wire import fixed_point_to_bytes
+
+SCHEMA_VERSION: Final = 1
+SCHEMA_KEY: Final = "tt:schema"
+ACTIVE_KEY: Final = "tt:active"
+ENCODER_IDS_KEY: Final = "tt:encoder_ids"
+ALS_IDS_KEY: Final = "tt:als_ids"
+
+MICRO_STARS: Final = 1_000_000
+_SUMS_BYTES: Final = 4 * BERT_DIM
+_ALS_BYTES: Final = 4 * ALS_DIM
+_STAMP_BYTES: Final = 8
+_ACCUMULATOR_BYTES: Final = _SUMS_BYTES + 4 + _STAMP_BYTES
+_ALS_RECORD_BYTES: Final = _ALS_BYTES + _STAMP_BYTES + 1
+_EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR_BYTES)
+_NO_ALS: Final = bytes(_ALS_RECORD_BYTES)
+_ENTRY_HEAD: Final = struct.Struct("<BqI16s")
+_TIME_GIVEN: Final = 1
+_DIGEST_GIVEN: Final = 2
+_UNSAFE: Final = re.compile(r"[%{}]")
+
+
+@dataclass(frozen=True)
+class UserKeys:
+    """A user's keys share a hash tag: one slot a user, so that a script over them stays atomic in a cluster.
+
+    The id is escaped (``%``, ``{`` and ``}`` as ``%25``, ``%7B``, ``%7D``), so no id can end the tag early or take another user's keys.
+    """
+
+    user_id: str
+
+    @property
+    def _tag(self) -> str:
+        return "tt:{u:" + _UNSAFE.sub(lambda m: f"%{ord(m[0]):02X}", self.user_id) + "}:"
+
+    def accumulator(self, encoder_id: str) -> str:
+        """Sums, review count and time of the last change: one string, so that one GET can't be torn."""
+        return f"{self._tag}acc:{encoder_id}"
+
+    def log(self, encoder_id: str) -> str:
+        """Hash: review id → log entry."""
+        return f"{self._tag}log:{encoder_id}"
+
+    def seen(self, encoder_id: str) -> str:
+        """Hash: product id → ``<reviews>:<sum of ratings in millionths of a star>``."""
+        return f"{self._tag}seen:{encoder_id}"
+
+    def als(self, als_id: str) -> str:
+        """ALS vector, the change that it was made from, its origin."""
+        return f"{self._tag}als:{als_id}"
+
+    def all(self, encoder_ids: Sequence[str], als_ids: Sequence[str]) -> list[str]:
+        """Every key that the user may have in these spaces."""
+        by_encoder = [key(encoder_id) for encoder_id in encoder_ids for key in (self.accumulator, self.log, self.seen)]
+        return by_encoder + [self.als(als_id) for als_id in als_ids]
+
+
+def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b"") -> bytes:
+    """A log entry: flags u8, time i64 µs, rating u32 millionths, digest 16 bytes, vector 384 × i16, product id; all little-endian.
+
+    Args:
+        product_id: product reviewed.
+        rating: stars.
+        fixed_point: (384,) int16.
+        time_us: since 1970; of arrival if `time_given` is false.
+        time_given: the author said when.
+        digest: 16 bytes of :func:`content_digest`; empty for an imported review, of which only the vector is known.
+    """
+    flags = _TIME_GIVEN * time_given | _DIGEST_GIVEN * bool(digest)
+    return _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest) + fixed_point_to_bytes(fixed_point) + product_id.encode()
+
+
+def content_digest(product_id: str, rating: float, title: str, text: str, time_ns: int | None) -> bytes:
+    """16 bytes that differ if anything that the author sent differs; the arrival time is no part of it."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (product_id.encode(), struct.pack("<f", rating), title.encode(), text.encode(), repr(time_ns).encode()):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.digest()
+
+
+def pack_sums_and_count(sums: Int32, count: int) -> bytes:
+    """The first 1,540 bytes of an accumulator."""
+    return sums.astype(">i4").tobytes() + count.to_bytes(4, "big")
+
+
+def pack_stamp(changed_us: int) -> bytes:
+    """The last 8 bytes of an accumulator."""
+    return changed_us.to_bytes(_STAMP_BYTES, "big")
+
+
+def pack_als(vector: Float32) -> bytes:
+    """256 bytes."""
+    return vector.astype("<f4", copy=False).tobytes()
+
+
+def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin) -> bytes:
+    """256 bytes of vector, 8 of the change it was made from, 1 of origin."""
+    return pack_als(vector) + pack_stamp(changed_us) + bytes([origin])
+
+
+def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None], products: Sequence[Sequence[bytes]]) -> StoredUsers:
+    """Columns from the values of many users' keys."""
+    sums, counts, changed_us = unpack_accumulators(accumulators)
+    records = np.frombuffer(b"".join(value or _NO_ALS for value in als), np.uint8).reshape(len(als), _ALS_RECORD_BYTES)
+    stamps = np.ascontiguousarray(records[:, _ALS_BYTES:-1]).view(">i8")[:, 0].astype(np.int64)
+    # A stamp of 0 is no vector at all; any other must be that of the accumulator.
+    fresh = (stamps == changed_us) & (stamps > 0)
+    return StoredUsers(
+        sums=sums,
+        counts=counts,
+        changed_us=changed_us,
+        als=np.ascontiguousarray(records[:, :_ALS_BYTES]).view("<f4"),
+        als_origins=np.where(fresh, records[:, -1], AlsOrigin.MISSING),
+        seen_product_ids=[[product.decode() for product in sorted(ids)] for ids in products],
+    )
+
+
+def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:
+    """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs; zeros where there is no state."""
+    raw = np.frombuffer(b"".join(value or _EMPTY_ACCUMULATOR for value in values), np.uint8).reshape(len(values), _ACCUMULATOR_BYTES)
+    sums = np.ascontiguousarray(raw[:, :_SUMS_BYTES]).view(">i4").astype(np.int32)
+    counts = np.ascontiguousarray(raw[:, _SUMS_BYTES:-_STAMP_BYTES]).view(">u4")[:, 0].astype(np.int64)
+    changed_us = np.ascontiguousarray(raw[:, -_STAMP_BYTES:]).view(">i8")[:, 0].astype(np.int64)
+    return sums, counts, changed_us
+
+
+def unpack_stars(pairs: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, float]:
+    """Product id → sum of the user's ratings, exact to the millionth, from the `seen` hash."""
+    items = pairs.items() if isinstance(pairs, Mapping) else zip(pairs[::2], pairs[1::2], strict=True)
+    return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in items}

@@ -1,0 +1,105 @@
+"""The gRPC boundary: check, convert, call, convert. Errors are mapped by :class:`twotower.rpc.ErrorInterceptor`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from embedding_service import checks, convert
+from embedding_service.importing import Import, Importer
+from embedding_service.users import Users
+from twotower.errors import FieldViolation, InvalidArgument, NotBuilt
+from twotower.v1 import embedding_service_pb2 as pb
+from twotower.v1 import embedding_service_pb2_grpc as pb_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
+    """``twotower.v1.EmbeddingService``."""
+
+    def __init__(self, users: Users, importer: Importer) -> None:
+        self._users = users
+        self._importer = importer
+
+    async def GetUserFeatures(self, request: pb.GetUserFeaturesRequest, context: _Context) -> pb.GetUserFeaturesResponse:
+        """Features of one user."""
+        checks.check_user_id(request.user_id)
+        space = convert.to_space(request.space) if request.HasField("space") else None
+        features = await self._users.features([request.user_id], space)
+        [message] = convert.from_features(features)
+        return pb.GetUserFeaturesResponse(features=message, release_id=features.release.release_id)
+
+    async def BatchGetUserFeatures(self, request: pb.BatchGetUserFeaturesRequest, context: _Context) -> pb.BatchGetUserFeaturesResponse:
+        """Features of many users."""
+        checks.check_user_ids(request.user_ids)
+        space = convert.to_space(request.space) if request.HasField("space") else None
+        features = await self._users.features(list(request.user_ids), space)
+        return pb.BatchGetUserFeaturesResponse(features=convert.from_features(features), release_id=features.release.release_id)
+
+    async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
+        """Add one review."""
+        checks.check_record(request)
+        [recorded] = await self._users.record([convert.to_written_review(request.review)])
+        return convert.from_recorded(recorded)
+
+    async def BatchRecordReviews(self, request: pb.BatchRecordReviewsRequest, context: _Context) -> pb.BatchRecordReviewsResponse:
+        """Add many reviews."""
+        checks.check_batch_record(request)
+        recorded = await self._users.record([convert.to_written_review(review) for review in request.reviews])
+        return pb.BatchRecordReviewsResponse(results=map(convert.from_recorded, recorded))
+
+    async def RetractReview(self, request: pb.RetractReviewRequest, context: _Context) -> pb.RetractReviewResponse:
+        """Take one review back."""
+        checks.check_retract(request)
+        retracted, count, release_id = await self._users.retract(request.user_id, request.review_id)
+        return pb.RetractReviewResponse(retracted=retracted, review_count=count, release_id=release_id)
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: _Context) -> pb.DeleteUserResponse:
+        """Forget a user."""
+        checks.check_user_id(request.user_id)
+        return pb.DeleteUserResponse(deleted=await self._users.delete(request.user_id))
+
+    async def ImportUsers(self, request_iterator: AsyncIterator[pb.ImportUsersRequest], context: _Context) -> pb.ImportUsersResponse:
+        """The trainer's bulk load."""
+        async with self._importer:
+            running: Import | None = None
+            async for request in request_iterator:
+                running = await self._import(running, request)
+            if running is None:
+                raise _out_of_place("header", "must be the first message")
+            await running.finish()
+        return pb.ImportUsersResponse(
+            user_count=running.users,
+            review_count=running.reviews,
+            anonymous_skipped_count=running.anonymous,
+            release_id=running.release_id,
+        )
+
+    async def EncodeTexts(self, request: pb.EncodeTextsRequest, context: _Context) -> pb.EncodeTextsResponse:
+        """Embed texts."""
+        checks.check_texts(request.texts)
+        encoded, encoder_id = await self._users.encode(list(request.texts))
+        return pb.EncodeTextsResponse(embeddings=convert.from_encoded(encoded), encoder_id=encoder_id)
+
+    async def GetPopularity(self, request: pb.GetPopularityRequest, context: _Context) -> pb.GetPopularityResponse:
+        """Live popularity."""
+        raise NotBuilt("GetPopularity comes with live popularity")
+
+    async def _import(self, running: Import | None, request: pb.ImportUsersRequest) -> Import:
+        part = request.WhichOneof("part")
+        if running is None:
+            if part != "header":
+                raise _out_of_place("header", "must be the first message")
+            checks.check_header(request.header)
+            header = request.header
+            return await self._importer.begin(header.release_id, convert.to_space(header.space), header.user_count)
+        if part != "batch":
+            raise _out_of_place("header" if part else "part", "must be a batch of users after the first message")
+        checks.check_import_batch(request.batch)
+        await running.add(convert.to_batch(request.batch))
+        return running
+
+
+def _out_of_place(field: str, description: str) -> InvalidArgument:
+    return InvalidArgument([FieldViolation(field, description)])

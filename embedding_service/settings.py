@@ -1,0 +1,58 @@
+"""Settings of the service: command-line flags, or environment variables with the prefix ``TWOTOWER_EMBEDDING_``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EMBEDDED = "embedded"
+
+
+class Settings(BaseSettings):
+    """Keeps users' state in Redis and answers feature look-ups over gRPC."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TWOTOWER_EMBEDDING_",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_prog_name="python -m embedding_service",
+    )
+
+    listen: str = Field("127.0.0.1:50051", description="host:port to listen on; port 0 takes a free one")
+    store: str = Field(
+        EMBEDDED,
+        description="where users' state is: 'embedded' (a redis-server of its own), redis://host:port/db, rediss://… or unix://path",
+    )
+    data_dir: Path = Field(Path("var/embedding"), description="folder of the embedded store; one service at a time")
+    releases: Path = Field(Path("var/releases"), description="folder of releases")
+    appendfsync: Literal["always", "everysec", "no"] = Field(
+        "always", description="embedded store: an acknowledged review is on disk at once, within a second, or when the system likes"
+    )
+    redis_timeout_ms: int = Field(1000, gt=0, description="longest wait for Redis, in milliseconds, before a call is answered UNAVAILABLE")
+    redis_connections: int = Field(16, gt=0, description="most connections to Redis")
+    redis_ca: Path | None = Field(None, description="rediss://: PEM file of the authority that signed Redis' certificate")
+    redis_certificate: Path | None = Field(None, description="rediss://: PEM file of the service's own certificate")
+    redis_key: Path | None = Field(None, description="rediss://: PEM file of the service's own key")
+    encoder_threads: int | None = Field(None, gt=0, description="inference streams of one thread each; all cores if unset")
+    max_queued_texts: int = Field(
+        2048, gt=0, description="texts waiting for the encoder beyond which a call is answered RESOURCE_EXHAUSTED"
+    )
+    tls_certificate: Path | None = Field(None, description="PEM file; plaintext if unset")
+    tls_key: Path | None = Field(None, description="PEM file")
+    tls_client_ca: Path | None = Field(None, description="PEM file; clients must then present a certificate that it signed")
+    drain_s: float = Field(10.0, gt=0, description="how long calls in flight may take after SIGTERM, in seconds")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe log level written")
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if self.store != EMBEDDED and not self.store.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("store: must be 'embedded', redis://…, rediss://… or unix://…")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key: set both or neither")
+        if (self.redis_certificate is None) != (self.redis_key is None):
+            raise ValueError("redis_certificate and redis_key: set both or neither")
+        return self

@@ -1,0 +1,213 @@
+"""The use cases: what happens to a user's state, in terms of the store, the encoder and the active release."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedding_service.records import content_digest
+from embedding_service.spaces import LoadedRelease, Spaces
+from embedding_service.store import AlsOrigin, Change, FoldedIn, NewReview, Outcome, Space, StoredUsers, UserStore
+from twotower.encoder import Encoded
+from twotower.errors import FieldViolation, InvalidArgument
+from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int64, is_anonymous, review_text, running_mean
+
+
+@dataclass(frozen=True)
+class WrittenReview:
+    """A review as its author sent it; `time_ns` since 1970, None if not said."""
+
+    review_id: str
+    user_id: str
+    product_id: str
+    rating: float
+    title: str
+    text: str
+    time_ns: int | None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a review."""
+
+    outcome: Outcome
+    review_count: int
+    text_truncated: bool
+    product_known: bool
+    release_id: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of many users, in columns.
+
+    Attributes:
+        release: whose factors and global mean were used.
+        user_ids: as asked.
+        anonymous: (users,) bool.
+        counts: (users,) reviews.
+        bert_mean: (users, 384) float32.
+        als: (users, 64) float32.
+        als_origins: (users,) :class:`AlsOrigin`, never MISSING.
+        ages_us: (users,) since the last change; -1 for a user without state.
+        seen_product_ids: sorted, each once.
+    """
+
+    release: LoadedRelease
+    user_ids: Sequence[str]
+    anonymous: Sequence[bool]
+    counts: Int64
+    bert_mean: Float32
+    als: Float32
+    als_origins: NDArray[np.uint8]
+    ages_us: Int64
+    seen_product_ids: Sequence[Sequence[str]]
+
+
+class Users:
+    """Reads and writes users' state.
+
+    Args:
+        store: users' state.
+        spaces: loaded releases.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, store: UserStore, spaces: Spaces, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._spaces = spaces
+        self._clock = clock
+
+    async def features(self, user_ids: Sequence[str], space: Space | None = None) -> Features:
+        """Features of users, in the order asked; in the active release's space if `space` is None.
+
+        Raises:
+            NotReady, SpaceMismatch, StoreUnavailable.
+        """
+        release = self._spaces.find(space)
+        distinct = list(dict.fromkeys(user_ids))
+        stored = await self._store.read(release.space, distinct)
+        for row, user_id in enumerate(distinct):
+            if is_anonymous(user_id, release.anonymous):  # also one whose name was an ordinary one in an earlier release
+                stored.counts[row], stored.seen_product_ids[row] = 0, []
+        als, origins = await self._als(release, distinct, stored)
+        warm = stored.counts > 0
+        means = running_mean(stored.sums, np.maximum(stored.counts, 1))
+        means[~warm] = release.global_mean
+        ages_us = np.where(warm, np.maximum(round(self._clock() * 1e6) - stored.changed_us, 0), -1)
+        index = {user_id: row for row, user_id in enumerate(distinct)}
+        rows = np.array([index[user_id] for user_id in user_ids])
+        return Features(
+            release=release,
+            user_ids=user_ids,
+            anonymous=[is_anonymous(user_id, release.anonymous) for user_id in user_ids],
+            counts=stored.counts[rows],
+            bert_mean=means[rows],
+            als=als[rows],
+            als_origins=origins[rows],
+            ages_us=ages_us[rows],
+            seen_product_ids=[stored.seen_product_ids[row] for row in rows.tolist()],
+        )
+
+    async def record(self, reviews: Sequence[WrittenReview]) -> list[Recorded]:
+        """Add reviews in order; each is atomic by itself, and sent again counts once.
+
+        Raises:
+            NotReady, StoreUnavailable.
+            Overloaded: the encoder's queue is full.
+            InvalidArgument: a user has as many reviews as can be summed exactly.
+        """
+        release = self._spaces.active
+        named = [i for i, review in enumerate(reviews) if not is_anonymous(review.user_id, release.anonymous)]
+        results = [
+            Recorded(Outcome.ANONYMOUS, 0, False, review.product_id in release.product_rows, release.release_id) for review in reviews
+        ]
+        if not named:
+            return results
+        queue = self._spaces.queue
+        encoded = await queue.encode([review_text(reviews[i].title, reviews[i].text) for i in named])
+        changes = await self._store.record(queue.encoder_id, _new_reviews([reviews[i] for i in named], encoded))
+        await self._fold_in_changes(release, {reviews[i].user_id: change for i, change in zip(named, changes, strict=True)})
+        if self._spaces.queue is not queue:
+            # The encoder was switched meanwhile: what went to the old space is needed in the new one too.
+            return await self.record(reviews)
+        for i, change, truncated in zip(named, changes, encoded.truncated, strict=True):
+            if change.outcome is Outcome.FULL:
+                field = f"reviews[{i}].user_id" if len(reviews) > 1 else "review.user_id"
+                raise InvalidArgument([FieldViolation(field, f"has {MAX_REVIEWS_PER_USER} reviews, the most that can be summed exactly")])
+            known = reviews[i].product_id in release.product_rows
+            results[i] = Recorded(change.outcome, change.review_count, truncated, known, release.release_id)
+        return results
+
+    async def retract(self, user_id: str, review_id: str) -> tuple[bool, int, str]:
+        """Take one review back: whether it was there, reviews left, the active release's id."""
+        release = self._spaces.active
+        change = await self._store.retract(release.space, user_id, review_id)
+        if change is None:
+            [left] = (await self._store.read(release.space, [user_id])).counts.tolist()
+            return False, left, release.release_id
+        await self._fold_in_changes(release, {user_id: change})
+        return True, change.review_count, release.release_id
+
+    async def delete(self, user_id: str) -> bool:
+        """Forget a user in every space; False if there was nothing."""
+        return await self._store.delete(user_id)
+
+    async def encode(self, texts: Sequence[str]) -> tuple[Encoded, str]:
+        """Embeddings of texts, and the id of the encoder."""
+        queue = self._spaces.queue
+        return await queue.encode(texts), queue.encoder_id
+
+    async def _als(self, release: LoadedRelease, user_ids: Sequence[str], stored: StoredUsers) -> tuple[Float32, NDArray[np.uint8]]:
+        """Fresh ALS vectors: the stored ones, and those missing or stale folded in and kept."""
+        warm = stored.counts > 0
+        origins = np.where(warm, stored.als_origins, AlsOrigin.NONE).astype(np.uint8)
+        als = np.where((origins == AlsOrigin.TRAINED)[:, np.newaxis] | (origins == AlsOrigin.FOLDED_IN)[:, np.newaxis], stored.als, 0)
+        als = als.astype(np.float32)
+        missing = np.flatnonzero(origins == AlsOrigin.MISSING).tolist()
+        if not missing:
+            return als, origins
+        names = [user_ids[row] for row in missing]
+        snapshots = await self._store.snapshots(release.space.encoder_id, names)
+        folded = _folded(release, names, [s.stars for s in snapshots], [s.changed_us for s in snapshots])
+        await self._store.keep_als(release.space, folded)
+        for row, snapshot, item in zip(missing, snapshots, folded, strict=True):
+            # All of the answer comes from the one moment of the snapshot.
+            stored.sums[row], stored.counts[row], stored.changed_us[row] = snapshot.sums, snapshot.review_count, snapshot.changed_us
+            stored.seen_product_ids[row] = sorted(snapshot.stars)
+            als[row], origins[row] = item.vector, item.origin
+        return als, origins
+
+    async def _fold_in_changes(self, release: LoadedRelease, changes: Mapping[str, Change]) -> None:
+        users = [user_id for user_id, change in changes.items() if change.stars]
+        states = [changes[user_id] for user_id in users]
+        folded = _folded(release, users, [change.stars or {} for change in states], [change.changed_us for change in states])
+        await self._store.keep_als(release.space, folded)
+
+
+def _folded(
+    release: LoadedRelease, user_ids: Sequence[str], histories: Sequence[Mapping[str, float]], changed_us: Sequence[int]
+) -> list[FoldedIn]:
+    vectors = release.fold_in(list(histories))
+    known = [any(product in release.product_rows for product in history) for history in histories]
+    return [
+        FoldedIn(user_id, changed, vector, AlsOrigin.FOLDED_IN if has_factors else AlsOrigin.NONE)
+        for user_id, changed, vector, has_factors in zip(user_ids, changed_us, vectors, known, strict=True)
+    ]
+
+
+def _new_reviews(reviews: Sequence[WrittenReview], encoded: Encoded) -> list[NewReview]:
+    return [
+        NewReview(
+            user_id=review.user_id,
+            review_id=review.review_id,
+            product_id=review.product_id,
+            rating=review.rating,
+            time_us=None if review.time_ns is None else review.time_ns // 1000,
+            fixed_point=vector,
+            digest=content_digest(review.product_id, review.rating, review.title, review.text, review.time_ns),
+        )
+        for review, vector in zip(reviews, encoded.fixed_point, strict=True)
+    ]
