@@ -1,10 +1,95 @@
 """The trainer's sub-commands. Whatever is slow to import is imported when a command runs."""
 
+import os
 from pathlib import Path
 
 import click
 
+from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_PRESETS = ("v1", "v2", "v3", "v4", "v5_power", "v6_power")
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twotower"
+
+
+@click.command("train")
+@click.option("--reviews", type=_FILE, required=True, help="Review file: CSV or CSV.gz in the 25-column schema.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
+@click.option("--preset", type=click.Choice(_PRESETS), default="v5_power", show_default=True, help="Recipe.")
+@click.option("--epochs", type=click.IntRange(1, 15), default=15, show_default=True, help="At most this many; the best is kept.")
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Samples a step.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="The same seed gives the same release id.")
+@click.option(
+    "--validation-fraction",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Last share of the rows by time, held out to choose the epoch by; 0 trains on all.",
+)
+@click.option("--default-username", default=DEFAULT_USERNAME, show_default=True, help="Author of a review without a name.")
+@click.option(
+    "--anonymous-name", "anonymous_names", multiple=True, default=ANONYMOUS_NAMES, show_default=True, help="Name shared by strangers."
+)
+@click.option(
+    "--max-dropped",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Refuse a file of which more than this share is unusable.",
+)
+@click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
+@click.option("--encoder", type=_FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
+@click.option("--cache", type=_FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+def train(
+    *,
+    reviews: Path,
+    out: Path,
+    preset: str,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    validation_fraction: float,
+    default_username: str,
+    anonymous_names: tuple[str, ...],
+    max_dropped: float,
+    strict: bool,
+    encoder: Path | None,
+    cache: Path | None,
+) -> None:
+    """Train a PRESET on a review file and write the release."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells at every start which CPU instructions it knows
+    from rich.console import Console
+
+    from trainer.cleaning import CleaningOptions
+    from trainer.fit import FitOptions
+    from trainer.pipeline import TrainingOptions
+    from trainer.pipeline import train as run
+    from trainer.presets import preset_named
+    from trainer.progress import Progress
+    from trainer.summary import print_curve, print_report, print_result
+    from trainer.text import cached_encoder
+
+    console = Console()
+    progress = Progress(Console(stderr=True))
+    cache = cache or _default_cache()
+    options = TrainingOptions(
+        preset_named(preset),
+        CleaningOptions(default_username, anonymous_names, max_dropped, strict),
+        FitOptions(epochs=epochs, batch_size=batch_size, seed=seed),
+        validation_fraction,
+    )
+    if encoder is None:
+        with progress.stage("export encoder"):
+            encoder = cached_encoder(cache)
+    result = run(reviews, out, options, encoder_path=encoder, cache=cache, progress=progress)
+    print_report(console, result.report)
+    print_curve(console, result.fitted)
+    print_result(console, result, progress.seconds)
 
 
 @click.command("sample-data")

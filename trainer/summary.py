@@ -1,0 +1,79 @@
+"""What a person sees at the end of a training run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.cleaning import CleaningReport
+from trainer.fit import Epoch, Fitted
+from trainer.pipeline import TrainingResult
+
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+
+
+def print_report(console: Console, report: CleaningReport) -> None:
+    """What was filled and dropped."""
+    console.print(f"{report.rows_read:,} rows read, {report.rows_kept:,} kept")
+    for problem in report.problems:
+        console.print(f"  {problem.field} {problem}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+
+
+def print_curve(console: Console, fitted: Fitted) -> None:
+    """MSE and MAE, epoch by epoch."""
+    table = Table(title="MSE and MAE on the rating scale (reviews and negatives)")
+    for column in ("epoch", "MSE", "MAE", "validation MSE", "validation MAE", ""):
+        table.add_column(column, justify="right")
+    for epoch in fitted.curve:
+        mark = "untrained" if not epoch.epoch else "kept" if epoch.epoch == fitted.best_epoch else ""
+        numbers = (epoch.mse, epoch.mae, epoch.validation_mse, epoch.validation_mae)
+        table.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers), mark)
+    console.print(table)
+    for name in ("mse", "validation_mse"):
+        line = sparkline([value for epoch in fitted.curve if (value := _loss(epoch, name)) is not None])
+        if line:
+            console.print(f"{name.replace('_', ' '):>14} {line}")
+
+
+def _loss(epoch: Epoch, name: str) -> float | None:
+    value: float | None = getattr(epoch, name)
+    return value
+
+
+def sparkline(values: list[float]) -> str:
+    """Values as bars, the smallest lowest; empty for no values."""
+    if not values:
+        return ""
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    return "".join(_BLOCKS[round((value - low) / span * (len(_BLOCKS) - 1))] for value in values)
+
+
+def print_result(console: Console, result: TrainingResult, seconds: Mapping[str, float]) -> None:
+    """Counts, sizes, times, and where the release is."""
+    manifest, path = result.release.manifest, result.release.path
+    training, validation = result.samples
+    best = result.fitted.curve[result.fitted.best_epoch]
+    table = Table(title=f"release {manifest.release_id}", show_header=False)
+    rows = {
+        "reviews": f"{len(result.reviews):,} by {len(result.reviews.user_ids):,} users of {manifest.product_count:,} products",
+        "samples": f"{training + validation:,} ({training:,} training, {validation:,} validation)",
+        "trainable parameters": f"{manifest.metrics['trainable_parameters']:,}",
+        "start": f"MSE {result.fitted.curve[0].mse:.4f}, MAE {result.fitted.curve[0].mae:.4f}",
+        "kept": f"epoch {best.epoch}: MSE {best.mse:.4f}, MAE {best.mae:.4f}",
+        "golden requests": f"replayed, largest difference {result.golden_difference:.2g} (allowed {manifest.golden_tolerance:g})",
+        "two_tower.keras": _size(path / "two_tower.keras"),
+        "two_tower.weights.h5": _size(path / "two_tower.weights.h5"),
+        "weights.safetensors": f"{_size(path / 'weights.safetensors')} (parameters alone)",
+        "whole release": f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:,.1f} MB, encoder included",
+        "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()) + f"; in all {sum(seconds.values()):.1f}",
+        "path": str(path),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 2**20:.2f} MiB"
