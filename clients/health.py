@@ -1,4 +1,7 @@
-"""Waiting for a service by gRPC's standard health protocol: one watched stream, no polling."""
+"""Waiting for a service by gRPC's standard health protocol: one watched stream, no polling.
+
+A service that *answers* may still be NOT_SERVING, because it has no release yet: it can be given one.
+"""
 
 import asyncio
 import time
@@ -10,12 +13,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from clients.errors import DeadlineExceeded, from_rpc_error
 
 _REOPEN_AFTER_S: Final = 0.05
+_SERVING: Final = frozenset({health_pb2.HealthCheckResponse.SERVING})
+_ANSWERING: Final = _SERVING | {health_pb2.HealthCheckResponse.NOT_SERVING}
 
 
 class _Wait:
     """What a wait has seen so far, for both the blocking and the asyncio loop."""
 
-    def __init__(self, service: str, server: str, timeout_s: float) -> None:
+    def __init__(self, service: str, server: str, timeout_s: float, *, serving: bool) -> None:
+        self._wanted = _SERVING if serving else _ANSWERING
         self.request = health_pb2.HealthCheckRequest(service=service)
         self._server = server
         self._timeout_s = timeout_s
@@ -28,21 +34,21 @@ class _Wait:
         return {"timeout": max(0.0, self._deadline - time.monotonic()), "wait_for_ready": True}
 
     def ends_with(self, response: Any) -> bool:
-        """Whether the service is serving."""
+        """Whether this status is what was waited for."""
         self._last = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
-        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
+        return response.status in self._wanted
 
     def check(self, error: grpc.RpcError) -> None:
         """Raise unless the stream broke because the server went away, which may come back."""
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            message = f"{self._server}: not serving after {self._timeout_s:g} s: {self._last}"
+            message = f"{self._server}: not ready after {self._timeout_s:g} s: {self._last}"
             raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, message) from error
         if error.code() is not grpc.StatusCode.UNAVAILABLE:
             raise from_rpc_error(error, self._server) from error
         self._last = "connection lost"
 
 
-def wait_until_serving(channel: grpc.Channel, service: str, server: str, timeout_s: float) -> None:
+def wait(channel: grpc.Channel, service: str, server: str, timeout_s: float, *, serving: bool = True) -> None:
     """Block until a service is SERVING.
 
     Args:
@@ -50,35 +56,36 @@ def wait_until_serving(channel: grpc.Channel, service: str, server: str, timeout
         service: full name.
         server: for the message.
         timeout_s: seconds.
+        serving: False to wait only until it answers.
 
     Raises:
-        DeadlineExceeded: it was not SERVING in time; the message has its last status.
+        DeadlineExceeded: it was not in time; the message has its last status.
     """
-    wait = _Wait(service, server, timeout_s)
+    state = _Wait(service, server, timeout_s, serving=serving)
     while True:
-        stream = health_pb2_grpc.HealthStub(channel).Watch(wait.request, **wait.options)
+        stream = health_pb2_grpc.HealthStub(channel).Watch(state.request, **state.options)
         try:
             for response in stream:
-                if wait.ends_with(response):
+                if state.ends_with(response):
                     return
         except grpc.RpcError as error:
-            wait.check(error)
+            state.check(error)
         finally:
             stream.cancel()
         time.sleep(_REOPEN_AFTER_S)
 
 
-async def wait_until_serving_async(channel: grpc.aio.Channel, service: str, server: str, timeout_s: float) -> None:
-    """:func:`wait_until_serving` for asyncio."""
-    wait = _Wait(service, server, timeout_s)
+async def wait_async(channel: grpc.aio.Channel, service: str, server: str, timeout_s: float, *, serving: bool = True) -> None:
+    """:func:`wait` for asyncio."""
+    state = _Wait(service, server, timeout_s, serving=serving)
     while True:
-        stream = health_pb2_grpc.HealthStub(channel).Watch(wait.request, **wait.options)
+        stream = health_pb2_grpc.HealthStub(channel).Watch(state.request, **state.options)
         try:
             async for response in stream:
-                if wait.ends_with(response):
+                if state.ends_with(response):
                     return
         except grpc.RpcError as error:
-            wait.check(error)
+            state.check(error)
         finally:
             stream.cancel()
         await asyncio.sleep(_REOPEN_AFTER_S)

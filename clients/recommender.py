@@ -23,7 +23,7 @@ from clients import calls
 from clients.calls import EMBEDDING_SERVICE, METHODS, RANKING_SERVICE, Call, Deadlines, Method
 from clients.connection import CHANNEL_OPTIONS, DEFAULT_EMBEDDING, DEFAULT_RANKING, Endpoints
 from clients.errors import from_rpc_error
-from clients.health import wait_until_serving, wait_until_serving_async
+from clients.health import wait, wait_async
 from clients.results import (
     BatchRecommendations,
     Product,
@@ -88,7 +88,16 @@ class TwotowerClient:
             DeadlineExceeded: naming the service and its last status.
         """
         for service in services:
-            wait_until_serving(self._channel(service), service, self._endpoints.describe(service), timeout_s)
+            wait(self._channel(service), service, self._endpoints.describe(service), timeout_s)
+
+    def wait_until_answering(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
+        """Return when all `services` answer, SERVING or not: from then on they can be given a release.
+
+        Raises:
+            DeadlineExceeded: naming the service.
+        """
+        for service in services:
+            wait(self._channel(service), service, self._endpoints.describe(service), timeout_s, serving=False)
 
     def recommend(self, user_id: str, k: int = 10, *, include_seen: bool = False, timeout_s: float | None = None) -> Recommendations:
         """The best `k` products for one user; those that the user has reviewed only if `include_seen`. Unknown users get a cold answer."""
@@ -206,7 +215,12 @@ class AsyncTwotowerClient:
     async def wait_until_serving(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` (full names) are SERVING, each within `timeout_s`."""
         for service in services:
-            await wait_until_serving_async(self._channel(service), service, self._endpoints.describe(service), timeout_s)
+            await wait_async(self._channel(service), service, self._endpoints.describe(service), timeout_s)
+
+    async def wait_until_answering(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
+        """Return when all `services` answer, SERVING or not."""
+        for service in services:
+            await wait_async(self._channel(service), service, self._endpoints.describe(service), timeout_s, serving=False)
 
     async def recommend(self, user_id: str, k: int = 10, *, include_seen: bool = False, timeout_s: float | None = None) -> Recommendations:
         """The best `k` products for one user."""

@@ -26,7 +26,7 @@ _OUTCOMES = {
 
 def console(*, error: bool = False) -> Console:
     """The terminal; a fixed width where there is none, so that a piped table keeps its columns."""
-    result = Console(stderr=error, highlight=False, emoji=False)
+    result = Console(stderr=error, highlight=False, emoji=False, markup=False)
     if not result.is_terminal:
         result.width = max(result.width, _NARROW_WIDTH)
     return result

@@ -205,10 +205,16 @@ async def test_wait_returns_when_health_turns_serving(connect, server: MemorySer
     turn.join()
 
 
+async def test_a_service_without_a_release_answers(connect, server: MemoryServer):
+    server.set_serving(False)
+    async with connect() as client:
+        await client.wait_until_answering(timeout_s=20)
+
+
 async def test_wait_ends_with_the_last_status(connect, server: MemoryServer):
     server.set_serving(False)
     async with connect() as client:
-        with pytest.raises(DeadlineExceeded, match=r"ranking service at \S+: not serving after 0.2 s: NOT_SERVING"):
+        with pytest.raises(DeadlineExceeded, match=r"ranking service at \S+: not ready after 0.2 s: NOT_SERVING"):
             await client.wait_until_serving(timeout_s=0.2, services=[RANKING_SERVICE])
         with pytest.raises(DeadlineExceeded, match="SERVICE_UNKNOWN"):
             await client.wait_until_serving(timeout_s=0.2, services=["twotower.v1.Unheard"])

@@ -1,0 +1,1 @@
+"""`twotower demo`: from a review file to recommendations over gRPC, every part in a process of its own."""

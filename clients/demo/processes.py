@@ -1,0 +1,197 @@
+"""The demo's processes: started with a log each, watched, and stopped whatever happens."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from clients.errors import TwotowerError
+
+STOP_WITHIN_S: Final = 20.0
+_POLL_S: Final = 0.05
+_TAIL_LINES: Final = 15
+
+
+class ProcessFailed(TwotowerError):
+    """A process ended when it should not have, or not as it should.
+
+    Attributes:
+        tail: the last lines of its log; "" if it wrote to the terminal.
+    """
+
+    def __init__(self, message: str, tail: str = "") -> None:
+        super().__init__(message)
+        self.tail = tail
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that may no longer be there: the start time tells it from a later one with the same number.
+
+    Attributes:
+        name: for messages.
+        pid: number.
+        started: the kernel's start time, in clock ticks since boot.
+    """
+
+    name: str
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, name: str, pid: int) -> "ProcessId":
+        """The process that has the number now."""
+        return cls(name, pid, _start_time(pid) or 0)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; one that only waits to be reaped does not."""
+        return self.started != 0 and _start_time(self.pid) == self.started
+
+    def stop(self, within_s: float = STOP_WITHIN_S) -> None:
+        """SIGTERM, then SIGKILL to its whole group after `within_s` seconds. For processes that are not our children."""
+        if not self.alive:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + within_s
+        while self.alive and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if self.alive:
+            kill_group(self.pid)
+
+
+class Service:
+    """A Python module that runs as a server in the background, in a session of its own so that Ctrl-C reaches only the demo.
+
+    Args:
+        name: for messages.
+        command: module and arguments.
+        log: file for its output.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self.id = ProcessId.of(name, self._process.pid)
+
+    def check(self) -> None:
+        """Raise ProcessFailed if it ended."""
+        if (code := self._process.poll()) is not None:
+            raise ProcessFailed(f"the {self.name} ended with exit code {code} (log: {self.log})", self.tail())
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
+
+    def stop(self) -> int:
+        """SIGTERM and wait; SIGKILL to its whole group if that takes too long. Returns the exit code, negative for a signal."""
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            kill_group(self._process.pid)
+            return self._process.wait()
+
+
+class Services:
+    """The running services; a context manager that stops them in reverse order unless :meth:`keep` was called.
+
+    Args:
+        on_start: told the ids of all whenever one was started.
+    """
+
+    def __init__(self, on_start: Callable[[tuple[ProcessId, ...]], None]) -> None:
+        self._on_start = on_start
+        self._running: list[Service] = []
+
+    def __enter__(self) -> "Services":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, name: str, command: Sequence[str], log: Path) -> Service:
+        """Start one."""
+        service = Service(name, command, log)
+        self._running.append(service)
+        self._on_start(tuple(running.id for running in self._running))
+        return service
+
+    def check(self) -> None:
+        """Raise ProcessFailed if one ended."""
+        for service in self._running:
+            service.check()
+
+    def keep(self) -> tuple[ProcessId, ...]:
+        """Leave them running."""
+        kept = tuple(service.id for service in self._running)
+        self._running.clear()
+        return kept
+
+    def stop(self) -> dict[str, int]:
+        """Stop all, last started first; signals are put off meanwhile. Returns exit codes by name."""
+        codes = {}
+        with _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)):
+            while self._running:
+                service = self._running.pop()
+                codes[service.name] = service.stop()
+        return codes
+
+
+def run_module(command: Sequence[str]) -> None:
+    """Run a Python module on this terminal to its end.
+
+    Raises:
+        ProcessFailed: its exit code is not 0.
+    """
+    code = subprocess.run([sys.executable, "-m", *command], stdin=subprocess.DEVNULL, check=False).returncode
+    if code:
+        raise ProcessFailed(f"`python -m {' '.join(command[:2])}` ended with exit code {code}")
+
+
+@contextlib.contextmanager
+def exit_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    with _handling({signal.SIGTERM: leave, signal.SIGHUP: leave}):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to a process group that may be gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _start_time(pid: int) -> int | None:
+    """Start time of a running process in clock ticks since boot (proc(5), field 22); None if there is none or it waits to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if fields[0] in "ZX" else int(fields[19])

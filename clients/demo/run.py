@@ -1,0 +1,159 @@
+"""One run of the demo, step by step."""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.rule import Rule
+
+from clients import tables
+from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.demo.processes import ProcessFailed, ProcessId, Services, run_module
+from clients.demo.session import RunDirectory, Session
+from clients.demo.story import tell
+from clients.demo.users import cast
+from clients.errors import DeadlineExceeded, TwotowerError
+from clients.recommender import TwotowerClient
+from twotower.release import Release, list_releases
+
+SAMPLE_REVIEWS: Final = 6000
+SAMPLE_SEED: Final = 7
+PRESET: Final = "v5_power"
+_START_WITHIN_S: Final = 120.0
+_LOOK_EVERY_S: Final = 0.5
+
+
+@dataclass
+class Demo:
+    """One run of the demo.
+
+    Attributes:
+        directory: where it works.
+        out: the terminal.
+        reviews: review file; synthetic ones are made if None.
+        keep_up: leave the services running.
+    """
+
+    directory: RunDirectory
+    out: Console
+    reviews: Path | None
+    keep_up: bool
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> Session | None:
+        """From the review file to the last table; the session of the services if they were left running.
+
+        Raises:
+            ProcessFailed: a part ended when or as it should not have.
+            TwotowerError: a call failed.
+        """
+        self.directory.clear()
+        ranking, embedding = _addresses(self.keep_up)
+        owner = ProcessId.of("demo", os.getpid())
+        left_running = None
+        self.directory.save(Session(owner, (), ranking, embedding))
+        try:
+            with Services(lambda ids: self.directory.save(Session(owner, ids, ranking, embedding))) as services:
+                self._perform(services, ranking, embedding)
+                if self.keep_up:
+                    left_running = Session(None, services.keep(), ranking, embedding)
+                    self.directory.save(left_running)
+                else:
+                    self._stop(services)
+        finally:
+            if left_running is None:
+                self.directory.forget_session()
+        self._print_times()
+        return left_running
+
+    def _perform(self, services: Services, ranking: str, embedding: str) -> None:
+        release = self._train()
+        try:
+            self._serve(services, release, ranking, embedding)
+            with self._step("Recommend"), TwotowerClient(ranking, embedding) as client:
+                tell(client, cast(release), self.out)
+        except TwotowerError:
+            services.check()  # a service that ended is the cause, and its log says why
+            raise
+
+    def _train(self) -> Release:
+        reviews = self.reviews
+        if reviews is None:
+            reviews = self.directory.sample
+            with self._step(f"Make {SAMPLE_REVIEWS:,} synthetic reviews"):
+                run_module(["trainer", "sample-data", str(reviews), "--reviews", str(SAMPLE_REVIEWS), "--seed", str(SAMPLE_SEED)])
+        with self._step(f"Train {PRESET} on {reviews}"):
+            run_module(["trainer", "train", "--reviews", str(reviews), "--preset", PRESET, "--out", str(self.directory.releases)])
+        (manifest,) = list_releases(self.directory.releases)
+        return Release.open(self.directory.releases / manifest.release_id)
+
+    def _serve(self, services: Services, release: Release, ranking: str, embedding: str) -> None:
+        releases, log = str(self.directory.releases), self.directory.log
+        with self._step("Start Redis, the embedding service and the ranking service"), TwotowerClient(ranking, embedding) as client:
+            store = ["--store", "embedded", "--data-dir", str(self.directory.data)]
+            command = ["embedding_service", "--listen", embedding, "--releases", releases, *store]
+            services.start("embedding service", command, log("embedding service"))
+            command = ["ranking_service", "--listen", ranking, "--releases", releases, "--embedding", embedding]
+            services.start("ranking service", command, log("ranking service"))
+            _wait(services, client.wait_until_answering)
+            self.out.print(f"embedding service on {embedding}, ranking service on {ranking}; logs in {self.directory.logs}")
+        with self._step(f"Publish {release.release_id}"), TwotowerClient(ranking, embedding) as client:
+            run_module(["trainer", "publish", str(release.path), "--embedding", embedding, "--ranking", ranking])
+            _wait(services, client.wait_until_serving)
+
+    def _stop(self, services: Services) -> None:
+        with self._step("Stop"):
+            codes = services.stop()
+            for name, code in codes.items():
+                self.out.print(f"{name}: exit code {code}")
+        if failed := [name for name, code in codes.items() if code]:
+            raise ProcessFailed(f"the {failed[0]} did not stop cleanly (log: {self.directory.log(failed[0])})")
+
+    @contextlib.contextmanager
+    def _step(self, title: str) -> Iterator[None]:
+        self.out.print(Rule(title, align="left"))
+        start = time.monotonic()
+        yield
+        self._seconds[title] = time.monotonic() - start
+
+    def _print_times(self) -> None:
+        self.out.print(Rule("Times", align="left"))
+        rows = {**self._seconds, "Total": sum(self._seconds.values())}
+        self.out.print(tables.fields_table({title: f"{seconds:.1f} s" for title, seconds in rows.items()}))
+
+
+def _wait(services: Services, wait: Callable[[float], None]) -> None:
+    """Wait in short turns, so that a service that ends is noticed at once."""
+    deadline = time.monotonic() + _START_WITHIN_S
+    while True:
+        services.check()
+        try:
+            wait(_LOOK_EVERY_S)
+        except DeadlineExceeded as error:
+            if time.monotonic() >= deadline:
+                raise ProcessFailed(f"not ready after {_START_WITHIN_S:g} s: {error}") from error
+        else:
+            return
+
+
+def _addresses(keep_up: bool) -> tuple[str, str]:
+    """Addresses of ranking and embedding: the default ones if both are free and users are to find them there, else any free ones."""
+    if keep_up and all(_is_free(address) for address in (DEFAULT_RANKING, DEFAULT_EMBEDDING)):
+        return DEFAULT_RANKING, DEFAULT_EMBEDDING
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        return f"127.0.0.1:{first.getsockname()[1]}", f"127.0.0.1:{second.getsockname()[1]}"
+
+
+def _is_free(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""Who the demo asks for."""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from twotower.errors import ReleaseInvalid
+from twotower.features import anonymous_keys, is_anonymous
+from twotower.release import Product, Release
+
+NEWCOMER: Final = "demo-newcomer"
+_USER_IDS: Final = "users/user_ids.jsonl"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The users of the demo, and what the cold one is going to review.
+
+    Attributes:
+        warm: the user with most reviews in the release.
+        cold: a name that the release does not have.
+        anonymous: a name that many people share.
+        product: the most reviewed product.
+    """
+
+    warm: str
+    cold: str
+    anonymous: str
+    product: Product
+
+
+def cast(release: Release) -> Cast:
+    """Choose from what a release holds.
+
+    Raises:
+        ReleaseInvalid: it has no users or no anonymous names.
+    """
+    names = release.manifest.anonymous_names
+    keys = anonymous_keys(names)
+    with (release.path / _USER_IDS).open(encoding="utf-8") as file:
+        user_ids = [json.loads(line) for line in file]
+    review_counts = np.diff(release.array("users/review_offsets.npy"))
+    ranked = [user_ids[index] for index in np.argsort(-review_counts, kind="stable").tolist()]
+    warm = next((user for user in ranked if not is_anonymous(user, keys)), None)
+    if warm is None or not names:
+        raise ReleaseInvalid(f"{_USER_IDS}: the demo needs a user with reviews and an anonymous name")
+    taken = set(user_ids)
+    cold = next(name for name in (NEWCOMER, *(f"{NEWCOMER}-{i}" for i in range(len(taken) + 1))) if name not in taken)
+    product = max(release.catalogue, key=lambda candidate: candidate.review_count)
+    return Cast(warm, cold, names[0], product)
