@@ -2,7 +2,7 @@
 
 import click
 
-from trainer.cli import sample_data, train
+from trainer.cli import publish, sample_data, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -10,7 +10,7 @@ def main() -> None:
     """Turn a review file into a release, and publish it."""
 
 
-for command in (sample_data, train):
+for command in (train, publish, sample_data):
     main.add_command(command)
 
 if __name__ == "__main__":

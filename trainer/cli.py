@@ -62,7 +62,6 @@ def train(
     cache: Path | None,
 ) -> None:
     """Train a PRESET on a review file and write the release."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells at every start which CPU instructions it knows
     from rich.console import Console
 
     from trainer.cleaning import CleaningOptions
@@ -90,6 +89,33 @@ def train(
     print_report(console, result.report)
     print_curve(console, result.fitted)
     print_result(console, result, progress.seconds)
+
+
+@click.command("publish")
+@click.argument("release", type=_FOLDER)
+@click.option("--embedding", default="127.0.0.1:50051", show_default=True, help="host:port of the embedding service.")
+@click.option("--ranking", default="127.0.0.1:50052", show_default=True, help="host:port of the ranking service.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds for each service."
+)
+@click.option("--tls-ca", type=_FILE, help="PEM file of the services' certificate authority; plaintext if not given.")
+def publish(*, release: Path, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None) -> None:
+    """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service."""
+    from rich.console import Console
+
+    from trainer.progress import Progress
+    from trainer.publish import publish as run
+    from trainer.publish import user_count
+    from twotower.release import Release
+    from twotower.rpc import ChannelTls
+
+    progress = Progress(Console(stderr=True))
+    with progress.stage("verify release"):
+        opened = Release.open(release)
+    with progress.stage("publish users", user_count(opened)) as on_progress:
+        tls = ChannelTls(ca=tls_ca) if tls_ca else None
+        done = run(opened, embedding, ranking, tls=tls, timeout_s=timeout_s, on_progress=on_progress)
+    click.echo(f"published {opened.release_id}: {done.users:,} users with {done.reviews:,} reviews, {done.products:,} products served")
 
 
 @click.command("sample-data")

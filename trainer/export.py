@@ -110,10 +110,22 @@ def _write_keras(writer: ReleaseWriter, network: Any) -> None:
         with zipfile.ZipFile(saved) as source, zipfile.ZipFile(writer.path("two_tower.keras"), "w") as target:
             for name in sorted(source.namelist()):
                 data = source.read(name)
-                if name == "metadata.json":
-                    metadata = {key: value for key, value in json.loads(data).items() if key != "date_saved"}
-                    data = json.dumps(metadata, sort_keys=True).encode()
+                if name.endswith(".json"):
+                    data = json.dumps(_reproducible(json.loads(data), {})).encode()
                 target.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+
+
+def _reproducible(value: Any, numbers: dict[int, int]) -> Any:
+    """Keras' JSON without its time of saving, and with objects numbered from 0 instead of by memory address."""
+    if isinstance(value, list):
+        return [_reproducible(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: numbers.setdefault(item, len(numbers)) if key == "shared_object_id" else _reproducible(item, numbers)
+        for key, item in value.items()
+        if key != "date_saved"
+    }
 
 
 def _golden(trained: Trained) -> Golden:

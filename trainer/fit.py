@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from trainer.presets import Preset
+from trainer.runtime import load_tensorflow, make_deterministic
 from trainer.samples import Samples
 from trainer.towers import FeatureTables, build_network, with_feature_tables
 
@@ -70,15 +71,6 @@ class Fitted:
         return {"best_epoch": self.best_epoch, "curve": [asdict(epoch) for epoch in self.curve]}
 
 
-def make_deterministic(seed: int) -> None:
-    """The same inputs give the same weights on the same machine, for the rest of this process."""
-    import keras
-    import tensorflow as tf
-
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-
-
 def fit(
     preset: Preset,
     tables: FeatureTables,
@@ -96,6 +88,7 @@ def fit(
         options: see :class:`FitOptions`.
         on_step: called with the number of steps done since the last call, of ``epochs · steps_per_epoch(…)`` at most.
     """
+    load_tensorflow()
     import keras
 
     training, validation = samples

@@ -16,6 +16,7 @@ from trainer.history import as_of_features, global_mean
 from trainer.presets import Preset
 from trainer.progress import Progress
 from trainer.reviews import Reviews, read_reviews, training_rows
+from trainer.runtime import load_tensorflow
 from trainer.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
 from trainer.towers import FeatureTables
 from trainer.vectors import ReviewVectors, VectorCache, encode_unique
@@ -106,6 +107,8 @@ def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path
     vectors, product_vectors, golden = _encode(reviews, catalogue, encoder, VectorCache(cache), progress)
     inputs = prepare(reviews, rows, vectors, product_vectors, options, progress=progress)
     samples = (inputs.training, inputs.validation)
+    with progress.stage("load TensorFlow"):
+        load_tensorflow()
     with progress.stage("fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)) as on_step:
         fitted = fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step)
     trained = Trained(

@@ -1,0 +1,42 @@
+"""TensorFlow, loaded without its greetings and made reproducible."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow and Keras; several seconds at the first call.
+
+    Its C++ part writes to the process's standard error at every start that there is no GPU, whatever the log level, so that is shut
+    during the import. A failure to import is a Python exception and is seen.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _standard_error_shut():
+        import keras
+        import tensorflow as tf
+
+        assert keras.backend.backend() == "tensorflow"
+        tf.config.list_physical_devices()  # looks for a GPU once
+
+
+def make_deterministic(seed: int) -> None:
+    """The same inputs give the same weights on the same machine, for the rest of this process."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def _standard_error_shut() -> Iterator[None]:
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
