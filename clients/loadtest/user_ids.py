@@ -1,0 +1,23 @@
+"""Whose recommendations a load test asks for."""
+
+import json
+from pathlib import Path
+from typing import Final
+
+_RELEASE_USERS: Final = "users/user_ids.jsonl"
+
+
+def read_user_ids(path: Path) -> list[str]:
+    """User ids from a text file with one a line, or from a release directory.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if path.is_dir():
+        lines = (path / _RELEASE_USERS).read_text(encoding="utf-8").splitlines()
+        user_ids = [str(json.loads(line)) for line in lines]
+    else:
+        user_ids = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if not user_ids:
+        raise ValueError(f"{path}: no user ids")
+    return user_ids
