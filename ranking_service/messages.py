@@ -7,7 +7,7 @@ from datetime import datetime
 from google.protobuf import duration_pb2
 
 from ranking_service.catalogue import Catalogue
-from ranking_service.ranker import Durations, ScoredProducts
+from ranking_service.ranker import Durations, Ranking, ScoredProducts
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.release import Manifest, Product
 from twotower.v1 import ranking_service_pb2 as pb
@@ -15,27 +15,41 @@ from twotower.v1 import release_service_pb2, types_pb2
 from twotower.wire import to_vector
 
 
-def recommendations(scored: ScoredProducts, catalogue: Catalogue) -> list[pb.Recommendation]:
-    """One message a product, in order."""
-    numbers = zip(scored.products.tolist(), scored.scores.tolist(), scored.ratings.tolist(), strict=True)
+def recommendations(ranking: Ranking, catalogue: Catalogue) -> list[pb.Recommendation]:
+    """One message a product, in order, of a ranking for one user."""
+    (scored,) = ranking.parts
+    (count,) = scored.counts
     products = catalogue.products
     return [
         pb.Recommendation(
             product_id=products[row].product_id, name=products[row].name, brand=products[row].brand, score=score, predicted_rating=rating
         )
-        for row, score, rating in numbers
+        for row, score, rating in zip(
+            scored.products[0, :count].tolist(), scored.scores[0].tolist(), scored.ratings[0].tolist(), strict=False
+        )
     ]
 
 
-def ranked_products(scored: ScoredProducts, catalogue: Catalogue) -> pb.RankedProducts:
-    """One user's products in columns."""
+def user(ranking: Ranking) -> pb.UserContext:
+    """What is known of the one user of a ranking."""
+    (scored,) = ranking.parts
+    (context,) = scored.contexts
+    return context
+
+
+def ranked_products(scored: ScoredProducts, catalogue: Catalogue) -> list[pb.RankedProducts]:
+    """Each user's products in columns."""
     product_ids = catalogue.product_ids
-    return pb.RankedProducts(
-        product_ids=[product_ids[row] for row in scored.products.tolist()],
-        scores=to_vector(scored.scores),
-        predicted_ratings=to_vector(scored.ratings),
-        user=scored.context,
-    )
+    columns = zip(scored.products.tolist(), scored.scores, scored.ratings, scored.counts, scored.contexts, strict=True)
+    return [
+        pb.RankedProducts(
+            product_ids=[product_ids[row] for row in rows[:count]],
+            scores=to_vector(scores[:count]),
+            predicted_ratings=to_vector(ratings[:count]),
+            user=context,
+        )
+        for rows, scores, ratings, count, context in columns
+    ]
 
 
 def timing(durations: Durations) -> pb.Timing:

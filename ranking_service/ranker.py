@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -46,19 +46,21 @@ class PredictJob:
 
 @dataclass(frozen=True)
 class ScoredProducts:
-    """Products of one user with their numbers, all of one length, in the order of the answer.
+    """Products with their numbers for each of some users, in columns, in the order of the answer.
 
     Attributes:
-        products: catalogue rows, int64.
-        scores: float32.
-        ratings: float32, 0–5.
-        context: what is known of the user.
+        products: (users, k) int64 catalogue rows.
+        scores: (users, k) float32.
+        ratings: (users, k) float32, 0–5.
+        counts: for each user, how many of the k are an answer; the rest are products that the user has seen.
+        contexts: what is known of each user.
     """
 
     products: Int64
     scores: Float32
     ratings: Float32
-    context: ranking_service_pb2.UserContext
+    counts: list[int]
+    contexts: list[ranking_service_pb2.UserContext]
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,15 @@ class Durations:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The answer to one request: one entry a user, in order."""
+    """The answer to one request: its users, in order, in one or more parts."""
 
-    users: list[ScoredProducts]
+    parts: list[ScoredProducts]
     durations: Durations
 
 
 @dataclass(frozen=True)
 class _JobAnswer:
-    users: list[ScoredProducts]
+    scored: ScoredProducts
     waited_s: float
     feature_lookup_s: float
     compute_s: float
@@ -139,7 +141,7 @@ class Ranker:
             feature_lookup_s=sum(part.answer.feature_lookup_s for part in done),
             compute_s=sum(part.answer.compute_s for part in done),
         )
-        return Ranking([user for part in done for user in part.answer.users], durations)
+        return Ranking([part.answer.scored for part in done], durations)
 
     async def _process(self, served: ServedRelease, jobs: Sequence[RankJob | PredictJob]) -> list[_JobAnswer]:
         start = self._clock()
@@ -150,7 +152,7 @@ class Ranker:
             begin = self._clock()
             answers = score_jobs(served, jobs, batch)
             compute_s = self._clock() - begin
-            return [_JobAnswer(users, begin - looked_up, looked_up - start, compute_s) for users in answers]
+            return [_JobAnswer(scored, begin - looked_up, looked_up - start, compute_s) for scored in answers]
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, compute)
 
@@ -162,7 +164,7 @@ class Ranker:
             return cold_start(user_ids, served)
 
 
-def score_jobs(served: ServedRelease, jobs: Sequence[RankJob | PredictJob], batch: UserBatch) -> list[list[ScoredProducts]]:
+def score_jobs(served: ServedRelease, jobs: Sequence[RankJob | PredictJob], batch: UserBatch) -> list[ScoredProducts]:
     """Score one batch and answer each of its jobs.
 
     Args:
@@ -171,35 +173,46 @@ def score_jobs(served: ServedRelease, jobs: Sequence[RankJob | PredictJob], batc
         batch: the users.
 
     Returns:
-        For each job, one entry a user.
+        One answer a job.
     """
     network = served.scorer(batch.rows)
-    ratings = served.scoring.ratings(network)
-    scores = np.array(served.scoring.scores(network))  # a copy: seen products are marked in it
-    ranked_rows: list[int] = []
-    start = 0
-    for job in jobs:
-        if isinstance(job, RankJob):
-            ranked_rows += range(start, start + job.user_count)
-            if not job.include_seen:
-                for row in range(start, start + job.user_count):
-                    scores[row, batch.seen[row]] = -np.inf
-        start += job.user_count
-    # The k best are the first k of the K best, so one selection serves jobs of different k.
-    largest_k = max((job.k for job in jobs if isinstance(job, RankJob)), default=0)
-    order = dict(zip(ranked_rows, top_k(scores[ranked_rows], largest_k), strict=True)) if ranked_rows else {}
-
-    answers: list[list[ScoredProducts]] = []
-    start = 0
-    for job in jobs:
-        users = []
-        for row in range(start, start + job.user_count):
-            if isinstance(job, PredictJob):
-                chosen = job.products
-            else:
-                seen_count = 0 if job.include_seen else len(batch.seen[row])
-                chosen = order[row][: min(job.k, len(served.catalogue) - seen_count)]
-            users.append(ScoredProducts(chosen, scores[row, chosen], ratings[row, chosen], batch.contexts[row]))
-        answers.append(users)
-        start += job.user_count
+    scores, ratings = served.scoring.scores(network), served.scoring.ratings(network)
+    slices = list(_slices(jobs))
+    order = _order(jobs, slices, scores, batch)
+    best_scores, best_ratings = np.take_along_axis(scores, order, 1), np.take_along_axis(ratings, order, 1)
+    answers = []
+    for job, rows in zip(jobs, slices, strict=True):
+        contexts = batch.contexts[rows]
+        if isinstance(job, PredictJob):
+            chosen = job.products
+            answers.append(ScoredProducts(chosen[np.newaxis], scores[rows, chosen], ratings[rows, chosen], [len(chosen)], contexts))
+        else:
+            counts = [job.k if job.include_seen else min(job.k, scores.shape[1] - len(seen)) for seen in batch.seen[rows]]
+            k = slice(job.k)
+            answers.append(ScoredProducts(order[rows, k], best_scores[rows, k], best_ratings[rows, k], counts, contexts))
     return answers
+
+
+def _slices(jobs: Sequence[RankJob | PredictJob]) -> Iterator[slice]:
+    """Each job's rows of the batch."""
+    start = 0
+    for job in jobs:
+        yield slice(start, start + job.user_count)
+        start += job.user_count
+
+
+def _order(jobs: Sequence[RankJob | PredictJob], slices: Sequence[slice], scores: Float32, batch: UserBatch) -> Int64:
+    """The K best products of every row, K being the largest k of the jobs: the k best are the first k of them."""
+    largest = max((job.k for job in jobs if isinstance(job, RankJob)), default=0)
+    if not largest:
+        return np.zeros((len(scores), 0), np.int64)
+    hiding = [
+        row for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and not job.include_seen for row in _rows(rows)
+    ]
+    masked = scores.copy()
+    masked[[row for row in hiding for _ in batch.seen[row]], [product for row in hiding for product in batch.seen[row]]] = -np.inf
+    return top_k(masked, largest)
+
+
+def _rows(rows: slice) -> range:
+    return range(rows.start, rows.stop)

@@ -28,11 +28,10 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         ranking = await self._ranker.rank(
             served, [request.user_id], k=request.k, include_seen=request.include_seen, timeout_s=context.time_remaining()
         )
-        (user,) = ranking.users
         return pb.RecommendResponse(
             release_id=served.release_id,
-            recommendations=messages.recommendations(user, served.catalogue),
-            user=user.context,
+            recommendations=messages.recommendations(ranking, served.catalogue),
+            user=messages.user(ranking),
             timing=messages.timing(ranking.durations),
         )
 
@@ -45,7 +44,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         )
         return pb.BatchRecommendResponse(
             release_id=served.release_id,
-            results=[messages.ranked_products(user, served.catalogue) for user in ranking.users],
+            results=[user for part in ranking.parts for user in messages.ranked_products(part, served.catalogue)],
             timing=messages.timing(ranking.durations),
         )
 
@@ -55,11 +54,10 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         checks.predict_ratings(request)
         products = [served.catalogue.index_of(product_id) for product_id in request.product_ids]
         ranking = await self._ranker.predict(served, request.user_id, products, context.time_remaining())
-        (user,) = ranking.users
         return pb.PredictRatingsResponse(
             release_id=served.release_id,
-            predictions=messages.recommendations(user, served.catalogue),
-            user=user.context,
+            predictions=messages.recommendations(ranking, served.catalogue),
+            user=messages.user(ranking),
             timing=messages.timing(ranking.durations),
         )
 
