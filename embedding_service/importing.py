@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMi
 from twotower.features import Float32, Int16, is_anonymous
 
 _LOG = logging.getLogger(__name__)
-_PIPELINED_USERS = 256
-"""Users written in one round trip: enough to hide its latency, few enough that look-ups get their turn in between."""
+_PIPELINES: Final = 4
+"""A batch is written over this many connections at once, so that Redis has several pipelines' commands to cover with each fsync."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class Import:
         if self._received > self._expected:
             self._refuse_count()
         wholes = self._whole_users(batch)
-        for start in range(0, len(wholes), _PIPELINED_USERS):
-            await self._store.replace(self._release.space, wholes[start : start + _PIPELINED_USERS])
+        # A user who came twice is written once, as the last one said: the pipelines keep no order among each other.
+        distinct = list({user.user_id: user for user in wholes}.values())
+        await asyncio.gather(*(self._store.replace(self._release.space, distinct[i::_PIPELINES]) for i in range(_PIPELINES)))
         self.users += len(wholes)
         self.reviews += sum(len(user.reviews) for user in wholes)
 

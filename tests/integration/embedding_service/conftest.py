@@ -1,0 +1,83 @@
+"""A real Redis, and a real server over it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from embedding_service.bootstrap import running_service
+from embedding_service.redis_server import RedisServer
+from embedding_service.redis_store import RedisStore, connect
+from embedding_service.settings import Settings
+from tests.support.encoders import HashEncoder
+from tests.support.releases import write_random_release
+from twotower.encoder import encoder_id
+from twotower.release import Release
+from twotower.rpc import open_async_channel
+from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+
+
+@pytest.fixture
+async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A running redis-server with an empty directory."""
+    server = RedisServer(tmp_path / "redis")
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
+    """A store in it."""
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=8))
+    yield store
+    await store.close()
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of releases, for all tests of the session."""
+    return tmp_path_factory.mktemp("releases")
+
+
+@pytest.fixture(scope="session")
+def release(releases: Path) -> Release:
+    """A small release whose encoder files are placeholders."""
+    return write_random_release(releases)
+
+
+@pytest.fixture(scope="session")
+def other_release(releases: Path) -> Release:
+    """Another ALS space and the same encoder."""
+    return write_random_release(releases, seed=1, products=40)
+
+
+@dataclass
+class Service:
+    """A running service and a channel to it."""
+
+    stub: Any
+    channel: grpc.aio.Channel
+    port: int
+
+
+StartService = Callable[..., Awaitable[Service]]
+
+
+@pytest.fixture
+async def start_service(releases: Path, tmp_path: Path) -> AsyncIterator[StartService]:
+    """Start services with the hash encoder in this process; all are stopped after the test."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Service:
+            defaults = {"listen": "127.0.0.1:0", "data_dir": tmp_path / "data", "releases": releases, "drain_s": 2.0}
+            settings_ = Settings(**(defaults | settings))
+            server = await stack.enter_async_context(running_service(settings_, lambda path: HashEncoder(encoder_id(path))))
+            channel = await stack.enter_async_context(open_async_channel(f"127.0.0.1:{server.port}"))
+            return Service(EmbeddingServiceStub(channel), channel, server.port)
+
+        yield start
