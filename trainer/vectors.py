@@ -10,17 +10,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
-from twotower.encoder import TextEncoder
+from twotower.encoder import Encoded
 from twotower.features import BERT_DIM, Int16, Int64
 from twotower.wire import fixed_point_to_bytes
 
 CACHE_FILE: Final = "vectors-v1.sqlite"
 _BATCH: Final = 256
 _SCHEMA: Final = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, fixed_point BLOB NOT NULL) WITHOUT ROWID"
+
+
+class Encoder(Protocol):
+    """What turns texts into vectors: :class:`twotower.encoder.TextEncoder`."""
+
+    encoder_id: str
+
+    def encode(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Encoded:
+        """Embed texts, one row a text."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def text_key(encoder_id: str, text: str) -> bytes:
     return hashlib.sha256(f"{encoder_id}\0{text}".encode()).digest()
 
 
-def encode_unique(texts: Sequence[str], encoder: TextEncoder, cache: VectorCache, on_progress: Callable[[int], None]) -> Int16:
+def encode_unique(texts: Sequence[str], encoder: Encoder, cache: VectorCache, on_progress: Callable[[int], None]) -> Int16:
     """Vectors of distinct texts, from the cache or else from the encoder.
 
     Args:

@@ -1,0 +1,57 @@
+"""Review files and embeddings made up for tests of the trainer."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from trainer.cleaning import CleaningOptions
+from trainer.datafiniti import COLUMNS
+from trainer.reviews import Reviews, read_reviews
+from trainer.vectors import ReviewVectors
+from twotower.features import Int16, quantize, review_text
+
+ROW = {
+    "id": "P1",
+    "brand": "Brand",
+    "categories": "Home,Kitchen",
+    "manufacturer": "Maker",
+    "name": "Kettle",
+    "reviews.date": "2017-03-01T00:00:00.000Z",
+    "reviews.rating": "5",
+    "reviews.text": "Boils fast",
+    "reviews.title": "Good",
+    "reviews.username": "ann",
+}
+"""A review without a fault."""
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, str]], columns: Iterable[str] = COLUMNS) -> Path:
+    """Write rows in the 25-column schema; what a row does not say is taken from :data:`ROW`."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**ROW, **row} for row in rows)
+    return path
+
+
+def read(path: Path, rows: Iterable[Mapping[str, str]], **options: object) -> Reviews:
+    """Write rows to `path` and read them back cleaned."""
+    return read_reviews(write_csv(path, rows), CleaningOptions(**options))[0]  # type: ignore[arg-type]
+
+
+def text_vector(text: str) -> Int16:
+    """A made-up embedding of a text: the same text, the same vector."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).normal(size=384)
+    return quantize((vector / np.linalg.norm(vector)).astype(np.float32))
+
+
+def review_vectors(reviews: Reviews) -> ReviewVectors:
+    """Made-up embeddings of all reviews."""
+    texts = [review_text(title, text) for title, text in zip(reviews.titles, reviews.texts, strict=True)]
+    distinct = list(dict.fromkeys(texts))
+    place = {text: row for row, text in enumerate(distinct)}
+    return ReviewVectors(np.array([text_vector(text) for text in distinct]), np.array([place[text] for text in texts], np.int64))
