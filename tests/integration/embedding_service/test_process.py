@@ -1,6 +1,5 @@
 """``python -m embedding_service`` with the real encoder: what was acknowledged outlives kill -9."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -9,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
 
 from embedding_service.encoding import EncodingQueue
 from embedding_service.spaces import Spaces
-from tests.integration.embedding_service.test_service import array, features, record
+from tests.integration.embedding_service.conftest import Service
+from tests.integration.embedding_service.test_service import array, features, health, record
 from tests.support.processes import Service as Process
 from tests.support.processes import running
 from tests.support.releases import GOLDEN_TEXTS, write_random_release
@@ -48,16 +49,17 @@ async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(r
     process = Process("embedding_service", tmp_path / "log", "--data-dir", data, "--releases", real_release.path.parent)
     with running(process):
         async with open_async_channel(process.address) as channel:
-            service = type("Service", (), {"stub": EmbeddingServiceStub(channel)})()
+            service = Service(EmbeddingServiceStub(channel), channel, process.port)
             await channel.channel_ready()
             await service.stub.ImportUsers(iter([import_of(real_release)]))
             await record(service, "r1", title="Great sound", text="Would buy again")
             os.kill(redis_pid(data), signal.SIGKILL)
             process.kill()
-        await asyncio.to_thread(process.start)
-        await asyncio.to_thread(process.wait_until, serving=True)
+        process.start()
         async with open_async_channel(process.address) as channel:
-            service = type("Service", (), {"stub": EmbeddingServiceStub(channel)})()
+            service = Service(EmbeddingServiceStub(channel), channel, process.port)
+            await channel.channel_ready()
+            await health(service, health_pb2.HealthCheckResponse.SERVING)
             found = await features(service, "u1")
             again = await record(service, "r1", title="Great sound", text="Would buy again")
         assert process.stop() == 0
