@@ -1,0 +1,101 @@
+"""A small embedding service in the test's process: the real protocol on a real port, with features that the test chooses."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+
+from twotower.features import ALS_DIM, BERT_DIM, Float32
+from twotower.release import Release
+from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
+from twotower.wire import to_vector
+
+
+@dataclass
+class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
+    """Answers BatchGetUserFeatures.
+
+    Attributes:
+        users: what is known; everyone else is a cold user of `release`.
+        space: the space of the answers; the one asked for if None.
+        blocked: while it is not set, calls wait.
+        failure: status to fail every call with.
+        calls: user ids of each call.
+        called: set at each call.
+    """
+
+    release: Release
+    users: Mapping[str, types_pb2.UserFeatures] = field(default_factory=dict)
+    space: types_pb2.EmbeddingSpace | None = None
+    blocked: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: grpc.StatusCode | None = None
+    calls: list[list[str]] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.blocked.set()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, port: int = 0) -> int:
+        """Serve; returns the port."""
+        self._server = grpc.aio.server()
+        embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        await self._server.start()
+        return port
+
+    def reset(self) -> None:
+        """Answer normally again and forget the calls."""
+        self.space = self.failure = None
+        self.blocked.set()
+        self.called.clear()
+        self.calls.clear()
+
+    async def stop(self) -> None:
+        """Stop at once."""
+        if self._server:
+            await self._server.stop(None)
+            self._server = None
+
+    async def BatchGetUserFeatures(
+        self, request: embedding_service_pb2.BatchGetUserFeaturesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> embedding_service_pb2.BatchGetUserFeaturesResponse:
+        """Features in the order asked."""
+        self.calls.append(list(request.user_ids))
+        self.called.set()
+        await self.blocked.wait()
+        if self.failure:
+            await context.abort(self.failure, "as the test wants it")
+        features = []
+        for user_id in request.user_ids:
+            user = types_pb2.UserFeatures()
+            user.CopyFrom(self.users.get(user_id) or self._cold())
+            user.user_id = user_id
+            user.space.CopyFrom(self.space or request.space)
+            features.append(user)
+        return embedding_service_pb2.BatchGetUserFeaturesResponse(features=features, release_id=self.release.release_id)
+
+    def _cold(self) -> types_pb2.UserFeatures:
+        return types_pb2.UserFeatures(
+            kind=types_pb2.USER_KIND_COLD,
+            bert_mean=to_vector(np.array(self.release.global_mean)),
+            als=to_vector(np.zeros(ALS_DIM, np.float32)),
+            als_origin=types_pb2.ALS_ORIGIN_NONE,
+        )
+
+
+def warm_user(row: Float32, seen: list[str]) -> types_pb2.UserFeatures:
+    """Features that give the user row (449,) and the products seen."""
+    features = types_pb2.UserFeatures(
+        kind=types_pb2.USER_KIND_WARM,
+        bert_mean=to_vector(row[ALS_DIM : ALS_DIM + BERT_DIM]),
+        als=to_vector(row[:ALS_DIM]),
+        als_origin=types_pb2.ALS_ORIGIN_FOLDED_IN,
+        review_count=len(seen),
+        seen_product_ids=sorted(seen),
+    )
+    features.age.seconds = 30
+    return features

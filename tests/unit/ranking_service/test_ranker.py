@@ -1,0 +1,206 @@
+"""Scoring a batch: order, ties, seen products, mixed jobs; and features that must not be used."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.features import FeaturesUnavailable
+from ranking_service.catalogue import Catalogue
+from ranking_service.features import UserBatch, cold_start, from_features
+from ranking_service.ranker import PredictJob, Ranker, RankJob, score_jobs
+from ranking_service.releases import ServedRelease, open_served
+from tests.support.releases import product_id, random_product, unit_vectors, write_random_release
+from twotower.errors import NotFound, SpaceMismatch
+from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
+from twotower.model import score_catalogue
+from twotower.release import Release
+from twotower.scoring import RatingScoring
+from twotower.v1 import ranking_service_pb2, types_pb2
+from twotower.wire import to_vector
+
+PRODUCTS = 12
+
+
+@dataclass
+class Reference:
+    """The numpy network as a scorer."""
+
+    release: Release
+    batch_sizes: list[int] = field(default_factory=list)
+
+    def warm_up(self) -> None:
+        pass
+
+    def __call__(self, user_rows: np.ndarray) -> np.ndarray:
+        self.batch_sizes.append(len(user_rows))
+        return score_catalogue(self.release.weights, user_rows, self.release.product_fusion)
+
+
+@dataclass
+class Table:
+    """A scorer that answers with given scores; a user's first feature is the row to answer with."""
+
+    scores: np.ndarray
+
+    def warm_up(self) -> None:
+        pass
+
+    def __call__(self, user_rows: np.ndarray) -> np.ndarray:
+        return self.scores[user_rows[:, 0].astype(int)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
+    release = write_random_release(tmp_path_factory.mktemp("releases"), products=PRODUCTS)
+    return open_served(release.path, Reference)
+
+
+def with_scores(served: ServedRelease, scores: np.ndarray) -> ServedRelease:
+    rng = np.random.default_rng(0)
+    catalogue = Catalogue([random_product(rng, i) for i in range(scores.shape[1])], np.zeros((scores.shape[1], 64), np.float32), "r")
+    return ServedRelease(
+        served.manifest, catalogue, Table(scores), RatingScoring(), served.global_mean, served.space, served.anonymous_keys
+    )
+
+
+@given(data=st.data(), users=st.integers(1, 6), products=st.integers(1, 12))
+@settings(max_examples=100, deadline=None)
+def test_every_job_is_answered_as_if_alone(served: ServedRelease, data: st.DataObject, users: int, products: int) -> None:
+    """Few distinct scores, so ties are everywhere; the expectation is a plain sort by (−score, index)."""
+    values = data.draw(st.lists(st.sampled_from([0.0, 1.0, 2.5, 6.0]), min_size=users * products, max_size=users * products))
+    scores = np.array(values, np.float32).reshape(users, products)
+    seen = [sorted(data.draw(st.sets(st.integers(0, products - 1)))) for _ in range(users)]
+    jobs: list[RankJob | PredictJob] = []
+    for user in range(users):
+        if data.draw(st.booleans()):
+            jobs.append(RankJob((str(user),), data.draw(st.integers(1, products)), data.draw(st.booleans())))
+        else:
+            chosen = data.draw(st.lists(st.integers(0, products - 1), min_size=1, max_size=8))
+            jobs.append(PredictJob((str(user),), np.array(chosen)))
+    rows = np.zeros((users, USER_DIM), np.float32)
+    rows[:, 0] = np.arange(users)
+    contexts = [ranking_service_pb2.UserContext(review_count=user) for user in range(users)]
+
+    for user, (job, answer) in enumerate(
+        zip(jobs, score_jobs(with_scores(served, scores), jobs, UserBatch(rows, seen, contexts)), strict=True)
+    ):
+        if isinstance(job, PredictJob):
+            expected = job.products.tolist()
+        else:
+            allowed = [p for p in range(products) if job.include_seen or p not in seen[user]]
+            expected = sorted(allowed, key=lambda p: (-scores[user, p], p))[: job.k]
+        (count,) = answer.counts
+        assert answer.products[0, :count].tolist() == expected
+        assert answer.scores[0, :count].tolist() == [scores[user, p] for p in expected]
+        assert answer.ratings[0, :count].tolist() == [min(scores[user, p], 5.0) for p in expected]
+        assert [context.review_count for context in answer.contexts] == [user]
+
+
+def features_of(served: ServedRelease, user_id: str, **changes: object) -> types_pb2.UserFeatures:
+    rng = np.random.default_rng(len(user_id))
+    features = types_pb2.UserFeatures(
+        user_id=user_id,
+        kind=types_pb2.USER_KIND_WARM,
+        bert_mean=to_vector(unit_vectors(rng, 1)[0]),
+        als=to_vector(rng.normal(size=ALS_DIM).astype(np.float32)),
+        als_origin=types_pb2.ALS_ORIGIN_FOLDED_IN,
+        review_count=2,
+        seen_product_ids=[product_id(3), "gone"],
+        space=served.space,
+    )
+    features.age.seconds = 60
+    features.MergeFrom(types_pb2.UserFeatures(**changes))  # type: ignore[arg-type]
+    return features
+
+
+def test_features_become_rows_in_the_order_of_the_user_tower(served: ServedRelease) -> None:
+    warm = features_of(served, "warm")
+    anonymous = features_of(served, "anonymous", kind=types_pb2.USER_KIND_ANONYMOUS)
+    batch = from_features([warm, anonymous], served)
+    assert batch.rows.shape == (2, USER_DIM)
+    assert batch.rows[0].tobytes() == warm.als.values + warm.bert_mean.values + np.float32(0).tobytes()
+    assert batch.rows[1, -1] == 1
+    assert batch.seen == [[3], [3]]
+    assert (batch.contexts[0].review_count, batch.contexts[0].feature_age.seconds, batch.contexts[0].degraded) == (2, 60, False)
+
+
+def test_features_of_another_space_are_refused(served: ServedRelease) -> None:
+    other = types_pb2.EmbeddingSpace(encoder_id=served.space.encoder_id, als_id="another")
+    with pytest.raises(SpaceMismatch, match="another"):
+        from_features([features_of(served, "a"), features_of(served, "b", space=other)], served)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"als": types_pb2.Vector(values=b"\0" * 252, dimension=63)},
+        {"bert_mean": to_vector(np.full(BERT_DIM, np.nan, np.float32))},
+    ],
+)
+def test_unusable_vectors_are_as_good_as_none(served: ServedRelease, broken: dict[str, object]) -> None:
+    with pytest.raises(FeaturesUnavailable):
+        from_features([features_of(served, "a", **broken)], served)
+
+
+def test_cold_start_knows_anonymous_names(served: ServedRelease) -> None:
+    batch = cold_start(["ann", " byamazon CUSTOMER "], served)
+    assert batch.rows[:, -1].tolist() == [0, 1]
+    assert not batch.rows[:, :ALS_DIM].any()
+    np.testing.assert_array_equal(batch.rows[:, ALS_DIM:-1], [served.global_mean] * 2)
+    assert [c.kind for c in batch.contexts] == [types_pb2.USER_KIND_COLD, types_pb2.USER_KIND_ANONYMOUS]
+    assert all(c.degraded for c in batch.contexts)
+
+
+@dataclass
+class Source:
+    """Feature source that counts its calls."""
+
+    served: ServedRelease
+    calls: list[int] = field(default_factory=list)
+
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+        assert space == self.served.space
+        self.calls.append(len(user_ids))
+        await asyncio.sleep(0)
+        return [features_of(self.served, user_id) for user_id in user_ids]
+
+
+async def test_large_requests_are_split_and_small_ones_share_look_ups(served: ServedRelease) -> None:
+    source = Source(served)
+    with ThreadPoolExecutor(1) as executor:
+        ranker = Ranker(source, executor, max_queue_users=2000)
+        ids = [f"user {i}" for i in range(300)]
+        ranking = await ranker.rank(served, ids, k=4, include_seen=False)
+        assert [part.products.shape for part in ranking.parts] == [(128, 4), (128, 4), (44, 4)]
+        assert source.calls == [128, 128, 44]
+        assert not any(3 in part.products for part in ranking.parts)
+        source.calls.clear()
+        singles = await asyncio.gather(*(ranker.rank(served, [user_id], k=4, include_seen=False) for user_id in ids[:20]))
+        assert source.calls == [1, 1, 18]
+        for index, single in enumerate(singles):
+            np.testing.assert_array_equal(single.parts[0].products[0], ranking.parts[0].products[index])
+        durations = ranking.durations
+        assert min(durations.queue_s, durations.feature_lookup_s, durations.compute_s) >= 0
+
+
+def test_neighbours_are_the_largest_cosines() -> None:
+    rng = np.random.default_rng(4)
+    towers = rng.normal(size=(9, 64)).astype(np.float32)
+    towers[5] = 0
+    towers[7] = 3 * towers[2]
+    catalogue = Catalogue([random_product(rng, i) for i in range(9)], towers, "r")
+    rows, cosines = catalogue.similar(2, 9)
+    assert rows[0] == 7
+    assert cosines[0] == pytest.approx(1)
+    assert sorted(rows.tolist()) == [0, 1, 3, 4, 5, 6, 7, 8]
+    expected = [towers[2] @ towers[r] / max(np.linalg.norm(towers[2]) * np.linalg.norm(towers[r]), 1e-9) for r in rows]
+    np.testing.assert_allclose(cosines, expected, atol=1e-6)
+    assert (np.diff(cosines) <= 0).all()
+    with pytest.raises(NotFound, match="nothing"):
+        catalogue.index_of("nothing")
