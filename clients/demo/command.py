@@ -1,5 +1,8 @@
 """`twotower demo`: train, serve, recommend, record a review, see the answer change."""
 
+import shlex
+import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -40,18 +43,28 @@ def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
 
 def print_how_to_call(out: Console, session: Session) -> None:
     """How to use and to stop what was left running."""
+    program, user, product = (shlex.quote(word) for word in (_program(), session.user_id, session.product_id))
     variables = {"TWOTOWER_RANKING": (session.ranking, DEFAULT_RANKING), "TWOTOWER_EMBEDDING": (session.embedding, DEFAULT_EMBEDDING)}
-    exports = [f"export {name}={address}" for name, (address, default) in variables.items() if address != default]
-    commands = [
-        *exports,
-        "twotower recommend SOME_USER -k 5",
-        "twotower product list",
-        "twotower review add --user SOME_USER --product PRODUCT_ID --rating 5 --title 'Good' --text 'Just what I need.'",
+    commands = [f"export {name}={address}" for name, (address, default) in variables.items() if address != default]
+    commands += [
+        f"{program} recommend {user} -k 5",
+        f"{program} product list",
+        f"{program} review add --user 'Your Name' --product {product} --rating 5 --title 'Good' --text 'Just what I need.'",
+        f"{program} recommend 'Your Name' -k 5",
     ]
     out.print(f"\nrunning: ranking service on {session.ranking}, embedding service on {session.embedding}; ask them:")
     for command in commands:
         out.print(f"  {command}", soft_wrap=True)
-    out.print("stop them with `make down` or `twotower demo --stop`")
+    out.print(f"stop them with `make down` or `{program} demo --stop`")
+
+
+def _program() -> str:
+    """How to call the `twotower` command from this folder."""
+    program = Path(sys.executable).with_name("twotower")
+    found = shutil.which("twotower")
+    if found and Path(found).resolve() == program.resolve():
+        return "twotower"
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
 def _run(demo: Demo, out: Console) -> None:

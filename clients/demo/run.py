@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, ProcessId, Services, run_module
 from clients.demo.session import RunDirectory, Session
 from clients.demo.story import tell
-from clients.demo.users import cast
+from clients.demo.users import Cast, cast
 from clients.errors import DeadlineExceeded, TwotowerError
 from clients.recommender import TwotowerClient
 from twotower.release import Release, list_releases
@@ -55,14 +55,14 @@ class Demo:
         """
         self.directory.clear()
         ranking, embedding = _addresses(self.keep_up)
-        owner = ProcessId.of("demo", os.getpid())
+        session = Session(ProcessId.of("demo", os.getpid()), (), ranking, embedding)
         left_running = None
-        self.directory.save(Session(owner, (), ranking, embedding))
+        self.directory.save(session)
         try:
-            with Services(lambda ids: self.directory.save(Session(owner, ids, ranking, embedding))) as services:
-                self._perform(services, ranking, embedding)
+            with Services(lambda ids: self.directory.save(replace(session, services=ids))) as services:
+                users = self._perform(services, ranking, embedding)
                 if self.keep_up:
-                    left_running = Session(None, services.keep(), ranking, embedding)
+                    left_running = Session(None, services.keep(), ranking, embedding, users.warm, users.product.product_id)
                     self.directory.save(left_running)
                 else:
                     self._stop(services)
@@ -72,15 +72,17 @@ class Demo:
         self._print_times()
         return left_running
 
-    def _perform(self, services: Services, ranking: str, embedding: str) -> None:
+    def _perform(self, services: Services, ranking: str, embedding: str) -> Cast:
         release = self._train()
+        users = cast(release)
         try:
             self._serve(services, release, ranking, embedding)
             with self._step("Recommend"), TwotowerClient(ranking, embedding) as client:
-                tell(client, cast(release), self.out)
+                tell(client, users, self.out)
         except TwotowerError:
             services.check()  # a service that ended is the cause, and its log says why
             raise
+        return users
 
     def _train(self) -> Release:
         reviews = self.reviews

@@ -23,12 +23,16 @@ class Session:
         services: in the order started.
         ranking: ``host:port``.
         embedding: ``host:port``.
+        user_id: one to ask for; "" while there is no release.
+        product_id: one to review; "" while there is no release.
     """
 
     owner: ProcessId | None
     services: tuple[ProcessId, ...]
     ranking: str
     embedding: str
+    user_id: str = ""
+    product_id: str = ""
 
     @property
     def left_running(self) -> bool:
@@ -73,8 +77,9 @@ class RunDirectory:
             raw = json.loads((self.path / _SESSION).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        owner = ProcessId(**raw["owner"]) if raw["owner"] else None
-        return Session(owner, tuple(ProcessId(**service) for service in raw["services"]), raw["ranking"], raw["embedding"])
+        raw["owner"] = ProcessId(**raw["owner"]) if raw["owner"] else None
+        raw["services"] = tuple(ProcessId(**service) for service in raw["services"])
+        return Session(**raw)
 
     def save(self, session: Session) -> None:
         """Write the session, whole or not at all."""
