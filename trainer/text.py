@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, EncoderConfig
+from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, EncoderConfig, import_openvino
 from twotower.features import TEXT_TEMPLATE_VERSION
 
 MODEL_NAME: Final = "all-MiniLM-L6-v2"
@@ -39,10 +39,10 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
     Returns:
         `directory`.
     """
-    import openvino as ov
     import torch
     from sentence_transformers import SentenceTransformer
 
+    ov = import_openvino()
     transformer = SentenceTransformer(str(model_path or bundled_model_path()), device="cpu", local_files_only=True)
 
     class PooledEncoder(torch.nn.Module):  # type: ignore[misc]

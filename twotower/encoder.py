@@ -8,6 +8,7 @@ inference stream a core. (docs/adr/0004-encoder-one-text-a-call.md has the measu
 import hashlib
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,18 @@ class Encoded:
     truncated: tuple[bool, ...]
 
 
+def import_openvino() -> Any:
+    """The ``openvino`` module, without its telemetry.
+
+    Importing it reports to a web analytics service from a forked process, unless the package that does so can't be imported. A server must
+    not call home, and must not fork once gRPC has threads.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None is how Python marks a module as not to be had
+    import openvino
+
+    return openvino
+
+
 def encoder_id(directory: Path) -> str:
     """Content id of an encoder folder: weights, tokenizer and config."""
     digest = hashlib.sha256()
@@ -85,8 +98,9 @@ class TextEncoder:
     """
 
     def __init__(self, directory: Path, threads: int | None = None) -> None:
-        import openvino as ov
         from tokenizers import Tokenizer
+
+        ov = import_openvino()
 
         for name in (MODEL_XML, MODEL_BIN, TOKENIZER, CONFIG):
             if not (directory / name).is_file():

@@ -1,7 +1,7 @@
 -- Shared by the scripts that write a user's state; put in front of each of them. docs/formats/redis.md has the byte layouts.
 --
 -- The sums are added here and written with one SET rather than with BITFIELD INCRBY: every bound is checked before anything is written, and
--- the append-only file and the replicas get 1.5 kB a review rather than 20 kB (docs/adr/0010-sums-in-lua.md).
+-- the append-only file and the replicas get 1.5 kB a review rather than 20 kB (docs/adr/0009-sums-in-lua.md).
 
 local DIM = 384
 local SUMS = '>' .. string.rep('i4', DIM)
