@@ -8,6 +8,7 @@ Run by Locust, which patches the process for gevent before it reads this file::
 import logging
 import random
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,13 @@ REVIEWERS: Final = 1000
 
 def add_options(parser: LocustArgumentParser) -> None:
     """The options beside Locust's own; each is an environment variable too (``LOCUST_BATCH_SIZE``)."""
-    parser.add_argument("--user-ids", required=True, env_var="LOCUST_USER_IDS", help="file with one user id a line, or a release directory")
+    parser.add_argument(
+        "--user-ids",
+        required=True,
+        type=_user_ids,
+        env_var="LOCUST_USER_IDS",
+        help="file with one user id a line, or a release directory",
+    )
     parser.add_argument("--embedding", default=DEFAULT_EMBEDDING, env_var="TWOTOWER_EMBEDDING", help="host:port, where reviews go")
     parser.add_argument("--top-k", type=int, default=10, env_var="LOCUST_TOP_K", help="products asked for")
     parser.add_argument("--batch-size", type=int, default=128, env_var="LOCUST_BATCH_SIZE", help="users of one BatchRecommend")
@@ -44,6 +51,15 @@ def read_users(environment: Environment, **_: Any) -> None:
     """Read the user ids once a process."""
     if environment.parsed_options:
         Shopper.user_ids = read_user_ids(Path(environment.parsed_options.user_ids))
+
+
+def _user_ids(path: str) -> str:
+    """Refuse on the command line what could not be read later."""
+    try:
+        read_user_ids(Path(path))
+    except (OSError, ValueError) as error:
+        raise ArgumentTypeError(error) from error
+    return path
 
 
 events.init_command_line_parser.add_listener(add_options)

@@ -1,0 +1,63 @@
+"""The Locust file runs, measures every kind of call, and counts errors as errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.memory_api import MemoryServer, planned
+from twotower.errors import Overloaded
+
+LOCUSTFILE = Path(__file__).parents[3] / "clients" / "loadtest" / "locustfile.py"
+
+
+@pytest.fixture
+def load(server: MemoryServer, tmp_path: Path):
+    """Run two seconds of load."""
+    users = tmp_path / "users.txt"
+    users.write_text("Ann\nBo\n")
+
+    def run(host: str = server.address) -> subprocess.CompletedProcess[str]:
+        options = ["--headless", "--json", "-u", "4", "-r", "4", "-t", "2s", "--host", host, "--embedding", server.address]
+        shares = ["--batch-size", "3", "--batch-share", "0.3", "--review-share", "0.3", "--top-k", "2", "--user-ids", str(users)]
+        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options, *shares]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
+
+    return run
+
+
+def test_every_kind_of_call_is_measured(load, server: MemoryServer):
+    done = load()
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows.keys() == {"Recommend", "BatchRecommend(3)", "RecordReview"}
+    for name, row in rows.items():
+        assert row["num_failures"] == 0
+        # Calls that the end of the run cut off arrived and were not counted.
+        assert 0 < row["num_requests"] <= server.memory.attempts[name.partition("(")[0]]
+    assert all(user.startswith("loadtest-") for user in server.memory.reviews)
+
+
+def test_refused_calls_are_failures(load, server: MemoryServer):
+    planned(server, "Recommend", *[Overloaded("the queue is full", 1.0)] * 3)
+    done = load()
+    assert done.returncode == 1
+    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    assert rows["Recommend"]["num_failures"] == 3
+    assert rows["RecordReview"]["num_failures"] == 0
+
+
+def test_no_server_ends_at_once(load, unused_tcp_port: int):
+    done = load(f"127.0.0.1:{unused_tcp_port}")
+    assert done.returncode == 1
+    assert f"no catalogue: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
+
+
+def test_users_that_cannot_be_read_are_a_usage_error(load, tmp_path: Path):
+    (tmp_path / "users.txt").unlink()
+    done = load()
+    assert done.returncode == 2
+    assert "argument --user-ids" in done.stderr
+    assert "users.txt" in done.stderr
