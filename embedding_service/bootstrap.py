@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
@@ -60,9 +61,8 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
         stack.push_async_callback(store.close)
 
         def open_queue(encoder: Encoder) -> EncodingQueue:
-            return EncodingQueue(
-                encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * (settings.encoder_threads or 2)
-            )
+            streams = settings.encoder_threads or len(os.sched_getaffinity(0))
+            return EncodingQueue(encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * streams)
 
         spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
         stack.push_async_callback(spaces.close)

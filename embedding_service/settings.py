@@ -27,8 +27,8 @@ class Settings(BaseSettings):
         EMBEDDED,
         description="where users' state is: 'embedded' (a redis-server of its own), redis://host:port/db, rediss://… or unix://path",
     )
-    data_dir: Path = Field(Path("var/embedding"), description="folder of the embedded store; one service at a time")
-    releases: Path = Field(Path("var/releases"), description="folder of releases")
+    data_dir: Path = Field(Path("run/embedding"), description="folder of the embedded store; one service at a time")
+    releases: Path = Field(Path("run/releases"), description="folder of releases")
     appendfsync: Literal["always", "everysec", "no"] = Field(
         "always", description="embedded store: an acknowledged review is on disk at once, within a second, or when the system likes"
     )
