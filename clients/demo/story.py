@@ -16,6 +16,7 @@ from clients.recommender import TwotowerClient
 from clients.results import Recommendation, Recommendations
 
 K: Final = 5
+"""Products asked for; fewer if the catalogue has fewer."""
 _REPEATS: Final = 50
 REVIEW_TITLE: Final = "Exactly what I was looking for"
 
@@ -29,24 +30,25 @@ class Asked:
     median_ms: float
 
 
-def ask(client: TwotowerClient, user_id: str) -> Asked:
+def ask(client: TwotowerClient, user_id: str, k: int) -> Asked:
     """Ask once for the answer, then again and again for the time."""
-    answer, first_ms = _timed(client, user_id)
-    return Asked(answer, first_ms, statistics.median(_timed(client, user_id)[1] for _ in range(_REPEATS)))
+    answer, first_ms = _timed(client, user_id, k)
+    return Asked(answer, first_ms, statistics.median(_timed(client, user_id, k)[1] for _ in range(_REPEATS)))
 
 
 def tell(client: TwotowerClient, cast: Cast, out: Console) -> None:
     """The whole story; every table with product names, predicted ratings, scores, release and latencies."""
-    _timed(client, cast.cold)  # opens the connection, so that no user's first answer pays for it
+    k = min(K, cast.product_count)
+    _timed(client, cast.cold, k)  # opens the connection, so that no user's first answer pays for it
     for user_id in (cast.warm, cast.cold, cast.anonymous):
-        asked = ask(client, user_id)
+        asked = ask(client, user_id, k)
         out.print()
         _print_answer(out, user_id, asked)
         if user_id == cast.cold:
             before = asked
     out.print()
     _record(client, cast, out)
-    after = ask(client, cast.cold)
+    after = ask(client, cast.cold, k)
     out.print()
     out.print(tables.user_line(cast.cold, after.answer.user))
     out.print(side_by_side(before.answer.products, after.answer.products))
@@ -111,7 +113,7 @@ def _latency_line(asked: Asked) -> Text:
     return Text(line, style="dim")
 
 
-def _timed(client: TwotowerClient, user_id: str) -> tuple[Recommendations, float]:
+def _timed(client: TwotowerClient, user_id: str, k: int) -> tuple[Recommendations, float]:
     start = time.perf_counter()
-    answer = client.recommend(user_id, K)
+    answer = client.recommend(user_id, k)
     return answer, (time.perf_counter() - start) * 1000

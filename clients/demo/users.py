@@ -23,12 +23,14 @@ class Cast:
         cold: a name that the release does not have.
         anonymous: a name that many people share.
         product: the most reviewed product.
+        product_count: products in the catalogue.
     """
 
     warm: str
     cold: str
     anonymous: str
     product: Product
+    product_count: int
 
 
 def cast(release: Release) -> Cast:
@@ -49,4 +51,4 @@ def cast(release: Release) -> Cast:
     taken = set(user_ids)
     cold = next(name for name in (NEWCOMER, *(f"{NEWCOMER}-{i}" for i in range(len(taken) + 1))) if name not in taken)
     product = max(release.catalogue, key=lambda candidate: candidate.review_count)
-    return Cast(warm, cold, names[0], product)
+    return Cast(warm, cold, names[0], product, len(release.catalogue))

@@ -48,7 +48,7 @@ def test_the_story_shows_every_kind_of_user_and_the_changed_answer(server: Memor
     with TwotowerClient(server.address, server.address) as client:
         client.record_review("Ann", "p1", 4)
         console = Console(width=120, markup=False, record=True, file=io.StringIO())
-        tell(client, Cast("Ann", "new", "Anonymous", chosen), console)
+        tell(client, Cast("Ann", "new", "Anonymous", chosen, 10), console)
     text = console.export_text()
     for words in ("Ann: warm user, 1 review", "new: cold user", "Anonymous: anonymous user", "new: warm user, 1 review", "Before"):
         assert words in text
