@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 
+from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from ranking_service.settings import RankingSettings
@@ -44,12 +45,15 @@ async def _signalled() -> None:
 
 
 def main() -> None:
-    """Read the settings and serve."""
-    settings = CliApp.run(RankingSettings)
-    configure_logging("ranking", settings.log_level)
+    """Read the settings and serve; a problem at start is one line and exit code 1."""
     try:
+        settings = CliApp.run(RankingSettings)
+        configure_logging("ranking_service", settings.log_level)
         asyncio.run(serve(settings))
-    except TwotowerError as error:
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        sys.exit(f"ranking_service: {'; '.join(problems)}")
+    except (TwotowerError, OSError, RuntimeError) as error:
         sys.exit(f"ranking_service: {error}")
 
 

@@ -58,13 +58,14 @@ class RankingService:
         """
         await self.server.start()
         self._channel.get_state(try_to_connect=True)
-        await asyncio.get_running_loop().run_in_executor(self._loading, import_tensorflow)
         try:
             await self._releases.start(self._settings.release)
         except TwotowerError as error:
             if self._settings.release:
                 raise
             _LOG.error("the release named by the pointer file is not served, waiting for LoadRelease: %s", error)
+        # Without a release nothing has imported it yet; the first LoadRelease should not have to.
+        await asyncio.get_running_loop().run_in_executor(self._loading, import_tensorflow)
 
     async def stop(self) -> None:
         """Drain and release everything."""
@@ -75,4 +76,5 @@ class RankingService:
 
 
 def _build_head(release: Release) -> Head:
+    import_tensorflow()
     return Head(release.weights, release.product_fusion)
