@@ -3,14 +3,15 @@
 import click
 
 from trainer.cli import publish, sample_data, train
+from twotower.cli import DomainErrorGroup
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=DomainErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Turn a review file into a release, and publish it."""
 
 
-for command in (train, publish, sample_data):
+for command in (publish, sample_data, train):
     main.add_command(command)
 
 if __name__ == "__main__":

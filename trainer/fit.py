@@ -141,7 +141,7 @@ class _Best:
     def update(self, epoch: int, loss: float) -> None:
         if loss < self._loss:
             self._epoch, self._loss = epoch, loss
-            self._weights = [np.array(weight) for weight in self._model.trainable_weights]
+            self._weights = [np.copy(weight.numpy()) for weight in self._model.trainable_weights]
         elif epoch - self._epoch >= self._patience:
             self._model.stop_training = True
 
