@@ -88,7 +88,7 @@ class Service:
     def check(self) -> None:
         """Raise ProcessFailed if it ended."""
         if (code := self._process.poll()) is not None:
-            raise ProcessFailed(f"the {self.name} ended with exit code {code} (log: {self.log})", self.tail())
+            raise ProcessFailed(f"the {self.name} ended with {describe_exit(code)} (log: {self.log})", self.tail())
 
     def tail(self) -> str:
         """The last lines of its log."""
@@ -157,7 +157,7 @@ def run_module(command: Sequence[str]) -> None:
     """
     code = subprocess.run([sys.executable, "-m", *command], stdin=subprocess.DEVNULL, check=False).returncode
     if code:
-        raise ProcessFailed(f"`python -m {' '.join(command[:2])}` ended with exit code {code}")
+        raise ProcessFailed(f"`python -m {' '.join(command[:2])}` ended with {describe_exit(code)}")
 
 
 @contextlib.contextmanager
@@ -179,6 +179,11 @@ def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def describe_exit(code: int) -> str:
+    """An exit code as subprocess gives it, in words: negative ones are signals."""
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def kill_group(pid: int) -> None:

@@ -14,7 +14,7 @@ from rich.rule import Rule
 
 from clients import tables
 from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
-from clients.demo.processes import ProcessFailed, ProcessId, Services, run_module
+from clients.demo.processes import ProcessFailed, ProcessId, Services, describe_exit, run_module
 from clients.demo.session import RunDirectory, Session
 from clients.demo.story import tell
 from clients.demo.users import Cast, cast
@@ -113,7 +113,7 @@ class Demo:
         with self._step("Stop"):
             codes = services.stop()
             for name, code in codes.items():
-                self.out.print(f"{name}: exit code {code}")
+                self.out.print(f"{name}: {describe_exit(code)}")
         if failed := [name for name, code in codes.items() if code]:
             raise ProcessFailed(f"the {failed[0]} did not stop cleanly (log: {self.directory.log(failed[0])})")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clients.demo import processes
-from clients.demo.processes import ProcessFailed, ProcessId, Service, Services, exit_on_signals, run_module
+from clients.demo.processes import ProcessFailed, ProcessId, Service, Services, describe_exit, exit_on_signals, run_module
 from clients.demo.session import RunDirectory, Session
 
 MODULES = {
@@ -142,3 +142,7 @@ def test_a_new_run_starts_from_nothing(tmp_path: Path):
     directory.clear()
     assert list(directory.data.iterdir()) == []
     assert (tmp_path / "mine.txt").read_text() == "kept"
+
+
+def test_a_signal_is_named():
+    assert [describe_exit(code) for code in (0, 3, -9)] == ["exit code 0", "exit code 3", "SIGKILL"]
