@@ -3,6 +3,7 @@
 import gzip
 import json
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_users_hold_every_review_of_every_named_user(trained: TrainingResult) ->
     offsets, products, ratings = (release.array(f"users/{name}.npy") for name in ("review_offsets", "products", "ratings"))
     assert offsets[-1] == (~reviews.anonymous[reviews.user]).sum()
     histories: list[dict[int, float]] = []
-    for start, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, end in pairwise(offsets.tolist()):
         history: dict[int, float] = {}
         for product, rating in zip(products[start:end].tolist(), ratings[start:end].tolist(), strict=True):
             history[product] = history.get(product, 0.0) + rating

@@ -75,27 +75,23 @@ def test_a_saved_network_is_the_same(network: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(score_pairs(again, users, products), score_pairs(network, users, products))
 
 
-@pytest.mark.parametrize(
-    ("name", "activation", "initializer", "dropout", "optimizer", "alpha"),
-    [
-        ("v1", "relu", "glorot_uniform", "dropout", "adam", 0.0),
-        ("v2", "relu", "glorot_uniform", "dropout", "adam", 0.0),
-        ("v3", "leaky_relu", "glorot_uniform", "dropout", "adam", 0.0),
-        ("v4", "elu", "he_normal", "dropout", "adam", 0.0),
-        ("v5_power", "elu", "he_normal", "dropout", "adam", 1.0),
-        ("v6_power", "selu", "lecun_normal", "alpha_dropout", "nadam", 1.0),
-    ],
-)
-def test_presets_are_as_tabled(name: str, activation: str, initializer: str, dropout: str, optimizer: str, alpha: float) -> None:
-    preset = preset_named(name)
-    found = (preset.activation, preset.initializer, preset.dropout, preset.optimizer, preset.negatives_alpha)
-    assert found == (activation, initializer, dropout, optimizer, alpha)
-    assert preset.with_is_anonymous == (name != "v1")
-    assert (preset.tower_dropout, preset.fusion_dropout) == ((0.1, 0.1) if name == "v6_power" else (0.3, 0.2))
+def test_presets_are_as_tabled() -> None:
+    found = {p.name: (p.activation, p.initializer, p.dropout, p.optimizer, p.negatives_alpha) for p in PRESETS.values()}
+    assert found == {
+        "v1": ("relu", "glorot_uniform", "dropout", "adam", 0.0),
+        "v2": ("relu", "glorot_uniform", "dropout", "adam", 0.0),
+        "v3": ("leaky_relu", "glorot_uniform", "dropout", "adam", 0.0),
+        "v4": ("elu", "he_normal", "dropout", "adam", 0.0),
+        "v5_power": ("elu", "he_normal", "dropout", "adam", 1.0),
+        "v6_power": ("selu", "lecun_normal", "alpha_dropout", "nadam", 1.0),
+    }
+    for preset in PRESETS.values():
+        assert preset.with_is_anonymous == (preset.name != "v1")
+        assert (preset.tower_dropout, preset.fusion_dropout) == ((0.1, 0.1) if preset.name == "v6_power" else (0.3, 0.2))
 
 
 def test_an_unknown_preset_is_refused_by_name() -> None:
-    with pytest.raises(InvalidArgument, match="--preset: must be one of v1, .* got 'v9'"):
+    with pytest.raises(InvalidArgument, match=r"--preset: must be one of v1, .* got 'v9'"):
         preset_named("v9")
 
 
