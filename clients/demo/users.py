@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from twotower.errors import ReleaseInvalid
-from twotower.features import anonymous_keys, is_anonymous
+from twotower.features import DEFAULT_USERNAME, anonymous_keys, is_anonymous
 from twotower.release import Product, Release
 
 NEWCOMER: Final = "demo-newcomer"
@@ -19,7 +19,7 @@ class Cast:
     """The users of the demo, and what the cold one is going to review.
 
     Attributes:
-        warm: the user with most reviews in the release.
+        warm: the user with most reviews in the release, but for the name that reviews without one were given.
         cold: a name that the release does not have.
         anonymous: a name that many people share.
         product: the most reviewed product.
@@ -45,7 +45,7 @@ def cast(release: Release) -> Cast:
         user_ids = [json.loads(line) for line in file]
     review_counts = np.diff(release.array("users/review_offsets.npy"))
     ranked = [user_ids[index] for index in np.argsort(-review_counts, kind="stable").tolist()]
-    warm = next((user for user in ranked if not is_anonymous(user, keys)), None)
+    warm = next((user for user in ranked if user != DEFAULT_USERNAME and not is_anonymous(user, keys)), None)
     if warm is None or not names:
         raise ReleaseInvalid(f"{_USER_IDS}: the demo needs a user with reviews and an anonymous name")
     taken = set(user_ids)

@@ -73,8 +73,8 @@ def with_users(release: Release, counts: dict[str, int]) -> Release:
     return release
 
 
-def test_the_warm_user_has_most_reviews_and_is_not_anonymous(release: Release):
-    users = cast(with_users(release, {"Ann": 2, " anonymous ": 50, "Bo": 7, "Cy": 7}))
+def test_the_warm_user_has_most_reviews_under_a_name_of_its_own(release: Release):
+    users = cast(with_users(release, {"Ann": 2, " anonymous ": 50, "Akshat": 9, "Bo": 7, "Cy": 7}))
     assert users.warm == "Bo"
     assert users.product.review_count == max(item.review_count for item in release.catalogue)
 
