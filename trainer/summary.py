@@ -22,7 +22,7 @@ def print_report(console: Console, report: CleaningReport) -> None:
 
 
 def print_curve(console: Console, fitted: Fitted) -> None:
-    """MSE and MAE, epoch by epoch."""
+    """MSE and MAE, epoch by epoch; the lines leave the untrained network out, beside which all others look alike."""
     table = Table(title="MSE and MAE on the rating scale (reviews and negatives)")
     for column in ("epoch", "MSE", "MAE", "validation MSE", "validation MAE", ""):
         table.add_column(column, justify="right")
@@ -32,7 +32,7 @@ def print_curve(console: Console, fitted: Fitted) -> None:
         table.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers), mark)
     console.print(table)
     for name in ("mse", "validation_mse"):
-        line = sparkline([value for epoch in fitted.curve if (value := _loss(epoch, name)) is not None])
+        line = sparkline([value for epoch in fitted.curve[1:] if (value := _loss(epoch, name)) is not None])
         if line:
             console.print(f"{name.replace('_', ' '):>14} {line}")
 
