@@ -28,9 +28,9 @@ class FitOptions:
         seed: of initial weights, order of samples and dropout.
     """
 
-    epochs: int = 15
+    epochs: int = 10
     batch_size: int = 256
-    patience: int = 4
+    patience: int = 3
     learning_rate: float = 1e-3
     seed: int = 7
 
