@@ -26,51 +26,57 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from twotower.v1 import types_pb2 as twotower_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!twotower/v1/ranking_service.proto\x12\x0btwotower.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17twotower/v1/types.proto\"\xb6\x01\n\x0bUserContext\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.twotower.v1.UserKind\x12\x14\n\x0creview_count\x18\x02 \x01(\r\x12*\n\nals_origin\x18\x03 \x01(\x0e\x32\x16.twotower.v1.AlsOrigin\x12.\n\x0b\x66\x65\x61ture_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\"\x91\x01\n\x06Timing\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x66\x65\x61ture_lookup\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"j\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\x12\x18\n\x10predicted_rating\x18\x05 \x01(\x02\"D\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\r\x12\x14\n\x0cinclude_seen\x18\x03 \x01(\x08\"\xaa\x01\n\x11RecommendResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x34\n\x0frecommendations\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.Recommendation\x12&\n\x04user\x18\x03 \x01(\x0b\x32\x18.twotower.v1.UserContext\x12#\n\x06timing\x18\x04 \x01(\x0b\x32\x13.twotower.v1.Timing\"J\n\x15\x42\x61tchRecommendRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\t\n\x01k\x18\x02 \x01(\r\x12\x14\n\x0cinclude_seen\x18\x03 \x01(\x08\"\xa2\x01\n\x0eRankedProducts\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\t\x12#\n\x06scores\x18\x02 \x01(\x0b\x32\x13.twotower.v1.Vector\x12.\n\x11predicted_ratings\x18\x03 \x01(\x0b\x32\x13.twotower.v1.Vector\x12&\n\x04user\x18\x04 \x01(\x0b\x32\x18.twotower.v1.UserContext\"\x7f\n\x16\x42\x61tchRecommendResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.RankedProducts\x12#\n\x06timing\x18\x03 \x01(\x0b\x32\x13.twotower.v1.Timing\"=\n\x15PredictRatingsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bproduct_ids\x18\x02 \x03(\t\"\xab\x01\n\x16PredictRatingsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x30\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.Recommendation\x12&\n\x04user\x18\x03 \x01(\x0b\x32\x18.twotower.v1.UserContext\x12#\n\x06timing\x18\x04 \x01(\x0b\x32\x13.twotower.v1.Timing\"7\n\x16SimilarProductsRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\r\"\\\n\x17SimilarProductsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12-\n\x08products\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.SimilarProduct\"K\n\x0eSimilarProduct\x12%\n\x07product\x18\x01 \x01(\x0b\x32\x14.twotower.v1.Product\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\'\n\x11GetProductRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\t\"O\n\x12GetProductResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12%\n\x07product\x18\x02 \x01(\x0b\x32\x14.twotower.v1.Product\"<\n\x13ListProductsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x80\x01\n\x14ListProductsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12&\n\x08products\x18\x02 \x03(\x0b\x32\x14.twotower.v1.Product\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x13\n\x0btotal_count\x18\x04 \x01(\r\"?\n\x15UpsertProductsRequest\x12&\n\x08products\x18\x01 \x03(\x0b\x32\x14.twotower.v1.Product\"[\n\x16UpsertProductsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x16\n\x0einserted_count\x18\x02 \x01(\r\x12\x15\n\rupdated_count\x18\x03 \x01(\r2\xef\x04\n\x0eRankingService\x12J\n\tRecommend\x12\x1d.twotower.v1.RecommendRequest\x1a\x1e.twotower.v1.RecommendResponse\x12Y\n\x0e\x42\x61tchRecommend\x12\".twotower.v1.BatchRecommendRequest\x1a#.twotower.v1.BatchRecommendResponse\x12Y\n\x0ePredictRatings\x12\".twotower.v1.PredictRatingsRequest\x1a#.twotower.v1.PredictRatingsResponse\x12\\\n\x0fSimilarProducts\x12#.twotower.v1.SimilarProductsRequest\x1a$.twotower.v1.SimilarProductsResponse\x12M\n\nGetProduct\x12\x1e.twotower.v1.GetProductRequest\x1a\x1f.twotower.v1.GetProductResponse\x12S\n\x0cListProducts\x12 .twotower.v1.ListProductsRequest\x1a!.twotower.v1.ListProductsResponse\x12Y\n\x0eUpsertProducts\x12\".twotower.v1.UpsertProductsRequest\x1a#.twotower.v1.UpsertProductsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!twotower/v1/ranking_service.proto\x12\x0btwotower.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17twotower/v1/types.proto\"\xe4\x01\n\x0bUserContext\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.twotower.v1.UserKind\x12\x14\n\x0creview_count\x18\x02 \x01(\r\x12*\n\nals_origin\x18\x03 \x01(\x0e\x32\x16.twotower.v1.AlsOrigin\x12.\n\x0b\x66\x65\x61ture_age\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x64\x65graded\x18\x05 \x01(\x08\x12,\n\tstaleness\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8a\x01\n\rProductFilter\x12\x1b\n\x13\x61llowed_product_ids\x18\x01 \x03(\t\x12\x1a\n\x12\x64\x65nied_product_ids\x18\x02 \x03(\t\x12\x12\n\ncategories\x18\x03 \x03(\t\x12\x0e\n\x06\x62rands\x18\x04 \x03(\t\x12\x1c\n\x14min_predicted_rating\x18\x05 \x01(\x02\"\xb0\x01\n\x0b\x45xplanation\x12\x19\n\x11score_without_als\x18\x01 \x01(\x02\x12\x1a\n\x12score_without_bert\x18\x02 \x01(\x02\x12 \n\x18score_without_popularity\x18\x03 \x01(\x02\x12#\n\x1bnearest_reviewed_product_id\x18\x04 \x01(\t\x12#\n\x1bnearest_reviewed_similarity\x18\x05 \x01(\x02\"\x91\x01\n\x06Timing\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x66\x65\x61ture_lookup\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07\x63ompute\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x99\x01\n\x0eRecommendation\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x02\x12\x18\n\x10predicted_rating\x18\x05 \x01(\x02\x12-\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x18.twotower.v1.Explanation\"\x8c\x02\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\r\x12\x14\n\x0cinclude_seen\x18\x03 \x01(\x08\x12*\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1a.twotower.v1.ProductFilter\x12\x15\n\rmax_per_brand\x18\x05 \x01(\r\x12\x1a\n\x12\x64iversity_strength\x18\x06 \x01(\x02\x12\x12\n\npage_token\x18\x07 \x01(\t\x12\x10\n\x08paginate\x18\x08 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\t \x01(\x08\x12\x30\n\rmax_staleness\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\"\xfd\x01\n\x11RecommendResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x34\n\x0frecommendations\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.Recommendation\x12&\n\x04user\x18\x03 \x01(\x0b\x32\x18.twotower.v1.UserContext\x12#\n\x06timing\x18\x04 \x01(\x0b\x32\x13.twotower.v1.Timing\x12\x17\n\x0fnext_page_token\x18\x05 \x01(\t\x12\x38\n\x11popularity_source\x18\x06 \x01(\x0e\x32\x1d.twotower.v1.PopularitySource\"\xdb\x01\n\x15\x42\x61tchRecommendRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\t\n\x01k\x18\x02 \x01(\r\x12\x14\n\x0cinclude_seen\x18\x03 \x01(\x08\x12*\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1a.twotower.v1.ProductFilter\x12\x15\n\rmax_per_brand\x18\x05 \x01(\r\x12\x1a\n\x12\x64iversity_strength\x18\x06 \x01(\x02\x12\x30\n\rmax_staleness\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb6\x01\n\x0eRankedProducts\x12\x13\n\x0bproduct_ids\x18\x01 \x03(\t\x12#\n\x06scores\x18\x02 \x01(\x0b\x32\x13.twotower.v1.Vector\x12.\n\x11predicted_ratings\x18\x03 \x01(\x0b\x32\x13.twotower.v1.Vector\x12&\n\x04user\x18\x04 \x01(\x0b\x32\x18.twotower.v1.UserContext\x12\x12\n\nrelease_id\x18\x05 \x01(\t\"\xb9\x01\n\x16\x42\x61tchRecommendResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.RankedProducts\x12#\n\x06timing\x18\x03 \x01(\x0b\x32\x13.twotower.v1.Timing\x12\x38\n\x11popularity_source\x18\x04 \x01(\x0e\x32\x1d.twotower.v1.PopularitySource\"o\n\x15PredictRatingsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bproduct_ids\x18\x02 \x03(\t\x12\x30\n\rmax_staleness\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe5\x01\n\x16PredictRatingsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x30\n\x0bpredictions\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.Recommendation\x12&\n\x04user\x18\x03 \x01(\x0b\x32\x18.twotower.v1.UserContext\x12#\n\x06timing\x18\x04 \x01(\x0b\x32\x13.twotower.v1.Timing\x12\x38\n\x11popularity_source\x18\x05 \x01(\x0e\x32\x1d.twotower.v1.PopularitySource\"7\n\x16SimilarProductsRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\r\"\\\n\x17SimilarProductsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12-\n\x08products\x18\x02 \x03(\x0b\x32\x1b.twotower.v1.SimilarProduct\"K\n\x0eSimilarProduct\x12%\n\x07product\x18\x01 \x01(\x0b\x32\x14.twotower.v1.Product\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"\'\n\x11GetProductRequest\x12\x12\n\nproduct_id\x18\x01 \x01(\t\"O\n\x12GetProductResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12%\n\x07product\x18\x02 \x01(\x0b\x32\x14.twotower.v1.Product\"<\n\x13ListProductsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"\x80\x01\n\x14ListProductsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12&\n\x08products\x18\x02 \x03(\x0b\x32\x14.twotower.v1.Product\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x13\n\x0btotal_count\x18\x04 \x01(\r\"?\n\x15UpsertProductsRequest\x12&\n\x08products\x18\x01 \x03(\x0b\x32\x14.twotower.v1.Product\"[\n\x16UpsertProductsResponse\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x16\n\x0einserted_count\x18\x02 \x01(\r\x12\x15\n\rupdated_count\x18\x03 \x01(\r*\x8c\x01\n\x10PopularitySource\x12!\n\x1dPOPULARITY_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16POPULARITY_SOURCE_LIVE\x10\x01\x12\x1d\n\x19POPULARITY_SOURCE_RELEASE\x10\x02\x12\x1a\n\x16POPULARITY_SOURCE_NONE\x10\x03\x32\xef\x04\n\x0eRankingService\x12J\n\tRecommend\x12\x1d.twotower.v1.RecommendRequest\x1a\x1e.twotower.v1.RecommendResponse\x12Y\n\x0e\x42\x61tchRecommend\x12\".twotower.v1.BatchRecommendRequest\x1a#.twotower.v1.BatchRecommendResponse\x12Y\n\x0ePredictRatings\x12\".twotower.v1.PredictRatingsRequest\x1a#.twotower.v1.PredictRatingsResponse\x12\\\n\x0fSimilarProducts\x12#.twotower.v1.SimilarProductsRequest\x1a$.twotower.v1.SimilarProductsResponse\x12M\n\nGetProduct\x12\x1e.twotower.v1.GetProductRequest\x1a\x1f.twotower.v1.GetProductResponse\x12S\n\x0cListProducts\x12 .twotower.v1.ListProductsRequest\x1a!.twotower.v1.ListProductsResponse\x12Y\n\x0eUpsertProducts\x12\".twotower.v1.UpsertProductsRequest\x1a#.twotower.v1.UpsertProductsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twotower.v1.ranking_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_POPULARITYSOURCE']._serialized_start=3131
+  _globals['_POPULARITYSOURCE']._serialized_end=3271
   _globals['_USERCONTEXT']._serialized_start=108
-  _globals['_USERCONTEXT']._serialized_end=290
-  _globals['_TIMING']._serialized_start=293
-  _globals['_TIMING']._serialized_end=438
-  _globals['_RECOMMENDATION']._serialized_start=440
-  _globals['_RECOMMENDATION']._serialized_end=546
-  _globals['_RECOMMENDREQUEST']._serialized_start=548
-  _globals['_RECOMMENDREQUEST']._serialized_end=616
-  _globals['_RECOMMENDRESPONSE']._serialized_start=619
-  _globals['_RECOMMENDRESPONSE']._serialized_end=789
-  _globals['_BATCHRECOMMENDREQUEST']._serialized_start=791
-  _globals['_BATCHRECOMMENDREQUEST']._serialized_end=865
-  _globals['_RANKEDPRODUCTS']._serialized_start=868
-  _globals['_RANKEDPRODUCTS']._serialized_end=1030
-  _globals['_BATCHRECOMMENDRESPONSE']._serialized_start=1032
-  _globals['_BATCHRECOMMENDRESPONSE']._serialized_end=1159
-  _globals['_PREDICTRATINGSREQUEST']._serialized_start=1161
-  _globals['_PREDICTRATINGSREQUEST']._serialized_end=1222
-  _globals['_PREDICTRATINGSRESPONSE']._serialized_start=1225
-  _globals['_PREDICTRATINGSRESPONSE']._serialized_end=1396
-  _globals['_SIMILARPRODUCTSREQUEST']._serialized_start=1398
-  _globals['_SIMILARPRODUCTSREQUEST']._serialized_end=1453
-  _globals['_SIMILARPRODUCTSRESPONSE']._serialized_start=1455
-  _globals['_SIMILARPRODUCTSRESPONSE']._serialized_end=1547
-  _globals['_SIMILARPRODUCT']._serialized_start=1549
-  _globals['_SIMILARPRODUCT']._serialized_end=1624
-  _globals['_GETPRODUCTREQUEST']._serialized_start=1626
-  _globals['_GETPRODUCTREQUEST']._serialized_end=1665
-  _globals['_GETPRODUCTRESPONSE']._serialized_start=1667
-  _globals['_GETPRODUCTRESPONSE']._serialized_end=1746
-  _globals['_LISTPRODUCTSREQUEST']._serialized_start=1748
-  _globals['_LISTPRODUCTSREQUEST']._serialized_end=1808
-  _globals['_LISTPRODUCTSRESPONSE']._serialized_start=1811
-  _globals['_LISTPRODUCTSRESPONSE']._serialized_end=1939
-  _globals['_UPSERTPRODUCTSREQUEST']._serialized_start=1941
-  _globals['_UPSERTPRODUCTSREQUEST']._serialized_end=2004
-  _globals['_UPSERTPRODUCTSRESPONSE']._serialized_start=2006
-  _globals['_UPSERTPRODUCTSRESPONSE']._serialized_end=2097
-  _globals['_RANKINGSERVICE']._serialized_start=2100
-  _globals['_RANKINGSERVICE']._serialized_end=2723
+  _globals['_USERCONTEXT']._serialized_end=336
+  _globals['_PRODUCTFILTER']._serialized_start=339
+  _globals['_PRODUCTFILTER']._serialized_end=477
+  _globals['_EXPLANATION']._serialized_start=480
+  _globals['_EXPLANATION']._serialized_end=656
+  _globals['_TIMING']._serialized_start=659
+  _globals['_TIMING']._serialized_end=804
+  _globals['_RECOMMENDATION']._serialized_start=807
+  _globals['_RECOMMENDATION']._serialized_end=960
+  _globals['_RECOMMENDREQUEST']._serialized_start=963
+  _globals['_RECOMMENDREQUEST']._serialized_end=1231
+  _globals['_RECOMMENDRESPONSE']._serialized_start=1234
+  _globals['_RECOMMENDRESPONSE']._serialized_end=1487
+  _globals['_BATCHRECOMMENDREQUEST']._serialized_start=1490
+  _globals['_BATCHRECOMMENDREQUEST']._serialized_end=1709
+  _globals['_RANKEDPRODUCTS']._serialized_start=1712
+  _globals['_RANKEDPRODUCTS']._serialized_end=1894
+  _globals['_BATCHRECOMMENDRESPONSE']._serialized_start=1897
+  _globals['_BATCHRECOMMENDRESPONSE']._serialized_end=2082
+  _globals['_PREDICTRATINGSREQUEST']._serialized_start=2084
+  _globals['_PREDICTRATINGSREQUEST']._serialized_end=2195
+  _globals['_PREDICTRATINGSRESPONSE']._serialized_start=2198
+  _globals['_PREDICTRATINGSRESPONSE']._serialized_end=2427
+  _globals['_SIMILARPRODUCTSREQUEST']._serialized_start=2429
+  _globals['_SIMILARPRODUCTSREQUEST']._serialized_end=2484
+  _globals['_SIMILARPRODUCTSRESPONSE']._serialized_start=2486
+  _globals['_SIMILARPRODUCTSRESPONSE']._serialized_end=2578
+  _globals['_SIMILARPRODUCT']._serialized_start=2580
+  _globals['_SIMILARPRODUCT']._serialized_end=2655
+  _globals['_GETPRODUCTREQUEST']._serialized_start=2657
+  _globals['_GETPRODUCTREQUEST']._serialized_end=2696
+  _globals['_GETPRODUCTRESPONSE']._serialized_start=2698
+  _globals['_GETPRODUCTRESPONSE']._serialized_end=2777
+  _globals['_LISTPRODUCTSREQUEST']._serialized_start=2779
+  _globals['_LISTPRODUCTSREQUEST']._serialized_end=2839
+  _globals['_LISTPRODUCTSRESPONSE']._serialized_start=2842
+  _globals['_LISTPRODUCTSRESPONSE']._serialized_end=2970
+  _globals['_UPSERTPRODUCTSREQUEST']._serialized_start=2972
+  _globals['_UPSERTPRODUCTSREQUEST']._serialized_end=3035
+  _globals['_UPSERTPRODUCTSRESPONSE']._serialized_start=3037
+  _globals['_UPSERTPRODUCTSRESPONSE']._serialized_end=3128
+  _globals['_RANKINGSERVICE']._serialized_start=3274
+  _globals['_RANKINGSERVICE']._serialized_end=3897
 # @@protoc_insertion_point(module_scope)

@@ -129,7 +129,10 @@ class RankingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpsertProducts(self, request, context):
-        """Adds products that were not in the training data; they can be recommended at once.
+        """Adds products that were not in the training data; they can be recommended at once. A product is encoded from its text and has no ALS
+        vector; one that the release has keeps its ALS vector. They are kept beside the releases and survive restarts; a later release that has the
+        product supersedes them. UNAVAILABLE if the embedding service can't encode (nothing was added); FAILED_PRECONDITION if it encodes with
+        another encoder than the release's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

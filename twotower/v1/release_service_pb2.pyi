@@ -23,20 +23,34 @@ RELEASE_LABEL_CANARY: ReleaseLabel
 RELEASE_LABEL_SHADOW: ReleaseLabel
 
 class ReleaseInfo(_message.Message):
-    __slots__ = ("release_id", "preset", "create_time", "product_count", "space", "label")
+    __slots__ = ("release_id", "preset", "create_time", "product_count", "space", "label", "canary_share", "shadow_comparison")
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     PRODUCT_COUNT_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
+    CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_COMPARISON_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     preset: str
     create_time: _timestamp_pb2.Timestamp
     product_count: int
     space: _types_pb2.EmbeddingSpace
     label: ReleaseLabel
-    def __init__(self, release_id: _Optional[str] = ..., preset: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., product_count: _Optional[int] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., label: _Optional[_Union[ReleaseLabel, str]] = ...) -> None: ...
+    canary_share: float
+    shadow_comparison: ShadowComparison
+    def __init__(self, release_id: _Optional[str] = ..., preset: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., product_count: _Optional[int] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., label: _Optional[_Union[ReleaseLabel, str]] = ..., canary_share: _Optional[float] = ..., shadow_comparison: _Optional[_Union[ShadowComparison, _Mapping]] = ...) -> None: ...
+
+class ShadowComparison(_message.Message):
+    __slots__ = ("user_count", "rank_overlap_at_10", "mean_score_difference")
+    USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RANK_OVERLAP_AT_10_FIELD_NUMBER: _ClassVar[int]
+    MEAN_SCORE_DIFFERENCE_FIELD_NUMBER: _ClassVar[int]
+    user_count: int
+    rank_overlap_at_10: float
+    mean_score_difference: float
+    def __init__(self, user_count: _Optional[int] = ..., rank_overlap_at_10: _Optional[float] = ..., mean_score_difference: _Optional[float] = ...) -> None: ...
 
 class ListReleasesRequest(_message.Message):
     __slots__ = ()

@@ -77,14 +77,17 @@ class ReleaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetLabel(self, request, context):
-        """Gives a release a label.
+        """Gives a release a label. STABLE is LoadRelease. CANARY and SHADOW verify and warm the release up as LoadRelease does; each takes the place of
+        the release that had the label. UNSPECIFIED takes the label of the release away; FAILED_PRECONDITION for the stable one. A canary whose
+        error rate or latency is worse than the stable release's loses its label by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Makes the previous `stable` release `stable` again.
+        """Makes the previous `stable` release `stable` again and takes the canary away. Rolling back twice changes nothing. NOT_FOUND if no release
+        was stable before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
