@@ -65,8 +65,6 @@ def recommend(user: str, k: int, include_seen: bool, as_json: bool, ranking: str
         return
     out = tables.console()
     out.print(tables.user_line(user, answer.user))
-    if warning := tables.degraded_line(answer.user):
-        out.print(warning)
     out.print(tables.recommendation_table(answer.products))
     out.print(tables.answer_line(answer.release_id, latency_ms, answer.timing))
 

@@ -1,11 +1,16 @@
-"""Asks the embedding service for user features: the asyncio client that the ranking service uses."""
+"""Asks the embedding service for user features, text embeddings and popularity: the asyncio client that the ranking service uses."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import grpc
 
 from twotower.errors import SpaceMismatch
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
+
+_SLOW_CALL_S: Final = 5.0
+_ENCODE_S: Final = 30.0
+"""256 long texts take seconds."""
 
 
 class FeaturesUnavailable(Exception):
@@ -49,3 +54,31 @@ class FeatureClient:
             raise FeaturesUnavailable(f"{len(response.features)} answers to {len(user_ids)} users")
         features: Sequence[types_pb2.UserFeatures] = response.features
         return features
+
+    async def popularity(self, als_id: str) -> embedding_service_pb2.GetPopularityResponse:
+        """Time-decayed review counts.
+
+        Raises:
+            FeaturesUnavailable: no answer in time.
+        """
+        try:
+            response: embedding_service_pb2.GetPopularityResponse = await self._stub.GetPopularity(
+                embedding_service_pb2.GetPopularityRequest(als_id=als_id), timeout=_SLOW_CALL_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
+        return response
+
+    async def encode(self, texts: Sequence[str]) -> embedding_service_pb2.EncodeTextsResponse:
+        """Embed 1 to 256 texts with the encoder of the embedding service's active release.
+
+        Raises:
+            FeaturesUnavailable: no answer in time.
+        """
+        try:
+            response: embedding_service_pb2.EncodeTextsResponse = await self._stub.EncodeTexts(
+                embedding_service_pb2.EncodeTextsRequest(texts=texts), timeout=_ENCODE_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
+        return response

@@ -49,6 +49,8 @@ def user_line(user_id: str, user: UserContext) -> Text:
     """Who was answered, and from what."""
     line = plain(user_id).append(": ")
     line.stylize("bold")
+    if user.degraded:
+        return line.append("degraded: the embedding service did not answer, so cold-start features were used", style="yellow")
     if user.kind is UserKind.WARM:
         reviews = f"{user.review_count:,} review{'s' if user.review_count != 1 else ''}"
         changed = "" if user.feature_age_s is None else f", changed {age(user.feature_age_s)} ago"
@@ -58,13 +60,6 @@ def user_line(user_id: str, user: UserContext) -> Text:
     if user.kind is UserKind.ANONYMOUS:
         return line.append("anonymous user: a name that many people share, so it has no history")
     return line.append("user of an unknown kind")
-
-
-def degraded_line(user: UserContext) -> Text | None:
-    """The warning that belongs to a degraded answer."""
-    if not user.degraded:
-        return None
-    return Text("degraded: the embedding service did not answer, so cold-start features were used", style="yellow")
 
 
 def recommendation_table(products: Sequence[Recommendation]) -> Table:
