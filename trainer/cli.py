@@ -1,20 +1,55 @@
 """The trainer's sub-commands. Whatever is slow to import is imported when a command runs."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
+if TYPE_CHECKING:
+    from trainer.progress import Progress
+    from twotower.release import Release
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_Command = Callable[..., None]
 _PRESETS = ("v1", "v2", "v3", "v4", "v5_power", "v6_power")
 
 
 def _default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twotower"
+
+
+def _service_options(command: _Command) -> _Command:
+    """Where the services are: the same for `publish` and for `train --publish`."""
+    for option in (
+        click.option("--tls-ca", type=_FILE, help="PEM file of the services' certificate authority; plaintext if not given."),
+        click.option(
+            "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a service."
+        ),
+        click.option(
+            "--ranking",
+            envvar="TWOTOWER_RANKING",
+            default="127.0.0.1:50052",
+            show_default=True,
+            show_envvar=True,
+            help="host:port of the ranking service.",
+        ),
+        click.option(
+            "--embedding",
+            envvar="TWOTOWER_EMBEDDING",
+            default="127.0.0.1:50051",
+            show_default=True,
+            show_envvar=True,
+            help="host:port of the embedding service.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command("train")
@@ -45,6 +80,8 @@ def _default_cache() -> Path:
 @click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
 @click.option("--encoder", type=_FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
 @click.option("--cache", type=_FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+@click.option("--publish", "publish_it", is_flag=True, help="Then send the users to the embedding service and load the release on ranking.")
+@_service_options
 def train(
     *,
     reviews: Path,
@@ -60,6 +97,11 @@ def train(
     strict: bool,
     encoder: Path | None,
     cache: Path | None,
+    publish_it: bool,
+    embedding: str,
+    ranking: str,
+    timeout_s: float,
+    tls_ca: Path | None,
 ) -> None:
     """Train a PRESET on a review file and write the release."""
     from rich.console import Console
@@ -89,33 +131,35 @@ def train(
     print_report(console, result.report)
     print_curve(console, result.fitted)
     print_result(console, result, progress.seconds)
+    if publish_it:
+        _publish(result.release, progress, embedding=embedding, ranking=ranking, timeout_s=timeout_s, tls_ca=tls_ca)
 
 
 @click.command("publish")
 @click.argument("release", type=_FOLDER)
-@click.option("--embedding", default="127.0.0.1:50051", show_default=True, help="host:port of the embedding service.")
-@click.option("--ranking", default="127.0.0.1:50052", show_default=True, help="host:port of the ranking service.")
-@click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds for each service."
-)
-@click.option("--tls-ca", type=_FILE, help="PEM file of the services' certificate authority; plaintext if not given.")
+@_service_options
 def publish(*, release: Path, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None) -> None:
     """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service."""
     from rich.console import Console
 
     from trainer.progress import Progress
-    from trainer.publish import publish as run
-    from trainer.publish import user_count
     from twotower.release import Release
-    from twotower.rpc import ChannelTls
 
     progress = Progress(Console(stderr=True))
     with progress.stage("verify release"):
         opened = Release.open(release)
-    with progress.stage("publish users", user_count(opened)) as on_progress:
+    _publish(opened, progress, embedding=embedding, ranking=ranking, timeout_s=timeout_s, tls_ca=tls_ca)
+
+
+def _publish(release: "Release", progress: "Progress", *, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None) -> None:
+    from trainer.publish import publish as run
+    from trainer.publish import user_count
+    from twotower.rpc import ChannelTls
+
+    with progress.stage("publish users", user_count(release)) as on_progress:
         tls = ChannelTls(ca=tls_ca) if tls_ca else None
-        done = run(opened, embedding, ranking, tls=tls, timeout_s=timeout_s, on_progress=on_progress)
-    click.echo(f"published {opened.release_id}: {done.users:,} users with {done.reviews:,} reviews, {done.products:,} products served")
+        done = run(release, embedding, ranking, tls=tls, timeout_s=timeout_s, on_progress=on_progress)
+    click.echo(f"published {release.release_id}: {done.users:,} users with {done.reviews:,} reviews, {done.products:,} products served")
 
 
 @click.command("sample-data")

@@ -74,6 +74,7 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
         writer.array("product_towers.npy", towers)
         writer.array("product_fusion.npy", product_fusion(weights, towers))
         writer.array("item_factors.npy", trained.space.factors)
+        writer.array("als_gram.npy", trained.space.gram)
         writer.array("global_mean.npy", trained.global_mean)
         writer.catalogue(trained.catalogue)
         writer.golden(_golden(trained))

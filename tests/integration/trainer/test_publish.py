@@ -122,3 +122,18 @@ def test_the_command_says_in_one_line_that_there_is_no_release(tmp_path: Path) -
     result = CliRunner().invoke(main, ["publish", str(tmp_path / "none")])
     assert result.exit_code == 1
     assert "Error: no release at 'none'" in result.output
+
+
+def test_train_publishes_where_the_environment_says(
+    services: tuple[RecordingServices, str], trained: TrainingResult, work: Path, encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording, address = services
+    monkeypatch.setenv("TWOTOWER_EMBEDDING", address)
+    monkeypatch.setenv("TWOTOWER_RANKING", address)
+    out = work / "published"
+    flags = ["--reviews", str(work / "reviews.csv.gz"), "--out", str(out), "--cache", str(work / "cache"), "--encoder", str(encoder_path)]
+    result = CliRunner().invoke(main, ["train", *flags, "--epochs", "1", "--publish"])
+    assert result.exit_code == 0, result.output
+    (release_id,) = (path.parent.name for path in out.glob("*/manifest.json"))
+    assert recording.loaded == [release_id]
+    assert f"published {release_id}" in result.output

@@ -97,6 +97,7 @@ def test_users_hold_every_review_of_every_named_user(trained: TrainingResult) ->
             history[product] = history.get(product, 0.0) + rating
         histories.append(history)
     np.testing.assert_allclose(fold_in(release.item_factors, histories), release.array("users/als.npy"), atol=1e-6)
+    np.testing.assert_array_equal(release.array("als_gram.npy"), release.item_factors.gram)
     times = release.array("users/times_us.npy")
     assert ((times == UNDATED) | (times > 0)).all()
 
