@@ -9,7 +9,9 @@ from twotower.errors import FieldViolation
 
 
 def all_errors(kind: type[errors.TwotowerError] = errors.TwotowerError) -> list[type[errors.TwotowerError]]:
-    return [sub for direct in kind.__subclasses__() for sub in (direct, *all_errors(direct))]
+    """Those of the kernel: what the other packages derive for their own callers never reaches the wire."""
+    found = [sub for direct in kind.__subclasses__() for sub in (direct, *all_errors(direct))]
+    return [sub for sub in found if sub.__module__ == errors.__name__]
 
 
 def make(kind: type[errors.TwotowerError]) -> errors.TwotowerError:
