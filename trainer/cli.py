@@ -57,7 +57,7 @@ def _service_options(command: _Command) -> _Command:
 @click.option("--out", type=_FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @click.option("--preset", type=click.Choice(_PRESETS), default="v5_power", show_default=True, help="Recipe.")
 @click.option("--epochs", type=click.IntRange(1, 15), default=10, show_default=True, help="At most this many; the best is kept.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Samples a step.")
+@click.option("--batch-size", type=click.IntRange(1), default=1024, show_default=True, help="Samples a step.")
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="The same seed gives the same release id.")
 @click.option(
     "--validation-fraction",

@@ -9,11 +9,12 @@ import numpy as np
 
 from trainer.presets import Preset
 from trainer.runtime import load_tensorflow, make_deterministic
-from trainer.samples import Samples
-from trainer.towers import FeatureTables, build_network, with_feature_tables
+from trainer.samples import NEGATIVES_PER_POSITIVE, Samples
+from trainer.towers import FeatureTables, SplitNetwork, build_network
+from twotower.features import Int64
 
 _STEPS_PER_CALL: Final = 32
-_EVALUATION_BATCH: Final = 4096
+_EVALUATION_BATCH: Final = 16_384
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class FitOptions:
     """
 
     epochs: int = 10
-    batch_size: int = 256
+    batch_size: int = 1024
     patience: int = 3
     learning_rate: float = 1e-3
     seed: int = 7
@@ -94,61 +95,119 @@ def fit(
     training, validation = samples
     make_deterministic(options.seed)
     network = build_network(preset)
-    model = with_feature_tables(network, tables)
     optimizer = {"adam": keras.optimizers.Adam, "nadam": keras.optimizers.Nadam}[preset.optimizer](options.learning_rate)
-    model.compile(optimizer, "mse", metrics=["mae"], steps_per_execution=_STEPS_PER_CALL)
-    curve = [_epoch(0, _evaluate(model, training), _evaluate(model, validation))]
-
-    class Watch(keras.callbacks.Callback):  # type: ignore[misc]
-        """Records the curve and the progress."""
-
-        done = 0
-
-        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras' signature
-            on_step(batch + 1 - self.done)
-            self.done = batch + 1
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-            self.done = 0
-            held_out = _evaluate(model, validation)
-            curve.append(_epoch(epoch + 1, (logs["loss"], logs["mae"]), held_out))
-            if held_out:
-                best.update(epoch + 1, held_out[0])
-
-    best = _Best(model, options.patience)
-    model.fit(
-        [training.state, training.product],
-        training.label,
-        batch_size=options.batch_size,
-        epochs=options.epochs,
-        shuffle=True,
-        verbose=0,
-        callbacks=[Watch()],
-    )
+    loop = _Loop(network, tables, optimizer)
+    curve = [_epoch(0, loop.evaluate(training), loop.evaluate(validation))]
+    best = _Best(network, options.patience)
+    rng = np.random.default_rng(options.seed)
+    for number in range(1, options.epochs + 1):
+        losses = loop.run(training, _shuffled(training, options.batch_size, rng), on_step)
+        held_out = loop.evaluate(validation)
+        curve.append(_epoch(number, losses, held_out))
+        if held_out and best.update(number, held_out[0]):
+            break
     return Fitted(network, tuple(curve), best.restore() or curve[-1].epoch)
 
 
-class _Best:
-    """Remembers the weights of the best epoch and ends the fit when none was better for a while."""
+def _shuffled(samples: Samples, batch_size: int, rng: np.random.Generator) -> list[Int64]:
+    """Rows of each step. A review stays beside its negatives: they share a user state, whose tower then runs once for all."""
+    group = 1 + NEGATIVES_PER_POSITIVE
+    order = (rng.permutation(len(samples) // group)[:, np.newaxis] * group + np.arange(group)).reshape(-1)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
-    def __init__(self, model: Any, patience: int) -> None:
-        self._model = model
+
+class _Loop:
+    """Steps of gradient descent with feature rows gathered by index inside the graph, and each tower run once a distinct row of a step.
+
+    Most reviews are a user's first and all of those see the same state, so a step of 1,024 samples needs some 40 user towers and no more
+    product towers than there are products, in place of 1,024 each; samples that share a row share its dropout mask.
+    """
+
+    def __init__(self, network: Any, tables: FeatureTables, optimizer: Any) -> None:
+        import tensorflow as tf
+
+        self._users, self._products = tf.constant(tables.users), tf.constant(tables.products)
+        self._parts = SplitNetwork.of(network)
+        self._optimizer = optimizer
+        self._variables = network.trainable_variables
+        optimizer.build(self._variables)
+        indices, labels = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None], tf.float32)
+        self._steps = tf.function(self._take_steps, input_signature=[indices, indices, labels])
+        self._predict = tf.function(self._forward, input_signature=[tf.TensorSpec([None], tf.int32)] * 2)
+
+    def run(self, samples: Samples, batches: list[Int64], on_step: Callable[[int], None]) -> tuple[float, float]:
+        """One epoch; mean MSE and MAE over its samples as they were met."""
+        squared = absolute = 0.0
+        # The last batch may be short: it goes alone.
+        full = len(batches) - (len(batches[-1]) < len(batches[0]))
+        for start in range(0, len(batches), _STEPS_PER_CALL):
+            call = batches[start : start + _STEPS_PER_CALL]
+            for part in (call[: max(0, full - start)], call[max(0, full - start) :]):
+                if part:
+                    rows = np.array(part)
+                    sums = self._steps(samples.state[rows], samples.product[rows], samples.label[rows])
+                    squared, absolute = squared + float(sums[0]), absolute + float(sums[1])
+                    on_step(len(part))
+        return squared / len(samples), absolute / len(samples)
+
+    def evaluate(self, samples: Samples) -> tuple[float, float] | None:
+        """MSE and MAE without dropout; None for no samples."""
+        if not len(samples):
+            return None
+        squared = absolute = 0.0
+        for start in range(0, len(samples), _EVALUATION_BATCH):
+            part = slice(start, start + _EVALUATION_BATCH)
+            error = self._predict(samples.state[part], samples.product[part]).numpy().astype(np.float64) - samples.label[part]
+            squared += float((error**2).sum())
+            absolute += float(np.abs(error).sum())
+        return squared / len(samples), absolute / len(samples)
+
+    def _forward(self, state: Any, product: Any, training: bool = False) -> Any:
+        """(samples,) rows of the tables → (samples,) outputs."""
+        import tensorflow as tf
+
+        states, state_place = tf.unique(state)
+        products, product_place = tf.unique(product)
+        users = self._parts.users(tf.gather(self._users, states), training=training)
+        towers = self._parts.products(tf.gather(self._products, products), training=training)
+        return self._parts.head([tf.gather(users, state_place), tf.gather(towers, product_place)], training=training)[:, 0]
+
+    def _take_steps(self, state: Any, product: Any, label: Any) -> Any:
+        """Steps (steps, batch) one after the other inside the graph; sums of squared and absolute errors."""
+        import tensorflow as tf
+
+        sums = tf.zeros(2, tf.float64)
+        for step in tf.range(tf.shape(state)[0]):
+            with tf.GradientTape() as tape:
+                error = self._forward(state[step], product[step], training=True) - label[step]
+                loss = tf.reduce_mean(error * error)
+            self._optimizer.apply(tape.gradient(loss, self._variables), self._variables)
+            exact = tf.cast(error, tf.float64)
+            sums += tf.stack([tf.reduce_sum(exact * exact), tf.reduce_sum(tf.abs(exact))])
+        return sums
+
+
+class _Best:
+    """Remembers the weights of the best epoch and says when none was better for a while."""
+
+    def __init__(self, network: Any, patience: int) -> None:
+        self._network = network
         self._patience = patience
         self._epoch = 0
         self._loss = math.inf
         self._weights: list[np.ndarray] | None = None
 
-    def update(self, epoch: int, loss: float) -> None:
+    def update(self, epoch: int, loss: float) -> bool:
+        """Note an epoch; whether to end the fit."""
         if loss < self._loss:
             self._epoch, self._loss = epoch, loss
-            self._weights = [np.copy(weight.numpy()) for weight in self._model.trainable_weights]
-        elif epoch - self._epoch >= self._patience:
-            self._model.stop_training = True
+            self._weights = [np.copy(weight.numpy()) for weight in self._network.trainable_weights]
+        return epoch - self._epoch >= self._patience
 
     def restore(self) -> int:
         """Put the weights back; returns their epoch, 0 if there was nothing to choose by."""
         if self._weights is not None:
-            for variable, value in zip(self._model.trainable_weights, self._weights, strict=True):
+            for variable, value in zip(self._network.trainable_weights, self._weights, strict=True):
                 variable.assign(value)
         return self._epoch
 
@@ -156,20 +215,6 @@ class _Best:
 def steps_per_epoch(samples: Samples, options: FitOptions) -> int:
     """Optimiser steps of one pass."""
     return -(-len(samples) // options.batch_size)
-
-
-def _evaluate(model: Any, samples: Samples) -> tuple[float, float] | None:
-    """MSE and MAE without dropout; None for no samples."""
-    if not len(samples):
-        return None
-    squared = absolute = 0.0
-    for start in range(0, len(samples), _EVALUATION_BATCH):
-        part = slice(start, start + _EVALUATION_BATCH)
-        predicted = model.predict_on_batch([samples.state[part], samples.product[part]])[:, 0]
-        error = predicted.astype(np.float64) - samples.label[part]
-        squared += float((error**2).sum())
-        absolute += float(np.abs(error).sum())
-    return squared / len(samples), absolute / len(samples)
 
 
 def _epoch(number: int, training: tuple[float, float] | None, validation: tuple[float, float] | None) -> Epoch:

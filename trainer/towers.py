@@ -25,6 +25,8 @@ from twotower.model import Activation, Dense, TwoTowerWeights
 
 _TOWER_UNITS: Final = (256, 128)
 _FUSION_UNITS: Final = (64, 32)
+_USER_INPUTS: Final = (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)
+_PRODUCT_INPUTS: Final = (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)
 
 
 @dataclass(frozen=True)
@@ -86,28 +88,38 @@ def _dropout(preset: Preset, rate: float, name: str) -> Any:
     return layer(rate, name=name)
 
 
-def with_feature_tables(network: Any, tables: FeatureTables) -> Any:
-    """The network with its inputs gathered inside the graph, so that no row of features is ever copied for a sample.
+@dataclass(frozen=True)
+class SplitNetwork:
+    """The three parts of a network, its weights shared: so that a tower runs once for a row that many samples have in common.
 
-    Args:
-        network: from :func:`build_network`; its weights are shared.
-        tables: the rows.
-
-    Returns:
-        A ``keras.Model`` from (state index, product index), (batch,) int32 each, to the network's output.
+    Attributes:
+        user_tower: user rows (rows, 449) → (rows, 64).
+        product_tower: product rows (rows, 448) → (rows, 64).
+        head: user towers and product towers, (samples, 64) each → (samples, 1).
     """
-    import keras
 
-    state = keras.Input((), dtype="int32", name="state")
-    product = keras.Input((), dtype="int32", name="product")
-    features: dict[str, Any] = {}
-    for table, index, names in (
-        (tables.users, state, (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)),
-        (tables.products, product, (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)),
-    ):
-        rows = keras.layers.Embedding(*table.shape, weights=[table], trainable=False)(index)
-        features |= _columns(rows, names)
-    return keras.Model([state, product], network([features[tensor.name] for tensor in network.inputs]))
+    user_tower: Any
+    product_tower: Any
+    head: Any
+
+    @classmethod
+    def of(cls, network: Any) -> "SplitNetwork":
+        """Cut a network at the outputs of its towers."""
+        import keras
+
+        users, products = (network.get_layer(name).output for name in (USER_TOWER_OUTPUT, PRODUCT_TOWER_OUTPUT))
+        sides = [[tensor for tensor in network.inputs if tensor.name in names] for names in (_USER_INPUTS, _PRODUCT_INPUTS)]
+        return cls(keras.Model(sides[0], users), keras.Model(sides[1], products), keras.Model([users, products], network.output))
+
+    def users(self, rows: Any, *, training: bool) -> Any:
+        """User rows (rows, 449), a tensor or an array → towers (rows, 64)."""
+        features = _columns(rows, _USER_INPUTS)
+        return self.user_tower([features[tensor.name] for tensor in self.user_tower.inputs], training=training)
+
+    def products(self, rows: Any, *, training: bool) -> Any:
+        """Product rows (rows, 448), a tensor or an array → towers (rows, 64)."""
+        features = _columns(rows, _PRODUCT_INPUTS)
+        return self.product_tower([features[tensor.name] for tensor in self.product_tower.inputs], training=training)
 
 
 def _columns(rows: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -128,8 +140,7 @@ def _columns(rows: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
     """The full Keras network, one row a pair: (rows, 449) and (rows, 448) → (rows,) float32."""
-    features = _columns(users, (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT))
-    features |= _columns(products, (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT))
+    features = _columns(users, _USER_INPUTS) | _columns(products, _PRODUCT_INPUTS)
     output = network([features[tensor.name] for tensor in network.inputs], training=False)
     return np.asarray(output, np.float32)[:, 0]
 

@@ -8,7 +8,7 @@ import pytest
 
 from trainer.presets import PRESETS, preset_named
 from trainer.runtime import load_tensorflow, make_deterministic
-from trainer.towers import FeatureTables, build_network, kernel_weights, score_pairs, with_feature_tables
+from trainer.towers import SplitNetwork, build_network, kernel_weights, score_pairs
 from twotower.errors import InvalidArgument
 from twotower.model import full_forward, product_fusion, run_layers, score_catalogue
 
@@ -56,14 +56,15 @@ def test_parameter_count(network: Any) -> None:
     assert kernel_weights(network).parameter_count == 322_817
 
 
-def test_gathering_by_index_gives_what_rows_give(network: Any) -> None:
+def test_the_parts_together_are_the_network(network: Any) -> None:
     users, products = pairs(20)
-    state, product = np.array([3, 3, 19, 0], np.int32), np.array([1, 2, 0, 19], np.int32)
-    model = with_feature_tables(network, FeatureTables(users, products))
-    gathered = model.predict_on_batch([state, product])[:, 0]
-    np.testing.assert_allclose(gathered, score_pairs(network, users[state], products[product]), atol=1e-6)
-    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-    assert trainable == network.count_params()
+    state, product = np.array([3, 3, 19, 0]), np.array([1, 2, 0, 19])
+    parts = SplitNetwork.of(network)
+    towers = np.asarray(parts.users(users, training=False))[state], np.asarray(parts.products(products, training=False))[product]
+    scores = np.asarray(parts.head(list(towers), training=False))[:, 0]
+    np.testing.assert_allclose(scores, score_pairs(network, users[state], products[product]), atol=1e-5)
+    trained = {id(variable) for part in (parts.user_tower, parts.product_tower, parts.head) for variable in part.trainable_variables}
+    assert trained == {id(variable) for variable in network.trainable_variables}
 
 
 def test_a_saved_network_is_the_same(network: Any, tmp_path: Path) -> None:
