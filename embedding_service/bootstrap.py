@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from embedding_service.counters import RedisPopularity
 from embedding_service.encoding import Encoder, EncodingQueue
 from embedding_service.importing import Importer
 from embedding_service.monitor import Monitor
+from embedding_service.popularity import Popularity
+from embedding_service.redis_link import connect
 from embedding_service.redis_server import RedisServer
-from embedding_service.redis_store import RedisStore, connect
+from embedding_service.redis_store import RedisStore
 from embedding_service.servicer import EmbeddingServicer
 from embedding_service.settings import EMBEDDED, Settings
 from embedding_service.spaces import Spaces
@@ -56,8 +59,14 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
             await redis_server.start()
             stack.push_async_callback(redis_server.stop)
             url = redis_server.url
-        redis = connect(url, timeout_s=settings.redis_timeout_ms / 1000, connections=settings.redis_connections, tls=_redis_tls(settings))
-        store = RedisStore(redis)
+        link = connect(
+            url,
+            timeout_s=settings.redis_timeout_ms / 1000,
+            connections=settings.redis_connections,
+            tls=redis_tls(settings.redis_ca, settings.redis_certificate, settings.redis_key),
+            wait_replicas=settings.redis_wait_replicas,
+        )
+        store = RedisStore(link)
         stack.push_async_callback(store.close)
 
         def open_queue(encoder: Encoder) -> EncodingQueue:
@@ -66,7 +75,9 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
 
         spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
         stack.push_async_callback(spaces.close)
-        servicer = EmbeddingServicer(Users(store, spaces), Importer(store, spaces))
+        servicer = EmbeddingServicer(
+            Users(store, spaces), Popularity(RedisPopularity(link, store.outboxes), spaces), Importer(store, spaces)
+        )
         server = Server(
             settings.listen,
             [SERVICE_NAME],
@@ -78,8 +89,8 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
         stack.push_async_callback(server.stop)
         _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
-        watching = asyncio.create_task(monitor.run())
-        stack.push_async_callback(_cancel, watching)
+        for background in (monitor.run(), store.outboxes.run()):
+            stack.push_async_callback(_cancel, asyncio.create_task(background))
         yield server
 
 
@@ -98,8 +109,9 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _redis_tls(settings: Settings) -> dict[str, str]:
-    files = {"ssl_ca_certs": settings.redis_ca, "ssl_certfile": settings.redis_certificate, "ssl_keyfile": settings.redis_key}
+def redis_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, str]:
+    """Options of a Redis client for PEM files."""
+    files = {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key}
     return {name: str(path) for name, path in files.items() if path is not None}
 
 

@@ -55,10 +55,7 @@ def check_retract(request: pb.RetractReviewRequest) -> None:
 def check_texts(texts: Sequence[str]) -> None:
     """Texts to embed."""
     found = _count("texts", len(texts), MAX_BATCH_TEXTS)
-    sizes = enumerate(len(text.encode()) for text in texts)
-    _raise(
-        found or [FieldViolation(f"texts[{i}]", f"must be at most {MAX_TEXT_BYTES} bytes, got {n}") for i, n in sizes if n > MAX_TEXT_BYTES]
-    )
+    _raise(found or [violation for i, text in enumerate(texts) for violation in _text(f"texts[{i}]", text)])
 
 
 def check_header(header: pb.ImportHeader) -> None:
@@ -100,9 +97,15 @@ def _imported_user(field: str, user: pb.ImportedUser) -> list[FieldViolation]:
 def _review(field: str, review: types_pb2.Review) -> list[FieldViolation]:
     found = [violation for name in ("review_id", "user_id", "product_id") for violation in _id(f"{field}.{name}", getattr(review, name))]
     found += _rating(f"{field}.rating", review.rating)
+    found += _text(f"{field}.title", review.title) + _text(f"{field}.text", review.text)
     if review.HasField("review_time"):
         found += _time(f"{field}.review_time", review.review_time)
     return found
+
+
+def _text(field: str, text: str) -> list[FieldViolation]:
+    size = len(text.encode())
+    return [] if size <= MAX_TEXT_BYTES else [FieldViolation(field, f"must be at most {MAX_TEXT_BYTES} bytes, got {size}")]
 
 
 def _id(field: str, value: str) -> list[FieldViolation]:

@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from embedding_service.importing import Batch, ImportedUser
+from embedding_service.importing import Batch, SentUser
+from embedding_service.popularity import LivePopularity
 from embedding_service.store import AlsOrigin, NewReview, Outcome, Space
 from embedding_service.users import Features, Recorded, WrittenReview
 from twotower.encoder import Encoded
@@ -80,6 +81,14 @@ def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:
     return [pb.TextEmbedding(embedding=to_vector(row), truncated=cut, token_count=tokens) for row, cut, tokens in rows]
 
 
+def from_popularity(popularity: LivePopularity) -> pb.GetPopularityResponse:
+    """Live popularity."""
+    response = pb.GetPopularityResponse(product_ids=popularity.product_ids, weights=to_vector(popularity.weights))
+    response.half_life.FromSeconds(round(popularity.half_life_days * 86_400))
+    response.as_of_time.FromMicroseconds(popularity.as_of_us)
+    return response
+
+
 def to_batch(batch: pb.ImportBatch) -> Batch:
     """``ImportBatch``, checked before.
 
@@ -92,7 +101,7 @@ def to_batch(batch: pb.ImportBatch) -> Batch:
     start = 0
     for i, user in enumerate(batch.users):
         reviews = [_to_new_review(user.user_id, review, block[start + j]) for j, review in enumerate(user.reviews)]
-        users.append(ImportedUser(user.user_id, reviews, from_vector(user.als, ALS_DIM, f"batch.users[{i}].als")))
+        users.append(SentUser(user.user_id, reviews, from_vector(user.als, ALS_DIM, f"batch.users[{i}].als")))
         start += len(reviews)
     return Batch(users, block)
 

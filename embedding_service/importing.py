@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 
 from embedding_service.spaces import LoadedRelease, Spaces
-from embedding_service.store import ActiveRelease, AlsOrigin, NewReview, Space, UserStore, WholeUser
+from embedding_service.store import ActiveRelease, AlsOrigin, ImportedUser, NewReview, Space, UserStore
 from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMismatch
-from twotower.features import Float32, Int16, is_anonymous
+from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int16, is_anonymous
 
 _LOG = logging.getLogger(__name__)
 _PIPELINES: Final = 4
@@ -19,7 +19,7 @@ _PIPELINES: Final = 4
 
 
 @dataclass(frozen=True)
-class ImportedUser:
+class SentUser:
     """A user as the trainer sends it: the reviews (their `fixed_point` rows of the batch's block) and the ALS vector (64,) float32."""
 
     user_id: str
@@ -31,7 +31,7 @@ class ImportedUser:
 class Batch:
     """Users, and the embeddings of all their reviews one after the other, (reviews, 384) int16."""
 
-    users: Sequence[ImportedUser]
+    users: Sequence[SentUser]
     fixed_point: Int16
 
 
@@ -59,21 +59,27 @@ class Import:
         return self._release.release_id
 
     async def add(self, batch: Batch) -> None:
-        """Replace the state of these users; anonymous names are left out.
+        """Merge these users' reviews into what there is; anonymous names, and names without reviews, are left out.
 
         Raises:
-            InvalidArgument: more users than announced.
+            InvalidArgument: more users than announced, or a user would have more reviews than can be summed exactly.
             StoreUnavailable: some of the batch may be written, each user whole; send the import again.
         """
         self._received += len(batch.users)
         if self._received > self._expected:
             self._refuse_count()
-        wholes = self._whole_users(batch)
-        # A user who came twice is written once, as the last one said: the pipelines keep no order among each other.
-        distinct = list({user.user_id: user for user in wholes}.values())
-        await asyncio.gather(*(self._store.replace(self._release.space, distinct[i::_PIPELINES]) for i in range(_PIPELINES)))
-        self.users += len(wholes)
-        self.reviews += sum(len(user.reviews) for user in wholes)
+        users = self._imported(batch)
+        # A user who came twice goes one after the other: the pipelines keep no order among each other.
+        pipelines: list[list[ImportedUser]] = [[] for _ in range(_PIPELINES)]
+        for user in users:
+            pipelines[hash(user.user_id) % _PIPELINES].append(user)
+        full = await asyncio.gather(*(self._store.merge(self._release.space, pipeline) for pipeline in pipelines))
+        for user_id in (name for names in full for name in names):
+            index = next(i for i, user in enumerate(batch.users) if user.user_id == user_id)
+            violation = f"with those there are more than {MAX_REVIEWS_PER_USER}, the most that can be summed exactly"
+            raise InvalidArgument([FieldViolation(f"batch.users[{index}].reviews", violation)])
+        self.users += len(users)
+        self.reviews += sum(len(user.reviews) for user in users)
 
     async def finish(self) -> None:
         """Make the release active.
@@ -95,17 +101,19 @@ class Import:
         found = f"{self._expected} users were announced, {self._received} came"
         raise InvalidArgument([FieldViolation("header.user_count", f"must be the number of users that follow: {found}")])
 
-    def _whole_users(self, batch: Batch) -> list[WholeUser]:
+    def _imported(self, batch: Batch) -> list[ImportedUser]:
         starts = np.cumsum([0] + [len(user.reviews) for user in batch.users])
-        wholes = []
+        users = []
         for user, start, stop in zip(batch.users, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
             if is_anonymous(user.user_id, self._release.anonymous):
                 self.anonymous += 1
                 continue
+            if start == stop:
+                continue
             origin = AlsOrigin.TRAINED if user.als.any() else AlsOrigin.NONE
             sums = batch.fixed_point[start:stop].sum(axis=0, dtype=np.int32)
-            wholes.append(WholeUser(user.user_id, user.reviews, sums, user.als, origin))
-        return wholes
+            users.append(ImportedUser(user.user_id, user.reviews, sums, user.als, origin))
+        return users
 
 
 class Importer:

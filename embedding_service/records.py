@@ -3,7 +3,7 @@
 import hashlib
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,23 +13,30 @@ from embedding_service.store import AlsOrigin, StoredUsers
 from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
 from twotower.wire import fixed_point_to_bytes
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA_KEY: Final = "tt:schema"
 ACTIVE_KEY: Final = "tt:active"
 ENCODER_IDS_KEY: Final = "tt:encoder_ids"
 ALS_IDS_KEY: Final = "tt:als_ids"
+DROPPING_ENCODER_IDS_KEY: Final = "tt:dropping:encoder_ids"
+DROPPING_ALS_IDS_KEY: Final = "tt:dropping:als_ids"
+DROPPING_LOCK_KEY: Final = "tt:dropping:lock"
+USER_PATTERN: Final = "tt:{u:*"
+POPULARITY_TAG: Final = "pop"
 
 MICRO_STARS: Final = 1_000_000
 _SUMS_BYTES: Final = 4 * BERT_DIM
 _ALS_BYTES: Final = 4 * ALS_DIM
 _STAMP_BYTES: Final = 8
 _ACCUMULATOR_BYTES: Final = _SUMS_BYTES + 4 + _STAMP_BYTES
-_ALS_RECORD_BYTES: Final = _ALS_BYTES + _STAMP_BYTES + 1
+_ALS_HEAD_BYTES: Final = _ALS_BYTES + _STAMP_BYTES + 1
 _EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR_BYTES)
-_NO_ALS: Final = bytes(_ALS_RECORD_BYTES)
+_NO_ALS: Final = bytes(_ALS_HEAD_BYTES)
 _ENTRY_HEAD: Final = struct.Struct("<BqI16s")
 _TIME_GIVEN: Final = 1
 _DIGEST_GIVEN: Final = 2
+_DAY_S: Final = 86_400
+_COUNT_SHIFT: Final = 40
 _UNSAFE: Final = re.compile(r"[%{}]")
 
 
@@ -44,7 +51,12 @@ class UserKeys:
 
     @property
     def _tag(self) -> str:
-        return "tt:{u:" + _UNSAFE.sub(lambda m: f"%{ord(m[0]):02X}", self.user_id) + "}:"
+        return f"tt:{{{self.hash_tag}}}:"
+
+    @property
+    def hash_tag(self) -> str:
+        """What Redis Cluster hashes."""
+        return "u:" + _UNSAFE.sub(lambda m: f"%{ord(m[0]):02X}", self.user_id)
 
     def accumulator(self, encoder_id: str) -> str:
         """Sums, review count and time of the last change: one string, so that one GET can't be torn."""
@@ -59,13 +71,54 @@ class UserKeys:
         return f"{self._tag}seen:{encoder_id}"
 
     def als(self, als_id: str) -> str:
-        """ALS vector, the change that it was made from, its origin."""
+        """ALS vector, the change that it was made from, its origin, and the products seen."""
         return f"{self._tag}als:{als_id}"
+
+    def shared(self, encoder_id: str, review_id: str) -> str:
+        """What is remembered, for a while, of one review under a name that many people share."""
+        return f"{self._tag}shared:{encoder_id}:{review_id}"
 
     def all(self, encoder_ids: Sequence[str], als_ids: Sequence[str]) -> list[str]:
         """Every key that the user may have in these spaces."""
         by_encoder = [key(encoder_id) for encoder_id in encoder_ids for key in (self.accumulator, self.log, self.seen)]
         return by_encoder + [self.als(als_id) for als_id in als_ids]
+
+
+@dataclass(frozen=True)
+class PopularityKeys:
+    """Counters of reviews by product and hour; all in one slot, so that a page of an outbox is applied atomically."""
+
+    encoder_id: str
+
+    @property
+    def days(self) -> str:
+        """Sorted set of the days that have a hash."""
+        return f"tt:{{{POPULARITY_TAG}}}:days:{self.encoder_id}"
+
+    @property
+    def positions(self) -> str:
+        """Hash: outbox → how many of its entries are applied."""
+        return f"tt:{{{POPULARITY_TAG}}}:positions:{self.encoder_id}"
+
+    def day(self, day: int) -> str:
+        """Hash: kind, hour and product → packed count; `day` is days since 1970."""
+        return f"tt:{{{POPULARITY_TAG}}}:day:{self.encoder_id}:{day}"
+
+
+def popularity_field(kind: str, time_us: int, product: bytes) -> tuple[int, bytes]:
+    """Day since 1970 and field of a review's counter."""
+    day, second = divmod(time_us // 1_000_000, _DAY_S)
+    return day, f"{kind}{second // 3600:02d}".encode() + product
+
+
+def pack_change(time_us: int) -> int:
+    """What one review adds to its counter: 2^40 for itself, plus the seconds since the begin of its hour."""
+    return (1 << _COUNT_SHIFT) + time_us // 1_000_000 % 3600
+
+
+def unpack_counter(packed: int) -> tuple[int, int]:
+    """Reviews, and the sum of their seconds."""
+    return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
 
 
 def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b"") -> bytes:
@@ -106,15 +159,21 @@ def pack_als(vector: Float32) -> bytes:
     return vector.astype("<f4", copy=False).tobytes()
 
 
-def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin) -> bytes:
-    """256 bytes of vector, 8 of the change it was made from, 1 of origin."""
-    return pack_als(vector) + pack_stamp(changed_us) + bytes([origin])
+def pack_seen(product_ids: Iterable[str]) -> bytes:
+    """Product ids, each once, sorted as bytes; no id has a NUL in it, so that one can stand between them."""
+    return b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
 
 
-def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None], products: Sequence[Sequence[bytes]]) -> StoredUsers:
+def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
+    """256 bytes of vector, 8 of the change it was made from, 1 of origin, then the products of the log that it was made from."""
+    return pack_als(vector) + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
+
+
+def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
     """Columns from the values of many users' keys."""
     sums, counts, changed_us = unpack_accumulators(accumulators)
-    records = np.frombuffer(b"".join(value or _NO_ALS for value in als), np.uint8).reshape(len(als), _ALS_RECORD_BYTES)
+    heads = b"".join(value[:_ALS_HEAD_BYTES] if value else _NO_ALS for value in als)
+    records = np.frombuffer(heads, np.uint8).reshape(len(als), _ALS_HEAD_BYTES)
     stamps = np.ascontiguousarray(records[:, _ALS_BYTES:-1]).view(">i8")[:, 0].astype(np.int64)
     # A stamp of 0 is no vector at all; any other must be that of the accumulator.
     fresh = (stamps == changed_us) & (stamps > 0)
@@ -124,8 +183,14 @@ def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | Non
         changed_us=changed_us,
         als=np.ascontiguousarray(records[:, :_ALS_BYTES]).view("<f4"),
         als_origins=np.where(fresh, records[:, -1], AlsOrigin.MISSING),
-        seen_product_ids=[[product.decode() for product in sorted(ids)] for ids in products],
+        seen_product_ids=[unpack_seen(value) if valid and value else [] for value, valid in zip(als, fresh.tolist(), strict=True)],
     )
+
+
+def unpack_seen(als_record: bytes) -> list[str]:
+    """The products of an ALS record, sorted."""
+    tail = als_record[_ALS_HEAD_BYTES:]
+    return tail.decode().split("\0") if tail else []
 
 
 def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:

@@ -7,8 +7,9 @@ import grpc
 
 from embedding_service import checks, convert
 from embedding_service.importing import Import, Importer
+from embedding_service.popularity import Popularity
 from embedding_service.users import Users
-from twotower.errors import FieldViolation, InvalidArgument, NotBuilt
+from twotower.errors import FieldViolation, InvalidArgument
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import embedding_service_pb2_grpc as pb_grpc
 
@@ -18,8 +19,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     """``twotower.v1.EmbeddingService``."""
 
-    def __init__(self, users: Users, importer: Importer) -> None:
+    def __init__(self, users: Users, popularity: Popularity, importer: Importer) -> None:
         self._users = users
+        self._popularity = popularity
         self._importer = importer
 
     async def GetUserFeatures(self, request: pb.GetUserFeaturesRequest, context: _Context) -> pb.GetUserFeaturesResponse:
@@ -84,7 +86,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
 
     async def GetPopularity(self, request: pb.GetPopularityRequest, context: _Context) -> pb.GetPopularityResponse:
         """Live popularity."""
-        raise NotBuilt("GetPopularity comes with live popularity")
+        return convert.from_popularity(await self._popularity.live(request.als_id))
 
     async def _import(self, running: Import | None, request: pb.ImportUsersRequest) -> Import:
         part = request.WhichOneof("part")

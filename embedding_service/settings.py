@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from embedding_service.redis_link import SCHEMES
+
 EMBEDDED = "embedded"
 
 
@@ -25,7 +27,8 @@ class Settings(BaseSettings):
     listen: str = Field("127.0.0.1:50051", description="host:port to listen on; port 0 takes a free one")
     store: str = Field(
         EMBEDDED,
-        description="where users' state is: 'embedded' (a redis-server of its own), redis://host:port/db, rediss://… or unix://path",
+        description="where users' state is: 'embedded' (a redis-server of its own), redis://[user:password@]host:port/db, unix://path, "
+        "redis+cluster://host:port (a node of a cluster), redis+sentinel://host:port,host:port/name; rediss… for TLS",
     )
     data_dir: Path = Field(Path("run/embedding"), description="folder of the embedded store; one service at a time")
     releases: Path = Field(Path("run/releases"), description="folder of releases")
@@ -34,6 +37,9 @@ class Settings(BaseSettings):
     )
     redis_timeout_ms: int = Field(1000, gt=0, description="longest wait for Redis, in milliseconds, before a call is answered UNAVAILABLE")
     redis_connections: int = Field(16, gt=0, description="most connections to Redis")
+    redis_wait_replicas: int = Field(
+        0, ge=0, description="replicas that must hold a write before it is acknowledged (WAIT); fewer are answered UNAVAILABLE"
+    )
     redis_ca: Path | None = Field(None, description="rediss://: PEM file of the authority that signed Redis' certificate")
     redis_certificate: Path | None = Field(None, description="rediss://: PEM file of the service's own certificate")
     redis_key: Path | None = Field(None, description="rediss://: PEM file of the service's own key")
@@ -49,8 +55,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
-        if self.store != EMBEDDED and not self.store.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("store: must be 'embedded', redis://…, rediss://… or unix://…")
+        if self.store != EMBEDDED and self.store.partition("://")[0] not in SCHEMES:
+            raise ValueError(f"store: must be 'embedded', or a URL that begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key: set both or neither")
         if (self.redis_certificate is None) != (self.redis_key is None):

@@ -15,11 +15,15 @@ from twotower.als import ItemFactors, fold_in
 from twotower.errors import FieldViolation, InvalidArgument, NotReady, ReleaseInvalid, SpaceMismatch
 from twotower.features import Float32, anonymous_keys
 from twotower.release import Release
+from twotower.scoring import LiftScoring
 
 _LOG = logging.getLogger(__name__)
 GOLDEN_TEXT_TOLERANCE: Final = 2
 """Units of 1/32767 that a golden text's element may differ by: 0 on the CPU that wrote it, 1 seen where another instruction set rounds
 the other way, and one more for safety. Another model, tokenizer or template is off by thousands."""
+
+DEFAULT_HALF_LIFE_DAYS: Final = 7.0
+"""For a release whose scores have no popularity in them and so name no half-life."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class LoadedRelease:
         space: its vector spaces.
         factors: ALS item factors.
         product_rows: product id → row of the factors; only products that have factors.
+        catalogue_rows: product id → row of the catalogue.
+        half_life_days: after this long a review counts half in live popularity.
         global_mean: (384,) float32, the embedding of cold and anonymous users.
         anonymous: names that never accumulate state, as :func:`twotower.features.is_anonymous` wants them.
     """
@@ -39,6 +45,8 @@ class LoadedRelease:
     space: Space
     factors: ItemFactors
     product_rows: Mapping[str, int]
+    catalogue_rows: Mapping[str, int]
+    half_life_days: float
     global_mean: Float32
     anonymous: frozenset[str]
 
@@ -49,11 +57,14 @@ class LoadedRelease:
         loaded = release.item_factors
         factors = ItemFactors(np.array(loaded.factors), loaded.regularization, loaded.confidence_per_star)
         has_factors = np.any(factors.factors, axis=1).tolist()
+        scoring = release.scoring
         return cls(
             release_id=release.release_id,
             space=Space(manifest.encoder_id, manifest.als_id),
             factors=factors,
             product_rows={product.product_id: row for row, product in enumerate(release.catalogue) if has_factors[row]},
+            catalogue_rows={product.product_id: row for row, product in enumerate(release.catalogue)},
+            half_life_days=scoring.half_life_days if isinstance(scoring, LiftScoring) else DEFAULT_HALF_LIFE_DAYS,
             global_mean=np.array(release.global_mean),
             anonymous=anonymous_keys(manifest.anonymous_names),
         )
@@ -119,6 +130,21 @@ class Spaces:
                 return release
         wanted = f"encoder {space.encoder_id!r}, ALS {space.als_id!r}"
         raise SpaceMismatch(f"no loaded release has {wanted}; the active one, {active.release_id}, has {active.space}")
+
+    def find_als(self, als_id: str) -> LoadedRelease:
+        """The loaded release with an ALS space, the active one first; the active release if `als_id` is empty.
+
+        Raises:
+            NotReady: no release is active.
+            SpaceMismatch: no loaded release has it.
+        """
+        active = self.active
+        if als_id in ("", active.space.als_id):
+            return active
+        for release in self._releases.values():
+            if release.space.als_id == als_id:
+                return release
+        raise SpaceMismatch(f"als_id: no loaded release has {als_id!r}; the active one, {active.release_id}, has {active.space.als_id!r}")
 
     async def load(self, release_id: str) -> LoadedRelease:
         """Open, verify and keep a release and its encoder, without making it active.

@@ -1,6 +1,6 @@
 """The port to users' state: what the use cases need of a store, and the values that cross it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
@@ -95,7 +95,7 @@ class StoredUsers:
         changed_us: (users,) time of the last change, µs since 1970.
         als: (users, 64) float32; of no meaning where the origin is MISSING.
         als_origins: (users,) :class:`AlsOrigin`; MISSING if there is no vector or it was made from an older state.
-        seen_product_ids: for each user, the products reviewed, sorted.
+        seen_product_ids: for each user, the products reviewed, sorted; empty where the origin is MISSING.
     """
 
     sums: Int32
@@ -125,23 +125,41 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class FoldedIn:
-    """An ALS vector to keep as long as the state that it was made from is the user's state."""
+    """An ALS vector, and all products reviewed, to keep as long as the state that they were made from is the user's state."""
 
     user_id: str
     changed_us: int
     vector: Float32
     origin: AlsOrigin
+    product_ids: Collection[str]
 
 
 @dataclass(frozen=True)
-class WholeUser:
-    """A user's whole state, to replace what there is.
+class HourlyCounts:
+    """Reviews by product and hour, in columns; an hour of a product without reviews is left out.
+
+    Attributes:
+        product_ids: product of each row.
+        hours: (rows,) int64, hours since 1970.
+        counts: (rows,) int64, reviews.
+        offsets_s: (rows,) int64, sum of the reviews' times after the begin of the hour, in seconds.
+    """
+
+    product_ids: Sequence[str]
+    hours: Int64
+    counts: Int64
+    offsets_s: Int64
+
+
+@dataclass(frozen=True)
+class ImportedUser:
+    """Reviews of a user, to be merged with what there is.
 
     Attributes:
         user_id: the user.
-        reviews: all of the user's reviews.
+        reviews: at least one, of distinct review ids.
         sums: (384,) int32, the sum of their embeddings.
-        als: (64,) float32.
+        als: (64,) float32, folded in from exactly these reviews.
         origin: TRAINED, or NONE for a zero vector.
     """
 
@@ -182,8 +200,31 @@ class UserStore(Protocol):
     async def delete(self, user_id: str) -> bool:
         """Forget a user in every space; False if there was nothing."""
 
-    async def replace(self, space: Space, users: Sequence[WholeUser]) -> None:
-        """Replace users' whole state, each atomically; the same state again changes nothing."""
+    async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
+        """Merge imported reviews into users' states, each user atomically; the same again changes nothing.
+
+        A review of an id that is there is replaced exactly, others stay. The ALS vector is kept only where the log is then exactly the
+        imported reviews.
+
+        Returns:
+            Users that would have had more reviews than can be summed exactly; they are unchanged.
+        """
+
+    async def record_shared(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
+        """Count reviews of anonymous names in live popularity, each once as long as its id is remembered; no state is kept."""
+
+    async def retract_shared(self, encoder_id: str, user_id: str, review_id: str) -> bool:
+        """Take an anonymous review out of live popularity; False if it is not remembered."""
 
     async def close(self) -> None:
         """Close connections."""
+
+
+class PopularityStore(Protocol):
+    """Counts of reviews by product and hour, which follow users' logs."""
+
+    async def settle(self) -> None:
+        """Count what this process has written since."""
+
+    async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
+        """The counts of the days up to `now_us`, back to `horizon_days` before the newest of them."""

@@ -12,7 +12,9 @@ from embedding_service.spaces import LoadedRelease, Spaces
 from embedding_service.store import AlsOrigin, Change, FoldedIn, NewReview, Outcome, Space, StoredUsers, UserStore
 from twotower.encoder import Encoded
 from twotower.errors import FieldViolation, InvalidArgument
-from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int64, is_anonymous, review_text, running_mean
+from twotower.features import BERT_DIM, MAX_REVIEWS_PER_USER, Float32, Int16, Int64, is_anonymous, review_text, running_mean
+
+_NO_EMBEDDING = np.zeros(BERT_DIM, np.int16)
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,16 @@ class Users:
             InvalidArgument: a user has as many reviews as can be summed exactly.
         """
         release = self._spaces.active
-        named = [i for i, review in enumerate(reviews) if not is_anonymous(review.user_id, release.anonymous)]
+        anonymous = [i for i, review in enumerate(reviews) if is_anonymous(review.user_id, release.anonymous)]
+        named = sorted(set(range(len(reviews))) - set(anonymous))
         results = [
             Recorded(Outcome.ANONYMOUS, 0, False, review.product_id in release.product_rows, release.release_id) for review in reviews
         ]
+        queue = self._spaces.queue
+        if anonymous:
+            await self._store.record_shared(release.space.encoder_id, [_shared_review(reviews[i]) for i in anonymous])
         if not named:
             return results
-        queue = self._spaces.queue
         encoded = await queue.encode([review_text(reviews[i].title, reviews[i].text) for i in named])
         changes = await self._store.record(queue.encoder_id, _new_reviews([reviews[i] for i in named], encoded))
         await self._fold_in_changes(release, {reviews[i].user_id: change for i, change in zip(named, changes, strict=True)})
@@ -142,8 +147,13 @@ class Users:
         return results
 
     async def retract(self, user_id: str, review_id: str) -> tuple[bool, int, str]:
-        """Take one review back: whether it was there, reviews left, the active release's id."""
+        """Take one review back: whether it was there, reviews left, the active release's id.
+
+        Of an anonymous name it leaves live popularity, as long as its id is remembered.
+        """
         release = self._spaces.active
+        if is_anonymous(user_id, release.anonymous):
+            return await self._store.retract_shared(release.space.encoder_id, user_id, review_id), 0, release.release_id
         change = await self._store.retract(release.space, user_id, review_id)
         if change is None:
             [left] = (await self._store.read(release.space, [user_id])).counts.tolist()
@@ -193,21 +203,27 @@ def _folded(
     vectors = release.fold_in(list(histories))
     known = [any(product in release.product_rows for product in history) for history in histories]
     return [
-        FoldedIn(user_id, changed, vector, AlsOrigin.FOLDED_IN if has_factors else AlsOrigin.NONE)
-        for user_id, changed, vector, has_factors in zip(user_ids, changed_us, vectors, known, strict=True)
+        FoldedIn(user_id, changed, vector, AlsOrigin.FOLDED_IN if has_factors else AlsOrigin.NONE, history.keys())
+        for user_id, changed, vector, has_factors, history in zip(user_ids, changed_us, vectors, known, histories, strict=True)
     ]
+
+
+def _shared_review(review: WrittenReview) -> NewReview:
+    """A review under an anonymous name, which is never embedded."""
+    return _new_review(review, _NO_EMBEDDING)
 
 
 def _new_reviews(reviews: Sequence[WrittenReview], encoded: Encoded) -> list[NewReview]:
-    return [
-        NewReview(
-            user_id=review.user_id,
-            review_id=review.review_id,
-            product_id=review.product_id,
-            rating=review.rating,
-            time_us=None if review.time_ns is None else review.time_ns // 1000,
-            fixed_point=vector,
-            digest=content_digest(review.product_id, review.rating, review.title, review.text, review.time_ns),
-        )
-        for review, vector in zip(reviews, encoded.fixed_point, strict=True)
-    ]
+    return [_new_review(review, vector) for review, vector in zip(reviews, encoded.fixed_point, strict=True)]
+
+
+def _new_review(review: WrittenReview, fixed_point: Int16) -> NewReview:
+    return NewReview(
+        user_id=review.user_id,
+        review_id=review.review_id,
+        product_id=review.product_id,
+        rating=review.rating,
+        time_us=None if review.time_ns is None else review.time_ns // 1000,
+        fixed_point=fixed_point,
+        digest=content_digest(review.product_id, review.rating, review.title, review.text, review.time_ns),
+    )

@@ -1,37 +1,68 @@
--- Replaces a user's whole state. The same state again changes nothing, its age included.
+-- Merges imported reviews into a user's state: a review of an id that is there is replaced exactly, others stay. The same again changes
+-- nothing, the state's age included.
 --
--- KEYS: accumulator, log, seen, ALS vector
--- ARGV: sums and review count (1,540 bytes), ALS vector (256 bytes), ALS origin (1 byte), now in µs, then review id and log entry by turns
--- Returns 1 if anything but the ALS vector changed.
+-- KEYS: accumulator, log, seen, ALS record, outbox
+-- ARGV: sums and count of the imported reviews (1,540 bytes), ALS vector (256 bytes), what follows the stamp in the ALS record,
+--       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
+-- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
-local accumulator, log, seen, als = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local sums_and_count, als_vector, als_origin, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
-local FIRST = 5
+local accumulator, log, seen, als, outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local sums_and_count, als_vector, als_tail = ARGV[1], ARGV[2], ARGV[3]
+local now, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
+local FIRST, LAST = 6, #ARGV
+local imported = (LAST - FIRST + 1) / 2
 
-local function is_there()
-    if redis.call('GETRANGE', accumulator, 0, #sums_and_count - 1) ~= sums_and_count then return false end
-    if redis.call('HLEN', log) ~= (#ARGV - FIRST + 1) / 2 then return false end
-    for i = FIRST, #ARGV, 2 do
-        if redis.call('HGET', log, ARGV[i]) ~= ARGV[i + 1] then return false end
-    end
-    return true
+local function put_als(stamp)
+    redis.call('SET', als, als_vector .. stamp .. als_tail)
 end
 
-if #ARGV < FIRST then -- no review, no state
-    redis.call('DEL', accumulator, log, seen, als)
+local function write_review(index, old)
+    local entry = ARGV[index + 1]
+    redis.call('HSET', log, ARGV[index], entry)
+    if old then
+        add_seen(seen, old, -1)
+        push_popularity(outbox, '-', old)
+    end
+    add_seen(seen, entry, 1)
+    push_popularity(outbox, '+', entry)
+end
+
+local there = redis.call('HLEN', log)
+if there == 0 then -- the usual case: nothing to merge with
+    if imported > limit then return -1 end
+    local stamp = pack_changed(next_change({ changed = 0 }, now))
+    for i = FIRST, LAST, 2 do write_review(i, false) end
+    redis.call('SET', accumulator, sums_and_count .. stamp)
+    put_als(stamp)
     return 1
 end
-if is_there() then
-    redis.call('SET', als, als_vector .. redis.call('GETRANGE', accumulator, #sums_and_count, -1) .. als_origin)
+
+local changed, old, new = {}, {}, 0
+for i = FIRST, LAST, 2 do
+    local known = redis.call('HGET', log, ARGV[i])
+    if not known then
+        new = new + 1
+        changed[#changed + 1] = i
+    elseif not same_content(known, ARGV[i + 1]) then
+        old[i] = known
+        changed[#changed + 1] = i
+    end
+end
+if there + new > limit then return -1 end
+local exact = there + new == imported
+if #changed == 0 then
+    if exact then put_als(redis.call('GETRANGE', accumulator, 1540, 1547)) end
     return 0
 end
 
-local changed = pack_changed(next_change(read_state(accumulator), now))
-redis.call('DEL', log, seen)
-for i = FIRST, #ARGV, 2 do
-    redis.call('HSET', log, ARGV[i], ARGV[i + 1])
-    add_seen(seen, ARGV[i + 1], 1)
+local state = read_state(accumulator)
+for _, i in ipairs(changed) do
+    if old[i] then add_vector(state, old[i], -1) end
+    add_vector(state, ARGV[i + 1], 1)
 end
-redis.call('SET', accumulator, sums_and_count .. changed)
-redis.call('SET', als, als_vector .. changed .. als_origin)
+if not fits(state) then return -1 end
+state.changed = next_change(state, now)
+for _, i in ipairs(changed) do write_review(i, old[i]) end
+write_state(accumulator, state)
+if exact then put_als(pack_changed(state.changed)) end
 return 1

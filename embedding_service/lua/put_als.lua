@@ -1,7 +1,7 @@
--- Stores an ALS vector unless the user's state has changed since it was folded in.
+-- Stores an ALS record unless the user's state has changed since it was made.
 --
--- KEYS: accumulator, ALS vector
--- ARGV: time of the change that the vector was made from (8 bytes), ALS record (265 bytes)
+-- KEYS: accumulator, ALS record
+-- ARGV: time of the change that it was made from (8 bytes), ALS record
 
 if redis.call('GETRANGE', KEYS[1], 1540, 1547) ~= ARGV[1] then
     return 0

@@ -1,10 +1,10 @@
 -- Takes one review back. A user whose last review it was has no state afterwards.
 --
--- KEYS: accumulator, log, seen, ALS vector
+-- KEYS: accumulator, log, seen, ALS record, outbox
 -- ARGV: review id, now in µs
 -- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL gives them}.
 
-local accumulator, log, seen, als = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local accumulator, log, seen, als, outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local review_id, now = ARGV[1], tonumber(ARGV[2])
 
 local old = redis.call('HGET', log, review_id)
@@ -12,6 +12,7 @@ local state = read_state(accumulator)
 if not old then
     return { 0, state.count, state.changed, {} }
 end
+push_popularity(outbox, '-', old)
 if state.count <= 1 then
     redis.call('DEL', accumulator, log, seen, als)
     return { 1, 0, 0, {} }

@@ -71,3 +71,27 @@ local function add_seen(key, entry, sign)
         redis.call('HDEL', key, product)
     end
 end
+
+local TIME_GIVEN, DIGEST_GIVEN = 1, 2
+local function has(entry, flag)
+    return math.floor(string.byte(entry, 1) / flag) % 2 == 1
+end
+
+-- Two entries from texts are compared by the digest of all that the author wrote. An imported one has no text, so its vector stands for it.
+local function same_content(a, b)
+    if a == b then return true end
+    if has(a, DIGEST_GIVEN) and has(b, DIGEST_GIVEN) then
+        return string.sub(a, 14, 29) == string.sub(b, 14, 29)
+    end
+    if has(a, TIME_GIVEN) ~= has(b, TIME_GIVEN) then return false end
+    if has(a, TIME_GIVEN) and string.sub(a, 2, 9) ~= string.sub(b, 2, 9) then return false end
+    return string.sub(a, 10, 13) == string.sub(b, 10, 13) and string.sub(a, VECTOR_AT) == string.sub(b, VECTOR_AT)
+end
+
+-- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it, pushed in the same atomic step.
+-- A review that was imported without a time is in no counter.
+local function push_popularity(outbox, sign, entry)
+    if has(entry, TIME_GIVEN) or has(entry, DIGEST_GIVEN) then
+        redis.call('RPUSH', outbox, sign .. 'u' .. string.sub(entry, 2, 9) .. product_of(entry))
+    end
+end

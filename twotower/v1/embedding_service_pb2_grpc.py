@@ -123,7 +123,7 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RetractReview(self, request, context):
-        """Takes one review back, exactly.
+        """Takes one review back, exactly: from its user's state and from live popularity. One of an anonymous name is remembered for a week.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,7 +137,9 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportUsers(self, request_iterator, context):
-        """The trainer's bulk load: a header, then batches of users. Replaces the state of each user named; sending it again changes nothing.
+        """The trainer's bulk load: a header, then batches of users. Merges: a review whose id the user has is replaced exactly, the user's other
+        reviews stay, so publishing a release never loses what was recorded since its file was written. Sending it again changes nothing, and an
+        import that was interrupted is finished by sending it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,7 +153,8 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPopularity(self, request, context):
-        """Time-decayed review counts per product, for ranking's live popularity.
+        """Time-decayed review counts per product, for ranking's live popularity: of all reviews recorded and imported, anonymous ones too, without
+        those that were retracted, replaced or deleted. An imported review without a time does not count.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

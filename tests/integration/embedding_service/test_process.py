@@ -84,7 +84,7 @@ async def test_an_encoder_that_embeds_otherwise_is_refused(real_release: Release
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--store", "http://redis"], "store: must be 'embedded', redis://"),
+        (["--store", "http://redis"], "store: must be 'embedded', or a URL that begins with one of redis://"),
         (["--redis-timeout-ms", "0"], "redis_timeout_ms: Input should be greater than 0"),
         (["--tls-key", "k.pem"], "tls_certificate and tls_key: set both or neither"),
     ],

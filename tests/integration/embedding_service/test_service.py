@@ -348,12 +348,6 @@ async def test_bad_fields_are_listed_in_the_status(published: Service) -> None:
     assert [violation.field for violation in bad.field_violations] == ["review.review_id", "review.rating"]
 
 
-async def test_what_is_not_built_says_so(published: Service) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await published.stub.GetPopularity(pb.GetPopularityRequest())
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
 async def test_a_killed_redis_comes_back_with_all_that_was_acknowledged(
     start_service: StartService, redis_server: RedisServer, release: Release
 ) -> None:

@@ -1,6 +1,7 @@
 """What every UserStore must do, against a real Redis."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from embedding_service.records import SCHEMA_KEY, UserKeys
+from embedding_service.redis_link import connect
 from embedding_service.redis_server import RedisServer
-from embedding_service.redis_store import RedisStore, connect
-from embedding_service.store import ActiveRelease, AlsOrigin, FoldedIn, NewReview, Outcome, Space, WholeUser
+from embedding_service.redis_store import RedisStore
+from embedding_service.store import ActiveRelease, AlsOrigin, FoldedIn, ImportedUser, NewReview, Outcome, Space
 from tests.support.encoders import hash_vector
 from twotower.errors import StoreUnavailable
 
@@ -32,9 +34,10 @@ def imported(review_id: str, text: str, **changes: object) -> NewReview:
 
 
 async def dump(redis_server: RedisServer) -> dict[bytes, object]:
-    """Every key with its value."""
+    """Every key of a user with its value."""
     async with Redis.from_url(redis_server.url) as redis:
-        return {key: await (redis.get(key) if await redis.type(key) == b"string" else redis.hgetall(key)) for key in await redis.keys()}
+        names = [key for key in await redis.keys() if b"{u:" in key]
+        return {key: await (redis.get(key) if await redis.type(key) == b"string" else redis.hgetall(key)) for key in names}
 
 
 async def test_a_new_user_has_nothing(store: RedisStore) -> None:
@@ -62,11 +65,10 @@ async def test_a_review_with_other_content_is_replaced_exactly(store: RedisStore
     assert change.stars == {"p2": 4.0, "p3": 0.3}
     users = await store.read(SPACE, ["u1"])
     np.testing.assert_array_equal(users.sums[0], hash_vector("edited").astype(int) + hash_vector("other"))
-    assert users.seen_product_ids == [["p2", "p3"]]
 
 
 async def test_an_imported_review_sent_again_by_its_author_is_a_duplicate(store: RedisStore) -> None:
-    await store.replace(SPACE, [WholeUser("u1", [imported("r1", "text")], hash_vector("text").astype(np.int32), ALS, AlsOrigin.TRAINED)])
+    await store.merge(SPACE, [ImportedUser("u1", [imported("r1", "text")], hash_vector("text").astype(np.int32), ALS, AlsOrigin.TRAINED)])
     changes = await store.record(ENCODER, [review("r1", text="text"), review("r1", text="other text")])
     assert [change.outcome for change in changes] == [Outcome.DUPLICATE, Outcome.REPLACED]
 
@@ -95,7 +97,7 @@ async def test_a_full_user_is_refused_and_unchanged(redis_server: RedisServer) -
 async def test_an_overflow_writes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
     vector = hash_vector("text").astype(np.int32)
     nearly = np.where(np.arange(384) == 383, 2**31 - 1, 0).astype(np.int32) if vector[383] > 0 else np.full(384, -(2**31) + 1, np.int32)
-    await store.replace(SPACE, [WholeUser("u1", [imported("r0", "zero")], nearly, ALS, AlsOrigin.TRAINED)])
+    await store.merge(SPACE, [ImportedUser("u1", [imported("r0", "zero")], nearly, ALS, AlsOrigin.TRAINED)])
     before = await dump(redis_server)
     [change] = await store.record(ENCODER, [review("r1", text="text")])
     assert change.outcome is Outcome.FULL
@@ -105,9 +107,10 @@ async def test_an_overflow_writes_nothing(store: RedisStore, redis_server: Redis
 async def test_an_als_vector_is_kept_only_for_the_state_it_was_made_from(store: RedisStore) -> None:
     [first] = await store.record(ENCODER, [review("r1")])
     [second] = await store.record(ENCODER, [review("r2")])
-    await store.keep_als(SPACE, [FoldedIn("u1", first.changed_us, ALS, AlsOrigin.FOLDED_IN)])
+    await store.keep_als(SPACE, [FoldedIn("u1", first.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p1"])])
     assert (await store.read(SPACE, ["u1"])).als_origins[0] == AlsOrigin.MISSING
-    await store.keep_als(SPACE, [FoldedIn("u1", second.changed_us, ALS, AlsOrigin.FOLDED_IN), FoldedIn("nobody", 0, ALS, AlsOrigin.NONE)])
+    kept = FoldedIn("u1", second.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p1"])
+    await store.keep_als(SPACE, [kept, FoldedIn("nobody", 0, ALS, AlsOrigin.NONE, [])])
     users = await store.read(SPACE, ["u1", "nobody"])
     assert users.als_origins.tolist() == [AlsOrigin.FOLDED_IN, AlsOrigin.MISSING]
     np.testing.assert_array_equal(users.als[0], ALS)
@@ -123,20 +126,54 @@ async def test_versions_grow_even_if_the_clock_goes_back(redis_server: RedisServ
     await store.close()
 
 
-async def test_replacing_a_user_twice_changes_nothing_and_other_users_stay(store: RedisStore, redis_server: RedisServer) -> None:
-    await store.record(ENCODER, [review("old", text="old"), review("mine", user_id="u2")])
-    sums = hash_vector("a").astype(np.int32) + hash_vector("b")
-    user = WholeUser("u1", [imported("r1", "a"), imported("r2", "b", rating=3.0)], sums, ALS, AlsOrigin.TRAINED)
-    await store.replace(SPACE, [user])
+def imported_user(reviews: Sequence[NewReview], user_id: str = "u1") -> ImportedUser:
+    sums = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
+    return ImportedUser(user_id, reviews, sums, ALS, AlsOrigin.TRAINED)
+
+
+async def test_importing_a_user_twice_changes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
+    await store.record(ENCODER, [review("mine", user_id="u2")])
+    user = imported_user([imported("r1", "a"), imported("r2", "b", rating=3.0)])
+    assert await store.merge(SPACE, [user]) == []
     before = await dump(redis_server)
-    await store.replace(SPACE, [user])
+    await store.merge(SPACE, [user])
     assert await dump(redis_server) == before
     users = await store.read(SPACE, ["u1", "u2"])
-    np.testing.assert_array_equal(users.sums[0], sums)
+    np.testing.assert_array_equal(users.sums[0], user.sums)
     assert users.counts.tolist() == [2, 1]
     assert users.als_origins.tolist() == [AlsOrigin.TRAINED, AlsOrigin.MISSING]
+    assert users.seen_product_ids == [["p1"], []]
     [snapshot] = await store.snapshots(ENCODER, ["u1"])
     assert snapshot.stars == {"p1": 7.0}
+
+
+async def test_an_import_keeps_the_reviews_recorded_since(store: RedisStore, redis_server: RedisServer) -> None:
+    await store.record(ENCODER, [review("live", product_id="p9", text="live"), review("r1", text="as it was")])
+    user = imported_user([imported("r1", "a"), imported("r2", "b", rating=3.0)])
+    await store.merge(SPACE, [user])
+    users = await store.read(SPACE, ["u1"])
+    np.testing.assert_array_equal(users.sums[0], user.sums + hash_vector("live"))
+    assert users.counts.tolist() == [3]
+    assert users.als_origins.tolist() == [AlsOrigin.MISSING]  # the trainer knew less
+    [snapshot] = await store.snapshots(ENCODER, ["u1"])
+    assert snapshot.stars == {"p1": 7.0, "p9": 4.0}
+    before = await dump(redis_server)
+    await store.merge(SPACE, [user])
+    assert await dump(redis_server) == before
+    assert await store.retract(SPACE, "u1", "live") is not None
+    await store.merge(SPACE, [user])
+    assert (await store.read(SPACE, ["u1"])).als_origins.tolist() == [AlsOrigin.TRAINED]
+
+
+async def test_an_import_beyond_the_limit_leaves_the_user_unchanged(redis_server: RedisServer) -> None:
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), max_reviews_per_user=2)
+    await store.record(ENCODER, [review("live"), review("r1")])
+    before = await dump(redis_server)
+    assert await store.merge(SPACE, [imported_user([imported("r1", "a"), imported("r2", "b")])]) == ["u1"]
+    assert await store.merge(SPACE, [imported_user([imported(f"r{i}", "a", user_id="u2") for i in range(3)], "u2")]) == ["u2"]
+    assert await dump(redis_server) == before
+    assert await store.merge(SPACE, [imported_user([imported("r1", "a")])]) == []
+    await store.close()
 
 
 async def test_spaces_stay_apart(store: RedisStore) -> None:
@@ -161,11 +198,11 @@ async def test_taking_back_the_last_review_leaves_no_key(store: RedisStore, redi
 async def test_a_deleted_user_is_gone_from_every_space(store: RedisStore, redis_server: RedisServer) -> None:
     for space in (SPACE, Space("encoder-2", "als-2")):
         await store.register_space(space)
-        await store.replace(space, [WholeUser("u1", [imported("r1", "a")], hash_vector("a").astype(np.int32), ALS, AlsOrigin.TRAINED)])
+        await store.merge(space, [ImportedUser("u1", [imported("r1", "a")], hash_vector("a").astype(np.int32), ALS, AlsOrigin.TRAINED)])
     assert await store.delete("u1")
     assert not await store.delete("u1")
     async with Redis.from_url(redis_server.url) as redis:
-        assert sorted(await redis.keys()) == [b"tt:als_ids", b"tt:encoder_ids"]
+        assert sorted(await redis.keys("tt:{u:*")) == []
 
 
 async def test_which_release_is_active_is_remembered_and_another_schema_is_refused(store: RedisStore, redis_server: RedisServer) -> None:
@@ -173,8 +210,8 @@ async def test_which_release_is_active_is_remembered_and_another_schema_is_refus
     await store.activate(ActiveRelease("new", "old"))
     assert await store.active_release() == ActiveRelease("new", "old")
     async with Redis.from_url(redis_server.url) as redis:
-        await redis.set(SCHEMA_KEY, 2)
-    with pytest.raises(StoreUnavailable, match="schema version 2, this version reads 1"):
+        await redis.set(SCHEMA_KEY, 9)
+    with pytest.raises(StoreUnavailable, match="schema version 9, this version reads 2"):
         await store.active_release()
 
 
@@ -187,8 +224,8 @@ async def test_a_redis_that_forgot_the_scripts_is_told_again(store: RedisStore, 
 
 
 async def test_a_user_of_the_size_that_is_promised(store: RedisStore, redis_server: RedisServer) -> None:
-    user = WholeUser("a name of usual size", [imported("r" * 20, "a")], hash_vector("a").astype(np.int32), ALS, AlsOrigin.TRAINED)
-    await store.replace(SPACE, [user])
+    user = ImportedUser("a name of usual size", [imported("r" * 20, "a")], hash_vector("a").astype(np.int32), ALS, AlsOrigin.TRAINED)
+    await store.merge(SPACE, [user])
     keys = UserKeys(user.user_id)
     async with Redis.from_url(redis_server.url) as redis:
         names = keys.accumulator(ENCODER), keys.seen(ENCODER), keys.als(SPACE.als_id)

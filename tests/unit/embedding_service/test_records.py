@@ -55,17 +55,17 @@ def test_columns_come_back_and_a_stale_vector_is_missing() -> None:
     accumulator = pack_sums_and_count(SUMS, 65_538) + pack_stamp(1_700_000_000_000_001)
     assert len(accumulator) == 1548
     assert struct.unpack(">384i", accumulator[:1536]) == tuple(SUMS)
-    fresh = pack_als_record(ALS, 1_700_000_000_000_001, AlsOrigin.TRAINED)
-    stale = pack_als_record(ALS, 1_700_000_000_000_000, AlsOrigin.TRAINED)
-    assert len(fresh) == 265
-    users = unpack_users([accumulator, None, accumulator, accumulator], [fresh, None, stale, None], [[b"b", b"a"], [], [], []])
+    fresh = pack_als_record(ALS, 1_700_000_000_000_001, AlsOrigin.TRAINED, ["b", "ä", "a", "b"])
+    stale = pack_als_record(ALS, 1_700_000_000_000_000, AlsOrigin.TRAINED, ["b"])
+    assert fresh[265:] == "a\0b\0ä".encode()
+    users = unpack_users([accumulator, None, accumulator, accumulator], [fresh, None, stale, None])
     np.testing.assert_array_equal(users.sums[0], SUMS)
     np.testing.assert_array_equal(users.sums[1], np.zeros(384))
     assert users.counts.tolist() == [65_538, 0, 65_538, 65_538]
     assert users.changed_us.tolist() == [1_700_000_000_000_001, 0, 1_700_000_000_000_001, 1_700_000_000_000_001]
     np.testing.assert_array_equal(users.als[0], ALS)
     assert users.als_origins.tolist() == [AlsOrigin.TRAINED, AlsOrigin.MISSING, AlsOrigin.MISSING, AlsOrigin.MISSING]
-    assert users.seen_product_ids[0] == ["a", "b"]
+    assert users.seen_product_ids == [["a", "b", "ä"], [], [], []]
 
 
 def test_stars_are_sums_without_the_count() -> None:

@@ -1,0 +1,55 @@
+"""Live popularity in Redis: the outboxes' counters, read back."""
+
+from typing import Final
+
+import numpy as np
+
+from embedding_service.outbox import Outboxes
+from embedding_service.records import PopularityKeys, unpack_counter
+from embedding_service.redis_link import RedisLink
+from embedding_service.store import HourlyCounts
+
+_DAY_US: Final = 86_400_000_000
+_HEAD: Final = 3
+"""Kind and hour in front of the product id."""
+
+
+class RedisPopularity:
+    """A :class:`~embedding_service.store.PopularityStore`."""
+
+    def __init__(self, link: RedisLink, outboxes: Outboxes) -> None:
+        self._link = link
+        self._outboxes = outboxes
+
+    async def settle(self) -> None:
+        """See the protocol."""
+        await self._outboxes.drain()
+
+    async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
+        """See the protocol."""
+        keys = PopularityKeys(encoder_id)
+        today = now_us // _DAY_US
+        newest = await self._link.one("ZREVRANGEBYSCORE", keys.days, today, "-inf", "LIMIT", 0, 1)
+        if not newest:
+            return HourlyCounts([], *np.zeros((3, 0), np.int64))
+        days = [int(day) for day in await self._link.one("ZRANGEBYSCORE", keys.days, int(newest[0]) - horizon_days, today)]
+        return await self.hours_of_days(encoder_id, days)
+
+    async def all_days(self, encoder_id: str) -> list[int]:
+        """Days since 1970 that have counters."""
+        return [int(day) for day in await self._link.one("ZRANGE", PopularityKeys(encoder_id).days, 0, -1)]
+
+    async def hours_of_days(self, encoder_id: str, days: list[int], kinds: str = "ua") -> HourlyCounts:
+        """The counters of days; of reviews under names (``u``), of anonymous ones (``a``), or of both together."""
+        keys = PopularityKeys(encoder_id)
+        products: list[str] = []
+        rows: list[tuple[int, int, int]] = []
+        for day, fields in zip(days, await self._link.send([("HGETALL", keys.day(day)) for day in days]), strict=True):
+            pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
+            for field, packed in pairs:
+                if chr(field[0]) in kinds:
+                    count, offset_s = unpack_counter(int(packed))
+                    products.append(field[_HEAD:].decode())
+                    rows.append((24 * day + int(field[1:_HEAD]), count, offset_s))
+        columns = np.array(rows, np.int64).reshape(-1, 3).T
+        return HourlyCounts(products, columns[0], columns[1], columns[2])

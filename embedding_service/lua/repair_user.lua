@@ -1,0 +1,18 @@
+-- Makes a user's accumulator and seen products those of the log.
+--
+-- KEYS: accumulator, log, seen
+-- ARGV: now in µs
+
+local accumulator, log, seen = KEYS[1], KEYS[2], KEYS[3]
+local entries = redis.call('HVALS', log)
+local changed = #redis.call('GETRANGE', accumulator, 1540, 1547) == 8 and read_state(accumulator).changed or 0
+redis.call('DEL', accumulator, seen)
+if #entries == 0 then return 0 end
+local state = read_state(accumulator)
+for _, entry in ipairs(entries) do
+    add_vector(state, entry, 1)
+    add_seen(seen, entry, 1)
+end
+state.changed = next_change({ changed = changed }, tonumber(ARGV[1]))
+write_state(accumulator, state)
+return #entries
