@@ -2,7 +2,7 @@
 
 import click
 
-from clients.cli import product, recommend, review
+from clients import cli
 from twotower.cli import DomainErrorGroup
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Ask the services."""
 
 
-for command in (recommend, review, product):
+for command in (cli.recommend, cli.similar, cli.review, cli.user, cli.product, cli.release):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -5,11 +5,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from google.protobuf.message import Message
+
 from clients.calls import EMBEDDING_SERVICE, METHODS, Method
 from twotower.rpc import ChannelTls
 
 DEFAULT_RANKING: Final = "127.0.0.1:50052"
 DEFAULT_EMBEDDING: Final = "127.0.0.1:50051"
+
+
+def serialize(message: Message) -> bytes:
+    """A request as bytes."""
+    return message.SerializeToString()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""Calls of the ranking service."""
+
+from collections.abc import Sequence
+
+from clients import decoding, results
+from clients.calls import methods
+from clients.calls.fields import duration, only, text, texts, uint32
+from clients.calls.methods import Call
+from clients.calls.options import ProductFilter
+from twotower.v1 import ranking_service_pb2, types_pb2
+
+
+def recommend(
+    user_id: str,
+    k: int,
+    *,
+    include_seen: bool = False,
+    filter: ProductFilter | None = None,  # the field's name
+    max_per_brand: int = 0,
+    diversity_strength: float = 0.0,
+    max_staleness_s: float | None = None,
+    explain: bool = False,
+    paginate: bool = False,
+    page_token: str = "",
+) -> Call[results.Recommendations]:
+    """The best k products for one user (see :class:`clients.calls.options.RecommendOptions`).
+
+    Args:
+        user_id: the user.
+        k: products wanted.
+        include_seen: option.
+        filter: option.
+        max_per_brand: option.
+        diversity_strength: option.
+        max_staleness_s: option, in seconds.
+        explain: option.
+        paginate: answer with a token for the next page.
+        page_token: from the answer before, for the k after it; implies `paginate`.
+
+    Raises:
+        InvalidArgument: a value that the request can't carry.
+    """
+    request = ranking_service_pb2.RecommendRequest(
+        user_id=text(user_id, "user_id"),
+        k=uint32(k, "k"),
+        include_seen=include_seen,
+        filter=_filter(filter),
+        max_per_brand=uint32(max_per_brand, "max_per_brand"),
+        diversity_strength=diversity_strength,
+        page_token=text(page_token, "page_token"),
+        paginate=paginate or bool(page_token),
+        explain=explain,
+        max_staleness=duration(max_staleness_s, "max_staleness"),
+    )
+    return Call(methods.RECOMMEND, request, decoding.recommendations)
+
+
+def batch_recommend(
+    user_ids: Sequence[str],
+    k: int,
+    *,
+    include_seen: bool = False,
+    filter: ProductFilter | None = None,  # the field's name
+    max_per_brand: int = 0,
+    diversity_strength: float = 0.0,
+    max_staleness_s: float | None = None,
+) -> Call[results.BatchRecommendations]:
+    """The best k products for each of many users (see :class:`clients.calls.options.BatchOptions`)."""
+    request = ranking_service_pb2.BatchRecommendRequest(
+        user_ids=texts(user_ids, "user_ids"),
+        k=uint32(k, "k"),
+        include_seen=include_seen,
+        filter=_filter(filter),
+        max_per_brand=uint32(max_per_brand, "max_per_brand"),
+        diversity_strength=diversity_strength,
+        max_staleness=duration(max_staleness_s, "max_staleness"),
+    )
+    return Call(methods.BATCH_RECOMMEND, request, decoding.batch_recommendations)
+
+
+def predict_ratings(user_id: str, product_ids: Sequence[str], *, max_staleness_s: float | None = None) -> Call[results.Recommendations]:
+    """Scores and predicted ratings of given products."""
+    request = ranking_service_pb2.PredictRatingsRequest(
+        user_id=text(user_id, "user_id"),
+        product_ids=texts(product_ids, "product_ids"),
+        max_staleness=duration(max_staleness_s, "max_staleness"),
+    )
+    return Call(methods.PREDICT_RATINGS, request, decoding.predictions)
+
+
+def similar_products(product_id: str, k: int) -> Call[results.SimilarProducts]:
+    """The products whose towers are nearest to a product's."""
+    request = ranking_service_pb2.SimilarProductsRequest(product_id=text(product_id, "product_id"), k=uint32(k, "k"))
+    return Call(methods.SIMILAR_PRODUCTS, request, decoding.similar_products)
+
+
+def get_product(product_id: str) -> Call[results.ProductDetails]:
+    """One product of the catalogue."""
+    request = ranking_service_pb2.GetProductRequest(product_id=text(product_id, "product_id"))
+    return Call(methods.GET_PRODUCT, request, decoding.product_details)
+
+
+def list_products(page_size: int, page_token: str) -> Call[results.ProductPage]:
+    """A page of the catalogue."""
+    request = ranking_service_pb2.ListProductsRequest(page_size=uint32(page_size, "page_size"), page_token=text(page_token, "page_token"))
+    return Call(methods.LIST_PRODUCTS, request, decoding.product_page)
+
+
+def upsert_products(products: Sequence[results.Product]) -> Call[results.UpsertedProducts]:
+    """Add products that the release does not have, or give those that it has another text."""
+    messages = [_product(product, f"products[{index}]") for index, product in enumerate(products)]
+    request = ranking_service_pb2.UpsertProductsRequest(products=messages)
+    return Call(methods.UPSERT_PRODUCTS, request, decoding.upserted_products)
+
+
+def _filter(rules: ProductFilter | None) -> ranking_service_pb2.ProductFilter | None:
+    if rules is None:
+        return None
+    return ranking_service_pb2.ProductFilter(
+        allowed_product_ids=only(rules.allowed_product_ids, "filter.allowed_product_ids"),
+        denied_product_ids=texts(rules.denied_product_ids, "filter.denied_product_ids"),
+        categories=only(rules.categories, "filter.categories"),
+        brands=only(rules.brands, "filter.brands"),
+        min_predicted_rating=rules.min_predicted_rating,
+    )
+
+
+def _product(product: results.Product, field: str) -> types_pb2.Product:
+    return types_pb2.Product(
+        product_id=text(product.product_id, f"{field}.product_id"),
+        name=text(product.name, f"{field}.name"),
+        brand=text(product.brand, f"{field}.brand"),
+        categories=text(product.categories, f"{field}.categories"),
+        manufacturer=text(product.manufacturer, f"{field}.manufacturer"),
+    )

@@ -1,0 +1,143 @@
+"""`twotower product`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from clients import tables
+from clients.cli.options import asks, json_option
+from clients.cli.output import print_json, timed
+from clients.recommender import TwotowerClient
+from clients.results import Product, ProductPage, UpsertedProducts
+
+_LARGEST_PAGE = 1000
+_LARGEST_UPSERT = 256
+_TEXTS = ("product_id", "name", "brand", "categories", "manufacturer")
+_IGNORED = ("review_count", "mean_rating")
+
+
+@click.group()
+def product() -> None:
+    """Look at the catalogue and add to it."""
+
+
+@product.command("list")
+@click.option("-n", "--limit", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="Products to show.")
+@json_option
+@asks("ranking")
+def list_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
+    """List products in catalogue order."""
+    page, latency_ms = timed(lambda: _first_products(client, limit))
+    if as_json:
+        print_json(page, latency_ms=latency_ms)
+        return
+    out = tables.console()
+    out.print(tables.product_table(page.products))
+    out.print(f"{len(page.products):,} of {page.total_count:,} products")
+    out.print(tables.answer_line(page.release_id, latency_ms))
+
+
+@product.command("show")
+@click.argument("product_id", metavar="PRODUCT")
+@json_option
+@asks("ranking")
+def show_product(*, product_id: str, as_json: bool, client: TwotowerClient) -> None:
+    """Show one product."""
+    details, latency_ms = timed(lambda: client.get_product(product_id))
+    if as_json:
+        print_json(details, latency_ms=latency_ms)
+        return
+    out = tables.console()
+    out.print(tables.fields_table(tables.product_fields(details.product)))
+    out.print(tables.answer_line(details.release_id, latency_ms))
+
+
+@product.command("upsert")
+@click.option("--id", "product_id", metavar="PRODUCT", help="Id of the product.")
+@click.option("--name", default="", help="Display name.")
+@click.option("--brand", default="", help="Brand.")
+@click.option("--categories", default="", help="Comma-separated, most general first.")
+@click.option("--manufacturer", default="", help="Manufacturer.")
+@click.option(
+    "--file", type=click.File(encoding="utf-8"), help=f"Many products: a JSON object a line with {', '.join(_TEXTS)}; - for stdin."
+)
+@json_option
+@asks("ranking")
+def upsert_products(
+    *,
+    product_id: str | None,
+    name: str,
+    brand: str,
+    categories: str,
+    manufacturer: str,
+    file: TextIO | None,
+    as_json: bool,
+    client: TwotowerClient,
+) -> None:
+    """Add a product, or give one another text; it can be recommended at once. With --file, what was sent before an error stays added."""
+    if (product_id is None) == (file is None):
+        raise click.UsageError("give either --id, with --name, or --file")
+    one = Product(product_id or "", name, brand, categories, manufacturer)
+    products = read_products(file) if file else [one]
+    answer, latency_ms = timed(lambda: _upsert(client, products))
+    if as_json:
+        print_json(answer, latency_ms=latency_ms)
+        return
+    out = tables.console()
+    out.print(f"{answer.inserted_count:,} added, {answer.updated_count:,} updated")
+    out.print(tables.answer_line(answer.release_id, latency_ms))
+
+
+def read_products(lines: TextIO) -> list[Product]:
+    """Products of a file with a JSON object a line, as `product list --json` has them.
+
+    Raises:
+        click.ClickException: naming the line and what is wrong with it.
+    """
+    products = [_read_product(line, f"{Path(lines.name).name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    if not products:
+        raise click.ClickException(f"{lines.name}: no products")
+    return products
+
+
+def _read_product(line: str, where: str) -> Product:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise click.ClickException(f"{where}: not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise click.ClickException(f"{where}: must be a JSON object")
+    if unknown := fields.keys() - {*_TEXTS, *_IGNORED}:
+        raise click.ClickException(f"{where}: unknown field {min(unknown)!r}")
+    for name in ("product_id", "name"):
+        if name not in fields:
+            raise click.ClickException(f"{where}: {name}: missing")
+    texts = {name: fields[name] for name in _TEXTS if name in fields}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise click.ClickException(f"{where}: {name}: must be a text")
+    return Product(**texts)
+
+
+def _upsert(client: TwotowerClient, products: Sequence[Product]) -> UpsertedProducts:
+    inserted = updated = 0
+    for start in range(0, len(products), _LARGEST_UPSERT):
+        answer = client.upsert_products(products[start : start + _LARGEST_UPSERT])
+        inserted += answer.inserted_count
+        updated += answer.updated_count
+    return UpsertedProducts(answer.release_id, inserted, updated)
+
+
+def _first_products(client: TwotowerClient, limit: int) -> ProductPage:
+    products: list[Product] = []
+    token = ""
+    while True:
+        page = client.list_products(min(limit - len(products), _LARGEST_PAGE), token)
+        products += page.products
+        token = page.next_page_token
+        if not token or len(products) >= limit:
+            return dataclasses.replace(page, products=tuple(products))

@@ -1,0 +1,49 @@
+"""From protobuf answers to results: pure functions, one an answer."""
+
+from clients.decoding.ranking import (
+    batch_recommendations,
+    predictions,
+    product_details,
+    product_page,
+    recommendations,
+    similar_products,
+    timing,
+    upserted_products,
+    user_context,
+)
+from clients.decoding.releases import answered_release, release_info, releases
+from clients.decoding.users import (
+    batch_user_features,
+    deleted_user,
+    popularity,
+    recorded_review,
+    recorded_reviews,
+    retracted_review,
+    text_embeddings,
+    user_features,
+)
+from clients.decoding.words import enum_value
+
+__all__ = [
+    "answered_release",
+    "batch_recommendations",
+    "batch_user_features",
+    "deleted_user",
+    "enum_value",
+    "popularity",
+    "predictions",
+    "product_details",
+    "product_page",
+    "recommendations",
+    "recorded_review",
+    "recorded_reviews",
+    "release_info",
+    "releases",
+    "retracted_review",
+    "similar_products",
+    "text_embeddings",
+    "timing",
+    "upserted_products",
+    "user_context",
+    "user_features",
+]

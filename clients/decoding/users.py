@@ -1,0 +1,124 @@
+"""Answers of the embedding service."""
+
+from collections.abc import Sequence
+from datetime import UTC
+
+import numpy as np
+
+from clients.decoding.words import enum_value, seconds
+from clients.errors import FieldViolation, InvalidArgument
+from clients.results import (
+    AlsOrigin,
+    DeletedUser,
+    EmbeddingSpace,
+    Popularity,
+    RecordedReview,
+    RecordOutcome,
+    RetractedReview,
+    TextEmbeddings,
+    UserFeatures,
+    UserKind,
+)
+from twotower.features import ALS_DIM, BERT_DIM
+from twotower.v1 import embedding_service_pb2, types_pb2
+from twotower.wire import from_vector
+
+
+def recorded_review(message: embedding_service_pb2.RecordReviewResponse, review_id: str) -> RecordedReview:
+    """What became of the review that was sent under `review_id`."""
+    return RecordedReview(
+        review_id=review_id,
+        outcome=enum_value(RecordOutcome, embedding_service_pb2.RecordOutcome, message.outcome),
+        review_count=message.review_count,
+        text_truncated=message.text_truncated,
+        product_known=message.product_known,
+        release_id=message.release_id,
+    )
+
+
+def recorded_reviews(message: embedding_service_pb2.BatchRecordReviewsResponse, review_ids: Sequence[str]) -> tuple[RecordedReview, ...]:
+    """What became of the reviews that were sent under `review_ids`.
+
+    Raises:
+        InvalidArgument: not one answer a review.
+    """
+    if len(message.results) != len(review_ids):
+        raise InvalidArgument([FieldViolation("results", f"must be {len(review_ids)}, one a review, got {len(message.results)}")])
+    return tuple(map(recorded_review, message.results, review_ids))
+
+
+def retracted_review(message: embedding_service_pb2.RetractReviewResponse) -> RetractedReview:
+    """What became of a retraction."""
+    return RetractedReview(message.retracted, message.review_count, message.release_id)
+
+
+def deleted_user(message: embedding_service_pb2.DeleteUserResponse) -> DeletedUser:
+    """What became of a deletion."""
+    return DeletedUser(message.deleted)
+
+
+def user_features(message: embedding_service_pb2.GetUserFeaturesResponse) -> UserFeatures:
+    """A user's features.
+
+    Raises:
+        InvalidArgument: a vector of another dimension.
+    """
+    return _features(message.features, "features", message.release_id)
+
+
+def batch_user_features(message: embedding_service_pb2.BatchGetUserFeaturesResponse) -> tuple[UserFeatures, ...]:
+    """Many users' features, in the order asked.
+
+    Raises:
+        InvalidArgument: a vector of another dimension.
+    """
+    return tuple(_features(row, f"features[{index}]", message.release_id) for index, row in enumerate(message.features))
+
+
+def text_embeddings(message: embedding_service_pb2.EncodeTextsResponse) -> TextEmbeddings:
+    """Embedded texts.
+
+    Raises:
+        InvalidArgument: a vector of another dimension.
+    """
+    rows = [from_vector(e.embedding, BERT_DIM, f"embeddings[{i}]") for i, e in enumerate(message.embeddings)]
+    return TextEmbeddings(
+        vectors=np.array(rows, np.float32).reshape(-1, BERT_DIM),
+        truncated=tuple(e.truncated for e in message.embeddings),
+        token_counts=tuple(e.token_count for e in message.embeddings),
+        encoder_id=message.encoder_id,
+    )
+
+
+def popularity(message: embedding_service_pb2.GetPopularityResponse) -> Popularity:
+    """Time-decayed review counts.
+
+    Raises:
+        InvalidArgument: not one weight a product id.
+    """
+    return Popularity(
+        product_ids=tuple(message.product_ids),
+        weights=from_vector(message.weights, len(message.product_ids), "weights"),
+        half_life_s=seconds(message.half_life),
+        as_of_time=message.as_of_time.ToDatetime(UTC),
+    )
+
+
+def embedding_space(message: types_pb2.EmbeddingSpace) -> EmbeddingSpace:
+    """A pair of spaces."""
+    return EmbeddingSpace(message.encoder_id, message.als_id)
+
+
+def _features(message: types_pb2.UserFeatures, field: str, release_id: str) -> UserFeatures:
+    return UserFeatures(
+        user_id=message.user_id,
+        kind=enum_value(UserKind, types_pb2.UserKind, message.kind),
+        bert_mean=from_vector(message.bert_mean, BERT_DIM, f"{field}.bert_mean"),
+        als=from_vector(message.als, ALS_DIM, f"{field}.als"),
+        als_origin=enum_value(AlsOrigin, types_pb2.AlsOrigin, message.als_origin),
+        review_count=message.review_count,
+        age_s=seconds(message.age) if message.HasField("age") else None,
+        seen_product_ids=tuple(message.seen_product_ids),
+        space=embedding_space(message.space),
+        release_id=release_id,
+    )

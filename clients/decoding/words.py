@@ -1,0 +1,34 @@
+"""Enums and time spans of answers."""
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def enum_value(kind: type[E], wrapper: Any, number: int) -> E:
+    """An enum number as a word: ``USER_KIND_WARM`` is ``UserKind.WARM``; a number that this client does not know is UNSPECIFIED."""
+    try:
+        return kind(_word(wrapper, number))
+    except ValueError:
+        return kind("unspecified")
+
+
+@lru_cache(maxsize=256)  # twice a user: a tenth of the time that reading a batch takes
+def _word(wrapper: Any, number: int) -> str:
+    names: dict[int, str] = {value: name for name, value in wrapper.items()}
+    prefix = wrapper.Name(0).removesuffix("UNSPECIFIED")
+    return names.get(number, "").removeprefix(prefix).lower()
+
+
+def seconds(duration: Duration) -> float:
+    """A time span in seconds."""
+    return float(duration.ToNanoseconds() / 1e9)
+
+
+def milliseconds(duration: Duration) -> float:
+    """A time span in milliseconds."""
+    return float(duration.ToNanoseconds() / 1e6)

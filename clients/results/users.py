@@ -1,0 +1,149 @@
+"""What the embedding service answers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from twotower.features import Float32
+
+
+class UserKind(StrEnum):
+    """How much is known of a user."""
+
+    UNSPECIFIED = "unspecified"
+    WARM = "warm"
+    COLD = "cold"
+    ANONYMOUS = "anonymous"
+
+
+class AlsOrigin(StrEnum):
+    """Where the ALS part of a user's features came from."""
+
+    UNSPECIFIED = "unspecified"
+    TRAINED = "trained"
+    FOLDED_IN = "folded_in"
+    NONE = "none"
+
+
+class RecordOutcome(StrEnum):
+    """What became of a review."""
+
+    UNSPECIFIED = "unspecified"
+    RECORDED = "recorded"
+    DUPLICATE = "duplicate"
+    REPLACED = "replaced"
+    ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class EmbeddingSpace:
+    """The pair of vector spaces that features live in."""
+
+    encoder_id: str
+    als_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class UserFeatures:
+    """A user's features.
+
+    Attributes:
+        user_id: as asked for.
+        kind: warm, cold or anonymous.
+        bert_mean: (384,) float32 running mean of the embeddings of all reviews.
+        als: (64,) float32.
+        als_origin: how `als` was obtained.
+        review_count: reviews that `bert_mean` is the mean of.
+        age_s: seconds since the user's state last changed; None for a user without state.
+        seen_product_ids: products that the user has reviewed, sorted, each once.
+        space: the spaces of `bert_mean` and `als`.
+        release_id: the release whose factors and global mean were used.
+    """
+
+    user_id: str
+    kind: UserKind
+    bert_mean: Float32
+    als: Float32
+    als_origin: AlsOrigin
+    review_count: int
+    age_s: float | None
+    seen_product_ids: tuple[str, ...]
+    space: EmbeddingSpace
+    release_id: str
+
+
+@dataclass(frozen=True)
+class RecordedReview:
+    """What became of a review.
+
+    Attributes:
+        review_id: the id that it was sent under; sending it again under this id counts once.
+        outcome: what was done.
+        review_count: reviews that the user's state now holds.
+        text_truncated: the text was longer than the encoder takes; the rest did not count.
+        product_known: the product has ALS factors in the active release.
+        release_id: the embedding service's active release.
+    """
+
+    review_id: str
+    outcome: RecordOutcome
+    review_count: int
+    text_truncated: bool
+    product_known: bool
+    release_id: str
+
+
+@dataclass(frozen=True)
+class RetractedReview:
+    """What became of a retraction.
+
+    Attributes:
+        retracted: False if no such review was there, also because an earlier attempt had taken it back and its answer was lost.
+        review_count: reviews that the user's state now holds.
+        release_id: the embedding service's active release.
+    """
+
+    retracted: bool
+    review_count: int
+    release_id: str
+
+
+@dataclass(frozen=True)
+class DeletedUser:
+    """What became of a deletion; `deleted` is False if the user had no state, also because an earlier attempt had deleted it."""
+
+    deleted: bool
+
+
+@dataclass(frozen=True, eq=False)
+class TextEmbeddings:
+    """Embedded texts.
+
+    Attributes:
+        vectors: (texts, 384) float32, the rounded unit vectors.
+        truncated: whether each text was longer than the encoder takes.
+        token_counts: tokens of each text that counted.
+        encoder_id: the encoder used.
+    """
+
+    vectors: Float32
+    truncated: tuple[bool, ...]
+    token_counts: tuple[int, ...]
+    encoder_id: str
+
+
+@dataclass(frozen=True, eq=False)
+class Popularity:
+    """Time-decayed review counts.
+
+    Attributes:
+        product_ids: products with any weight.
+        weights: (products,) float32, one per product id.
+        half_life_s: seconds after which a review counts half.
+        as_of_time: the moment that the weights are decayed to, in UTC.
+    """
+
+    product_ids: tuple[str, ...]
+    weights: Float32
+    half_life_s: float
+    as_of_time: datetime

@@ -1,0 +1,28 @@
+"""Answers as tables for a terminal."""
+
+from clients.tables.products import product_fields, product_table, similar_table
+from clients.tables.ranking import answer_line, explanation_table, recommendation_table
+from clients.tables.releases import release_fields, release_table, shadow_line
+from clients.tables.terminal import age, console, fields_table, latency_line, plain
+from clients.tables.users import review_count_line, review_lines, user_fields, user_line
+
+__all__ = [
+    "age",
+    "answer_line",
+    "console",
+    "explanation_table",
+    "fields_table",
+    "latency_line",
+    "plain",
+    "product_fields",
+    "product_table",
+    "recommendation_table",
+    "release_fields",
+    "release_table",
+    "review_count_line",
+    "review_lines",
+    "shadow_line",
+    "similar_table",
+    "user_fields",
+    "user_line",
+]

@@ -1,0 +1,54 @@
+"""Releases on a terminal."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison
+from clients.tables.terminal import count, listing, plain
+
+
+def release_table(releases: Sequence[ReleaseInfo]) -> Table:
+    """Releases, newest first."""
+    table = listing()
+    table.add_column("Release", overflow="fold")
+    table.add_column("Label")
+    table.add_column("Preset")
+    table.add_column("Products", justify="right")
+    table.add_column("Written (UTC)", no_wrap=True)
+    for info in releases:
+        table.add_row(plain(info.release_id), _label(info), plain(info.preset), f"{info.product_count:,}", _written(info))
+    return table
+
+
+def release_fields(info: ReleaseInfo) -> dict[str, str]:
+    """One release."""
+    return {
+        "Release": info.release_id,
+        "Label": _label(info),
+        "Preset": info.preset,
+        "Products": f"{info.product_count:,}",
+        "Written (UTC)": _written(info),
+        "Encoder": info.space.encoder_id,
+        "ALS factors": info.space.als_id,
+    }
+
+
+def shadow_line(release_id: str, comparison: ShadowComparison) -> Text:
+    """How the shadow does."""
+    if not comparison.user_count:
+        return plain(f"shadow {release_id}: no user compared yet")
+    overlap, difference = comparison.rank_overlap_at_10, comparison.mean_score_difference
+    users = count(comparison.user_count, "user")
+    return plain(f"shadow {release_id}: {overlap:.1%} of the stable best 10 over {users}, scores differ by {difference:.4f} on average")
+
+
+def _label(info: ReleaseInfo) -> str:
+    if info.label is ReleaseLabel.CANARY:
+        return f"canary, {info.canary_share:.4g} of the users"
+    return "–" if info.label is ReleaseLabel.UNSPECIFIED else info.label.value
+
+
+def _written(info: ReleaseInfo) -> str:
+    return f"{info.create_time:%Y-%m-%d %H:%M}"
