@@ -23,7 +23,7 @@ async def serve(settings: RankingSettings) -> None:
     """
     from ranking_service.bootstrap import RankingService
 
-    service = RankingService(settings)
+    service = RankingService(settings, reuse_port=settings.workers > 1)
     _LOG.info("listening on port %d", service.server.port)
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(_signalled())
@@ -44,17 +44,29 @@ async def _signalled() -> None:
     await stop.wait()
 
 
-def main() -> None:
-    """Read the settings and serve; a problem at start is one line and exit code 1."""
+def run(settings: RankingSettings) -> None:
+    """One process; a problem at start is one line and exit code 1."""
     try:
-        settings = CliApp.run(RankingSettings)
         configure_logging("ranking_service", settings.log_level)
         asyncio.run(serve(settings))
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        sys.exit(f"ranking_service: {'; '.join(problems)}")
     except (TwotowerError, OSError, RuntimeError) as error:
         sys.exit(f"ranking_service: {error}")
+
+
+def main() -> None:
+    """Read the settings and serve, in one process or in several."""
+    try:
+        settings = CliApp.run(RankingSettings)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors())
+        sys.exit(f"ranking_service: {'; '.join(problems)}")
+    if settings.workers == 1:
+        run(settings)
+        return
+    from ranking_service.workers import Workers
+
+    configure_logging("ranking_service", settings.log_level)
+    sys.exit(Workers(settings, run).run())
 
 
 if __name__ == "__main__":

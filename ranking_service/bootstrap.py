@@ -1,53 +1,89 @@
 """Puts the ranking service together: the only place that builds its parts."""
 
 import asyncio
+import contextlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from pathlib import Path
 
 import grpc
 
 from clients.features import FeatureClient
-from ranking_service.head import Head, import_tensorflow
+from ranking_service.breaker import Breaker, GuardedFeatures
+from ranking_service.features import FeatureLookup
+from ranking_service.head import HeadPool, PooledHead, import_tensorflow
+from ranking_service.popularity import LivePopularity
 from ranking_service.ranker import Ranker
-from ranking_service.releases import Releases, open_served
-from ranking_service.servicer import RankingServicer, ReleaseServicer
+from ranking_service.registry import open_registry
+from ranking_service.release_servicer import ReleaseServicer
+from ranking_service.releases import Releases
+from ranking_service.served import ServedRelease, open_served
+from ranking_service.servicer import RankingServicer
 from ranking_service.settings import RankingSettings
+from ranking_service.traffic import Traffic
+from ranking_service.upserts import AddedProducts
 from twotower.errors import TwotowerError
 from twotower.release import Release
-from twotower.rpc import Server, open_async_channel
+from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel
 from twotower.v1 import ranking_service_pb2, ranking_service_pb2_grpc, release_service_pb2, release_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
+_SERVICES = [
+    ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name,
+    release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name,
+]
 
 
 class RankingService:
-    """The service with all its parts; make it inside a running event loop."""
+    """The service with all its parts; make it inside a running event loop.
 
-    def __init__(self, settings: RankingSettings) -> None:
+    Args:
+        settings: read once by the caller.
+        reuse_port: other processes listen on the same port.
+    """
+
+    def __init__(self, settings: RankingSettings, *, reuse_port: bool = False) -> None:
         self._settings = settings
         # Batches are scored one at a time, so that two don't fight for the cores; a release is loaded beside them.
         self._scoring = ThreadPoolExecutor(1, thread_name_prefix="scoring")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
-        self._channel: grpc.aio.Channel = open_async_channel(settings.embedding)
-        ranker = Ranker(
-            FeatureClient(self._channel, settings.lookup_timeout_ms / 1000), self._scoring, max_queue_users=settings.queue_users
-        )
+        self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, _channel_tls(settings))
+        client = FeatureClient(self._channel, settings.lookup_timeout_ms / 1000)
+        registry = open_registry(settings.releases, settings.mirror)
+        self._added = AddedProducts(registry, client, self._loading)
+        heads = HeadPool()
+
+        def build_head(release: Release) -> PooledHead:
+            import_tensorflow()
+            return heads.open(release.weights, release.product_fusion)
+
+        def open_release(path: Path) -> ServedRelease:
+            return self._added.fit(open_served(path, build_head))
 
         async def serving() -> None:
             await self.server.set_serving(True)
 
-        self._releases = Releases(settings.releases, partial(open_served, build_scorer=_build_head), self._loading, serving)
+        self._releases = Releases(registry, open_release, self._loading, serving)
+        self._popularity = LivePopularity(
+            client,
+            self._releases.in_memory,
+            interval_s=settings.popularity_interval_ms / 1000,
+            max_age_s=settings.popularity_max_age_s,
+        )
+        guarded = GuardedFeatures(client, Breaker(settings.breaker_failures, settings.breaker_reset_ms / 1000))
+        features = FeatureLookup(guarded, cache_users=settings.feature_cache_users)
+        ranker = Ranker(features, self._popularity, self._scoring, max_queue_users=settings.queue_users)
+        traffic = Traffic(self._releases, ranker)
+        ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._added)
+        releases = ReleaseServicer(self._releases, traffic)
 
         def register(server: grpc.aio.Server) -> None:
-            ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(RankingServicer(self._releases, ranker), server)
-            release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(ReleaseServicer(self._releases), server)
+            ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(ranking, server)
+            release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, server)
 
-        names = [
-            ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name,
-            release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name,
-        ]
-        self.server = Server(settings.listen, names, register, drain_s=settings.drain_s)
+        tls = _server_tls(settings)
+        self.server = Server(settings.listen, _SERVICES, register, tls=tls, drain_s=settings.drain_s, reuse_port=reuse_port)
+        self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Accept calls, then load the first release; health turns SERVING when it is warm.
@@ -58,23 +94,47 @@ class RankingService:
         """
         await self.server.start()
         self._channel.get_state(try_to_connect=True)
+        await self._added.changed()
         try:
             await self._releases.start(self._settings.release)
         except TwotowerError as error:
             if self._settings.release:
                 raise
             _LOG.error("the release named by the pointer file is not served, waiting for LoadRelease: %s", error)
+        self._background = [asyncio.create_task(self._popularity.run()), asyncio.create_task(self._follow())]
         # Without a release nothing has imported it yet; the first LoadRelease should not have to.
         await asyncio.get_running_loop().run_in_executor(self._loading, import_tensorflow)
 
     async def stop(self) -> None:
         """Drain and release everything."""
+        for task in self._background:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await self.server.stop()
         await self._channel.close()
         self._scoring.shutdown()
         self._loading.shutdown(cancel_futures=True)
 
+    async def _follow(self) -> None:
+        """Take over what other processes do to the labels and the added products."""
+        while True:
+            await asyncio.sleep(self._settings.follow_interval_ms / 1000)
+            try:
+                await self._releases.follow()
+                if await self._added.changed():
+                    await self._releases.refit(self._added.fit)
+            except Exception:
+                _LOG.exception("labels and added products could not be followed")
 
-def _build_head(release: Release) -> Head:
-    import_tensorflow()
-    return Head(release.weights, release.product_fusion)
+
+def _server_tls(settings: RankingSettings) -> ServerTls | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return ServerTls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+
+
+def _channel_tls(settings: RankingSettings) -> ChannelTls | None:
+    if not settings.embedding_tls:
+        return None
+    return ChannelTls(settings.embedding_ca, settings.embedding_certificate, settings.embedding_key)

@@ -11,6 +11,7 @@ make it fast (docs/adr/0008-xla-head.md has the figures):
 import logging
 import os
 import time
+import weakref
 from typing import Any, Final
 
 import numpy as np
@@ -48,8 +49,13 @@ class Head:
 
     def __init__(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
         self.product_count = len(product_fusion)
-        self._graph = _graph(weights, np.ascontiguousarray(product_fusion))
+        self._graph, self._variables = _graph(weights, product_fusion)
         self._compiled: dict[int, Any] = {}
+
+    def load(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
+        """Take other weights of the same :func:`signature`, without compiling anew; nobody may be scoring."""
+        for variable, array in zip(self._variables, _arrays(weights, product_fusion), strict=True):
+            variable.assign(array)
 
     def warm_up(self) -> None:
         """Compile every bucket and run it once; takes seconds."""
@@ -97,18 +103,79 @@ def _zeros(bucket: int) -> Any:
     return tf.zeros([bucket, USER_DIM])
 
 
-def _graph(weights: TwoTowerWeights, product_fusion: Float32) -> Any:
-    """The traced function: (users, 449) → (users, products)."""
+def signature(weights: TwoTowerWeights, product_fusion: Float32) -> tuple[object, ...]:
+    """Equal for two networks that compile to the same program."""
+    layers = [(layer.kernel.shape, layer.activation) for layer in (*weights.user_tower, *weights.fusion)]
+    return *layers, product_fusion.shape, _splits(product_fusion)
+
+
+class HeadPool:
+    """Compiled heads to be used again by the next release of the same shape.
+
+    XLA keeps a compiled program for the life of the process, and compiling one takes the cores for seconds. So the head of a release that
+    is no longer served takes the weights of the next one.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[object, ...], list[Head]] = {}
+
+    def open(self, weights: TwoTowerWeights, product_fusion: Float32) -> "PooledHead":
+        """A head with these weights; it comes back to the pool when the last reference to it is gone."""
+        kind = signature(weights, product_fusion)
+        self._free = {kind: self._free.get(kind, [])}
+        free = self._free[kind]
+        if free:
+            head = free.pop()
+            head.load(weights, product_fusion)
+        else:
+            head = Head(weights, product_fusion)
+        pooled = PooledHead(head)
+        weakref.finalize(pooled, free.append, head).atexit = False
+        return pooled
+
+
+class PooledHead:
+    """A head of a pool."""
+
+    def __init__(self, head: Head) -> None:
+        self._head = head
+
+    def warm_up(self) -> None:
+        """As :meth:`Head.warm_up`."""
+        self._head.warm_up()
+
+    def __call__(self, user_rows: Float32) -> Float32:
+        """As :meth:`Head.__call__`."""
+        return self._head(user_rows)
+
+
+def _splits(product_fusion: Float32) -> bool:
+    return bool(np.abs(product_fusion).max(initial=0) <= _LARGEST_PRODUCT_EXPONENT)
+
+
+def _arrays(weights: TwoTowerWeights, product_fusion: Float32) -> list[Float32]:
+    """All that the graph reads, in its order."""
+    user_units = weights.user_tower[-1].kernel.shape[1]
+    layers = [array for layer in (*weights.user_tower, *weights.fusion[1:]) for array in (layer.kernel, layer.bias)]
+    table = np.exp(product_fusion) if _splits(product_fusion) else np.zeros(0, np.float32)
+    return [np.ascontiguousarray(array) for array in (*layers, weights.fusion[0].kernel[:user_units], product_fusion, table)]
+
+
+def _graph(weights: TwoTowerWeights, product_fusion: Float32) -> tuple[Any, list[Any]]:
+    """The traced function, (users, 449) → (users, products), and its variables.
+
+    Variables rather than constants, so that the buckets share one copy and another release can move in.
+    """
     import tensorflow as tf
 
-    tower = [_variables(layer.kernel, layer.bias) for layer in weights.user_tower]
+    variables = [tf.Variable(array, trainable=False) for array in _arrays(weights, product_fusion)]
+    *layers, user_kernel, products, product_exp = variables
+    pairs = list(zip(layers[::2], layers[1::2], strict=True))
+    tower, rest = pairs[: len(weights.user_tower)], pairs[len(weights.user_tower) :]
     tower_activations = [layer.activation for layer in weights.user_tower]
-    (user_kernel,) = _variables(weights.fusion[0].kernel[: weights.user_tower[-1].kernel.shape[1]])
-    rest = [_variables(layer.kernel, layer.bias) for layer in weights.fusion[1:]]
     rest_activations = [layer.activation for layer in weights.fusion[1:]]
     first = weights.fusion[0].activation
-    split = bool(np.abs(product_fusion).max(initial=0) <= _LARGEST_PRODUCT_EXPONENT)
-    products, product_exp = _variables(product_fusion, np.exp(product_fusion) if split else np.zeros(0, np.float32))
+    split = _splits(product_fusion)
     count, units = product_fusion.shape
     users_per_step = _users_per_step(count)
 
@@ -133,19 +200,12 @@ def _graph(weights: TwoTowerWeights, product_fusion: Float32) -> Any:
             return fuse(x)
         return tf.reshape(tf.map_fn(fuse, tf.reshape(x, [-1, users_per_step, units])), [-1, count])
 
-    return score
+    return score, variables
 
 
 def _users_per_step(product_count: int) -> int:
     """The largest bucket whose (user, product) pairs fit a step; at least 1."""
     return max((size for size in BUCKETS if size * product_count <= _ROWS_PER_STEP), default=1)
-
-
-def _variables(*arrays: Float32) -> tuple[Any, ...]:
-    """Variables rather than constants, so that the buckets share one copy instead of each compiling its own in."""
-    import tensorflow as tf
-
-    return tuple(tf.Variable(np.ascontiguousarray(array), trainable=False) for array in arrays)
 
 
 def _activate(x: Any, activation: Activation) -> Any:

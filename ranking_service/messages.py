@@ -2,12 +2,16 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import datetime
 
 from google.protobuf import duration_pb2
 
 from ranking_service.catalogue import Catalogue
-from ranking_service.ranker import Durations, Ranking, ScoredProducts
+from ranking_service.jobs import PLAIN, Explanations, Page, RankJob, Selection
+from ranking_service.labels import Labels
+from ranking_service.ranker import Durations, Ranking
+from ranking_service.traffic import Comparison
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.release import Manifest, Product
 from twotower.v1 import ranking_service_pb2 as pb
@@ -20,13 +24,81 @@ def recommendations(ranking: Ranking, catalogue: Catalogue) -> list[pb.Recommend
     (scored,) = ranking.parts
     (count,) = scored.counts
     products = catalogue.products
-    return [
+    messages = [
         pb.Recommendation(
             product_id=products[row].product_id, name=products[row].name, brand=products[row].brand, score=score, predicted_rating=rating
         )
         for row, score, rating in zip(
             scored.products[0, :count].tolist(), scored.scores[0].tolist(), scored.ratings[0].tolist(), strict=False
         )
+    ]
+    if scored.explanations:
+        for message, explanation in zip(messages, _explanations(scored.explanations, catalogue), strict=True):
+            message.explanation.CopyFrom(explanation)
+    return messages
+
+
+def _explanations(explained: Explanations, catalogue: Catalogue) -> list[pb.Explanation]:
+    """One message a product."""
+    nearest = [catalogue.product_ids[row] for row in explained.nearest] or [""] * len(explained.similarity)
+    columns = (explained.without_als, explained.without_bert, explained.without_popularity, explained.similarity)
+    return [
+        pb.Explanation(
+            score_without_als=als,
+            score_without_bert=bert,
+            score_without_popularity=popularity,
+            nearest_reviewed_product_id=product_id,
+            nearest_reviewed_similarity=similarity,
+        )
+        for als, bert, popularity, similarity, product_id in zip(*(column.tolist() for column in columns), nearest, strict=True)
+    ]
+
+
+def popularity_source(ranking: Ranking) -> pb.PopularitySource:
+    """Which popularity the scores hold."""
+    return ranking.parts[0].popularity.source
+
+
+def rank_job(request: pb.RecommendRequest, page: Page | None = None) -> RankJob:
+    """What one user's request asks for; checked before."""
+    return RankJob(
+        (request.user_id,),
+        request.k,
+        request.include_seen,
+        _selection(request),
+        request.max_staleness.ToTimedelta().total_seconds(),
+        request.paginate,
+        request.explain,
+        page,
+    )
+
+
+def batch_job(request: pb.BatchRecommendRequest) -> RankJob:
+    """What a request for many users asks for; checked before."""
+    staleness_s = request.max_staleness.ToTimedelta().total_seconds()
+    return RankJob(tuple(request.user_ids), request.k, request.include_seen, _selection(request), staleness_s)
+
+
+def _selection(request: pb.RecommendRequest | pb.BatchRecommendRequest) -> Selection:
+    chosen = request.filter
+    if not (request.HasField("filter") or request.max_per_brand or request.diversity_strength):
+        return PLAIN
+    return Selection(
+        allowed=tuple(chosen.allowed_product_ids),
+        denied=tuple(chosen.denied_product_ids),
+        categories=tuple(chosen.categories),
+        brands=tuple(chosen.brands),
+        min_rating=chosen.min_predicted_rating,
+        max_per_brand=request.max_per_brand,
+        diversity=request.diversity_strength,
+    )
+
+
+def added_products(request: pb.UpsertProductsRequest) -> list[Product]:
+    """Products to add, without the numbers that they can't have."""
+    return [
+        Product(product.product_id, product.name, product.brand, product.categories, product.manufacturer, 0, 0.0)
+        for product in request.products
     ]
 
 
@@ -37,19 +109,31 @@ def user(ranking: Ranking) -> pb.UserContext:
     return context
 
 
-def ranked_products(scored: ScoredProducts, catalogue: Catalogue) -> list[pb.RankedProducts]:
-    """Each user's products in columns."""
+def ranked_products(ranking: Ranking, catalogue: Catalogue, release_id: str = "") -> list[pb.RankedProducts]:
+    """Each user's products in columns, naming the release if it is given."""
     product_ids = catalogue.product_ids
-    columns = zip(scored.products.tolist(), scored.scores, scored.ratings, scored.counts, scored.contexts, strict=True)
     return [
         pb.RankedProducts(
             product_ids=[product_ids[row] for row in rows[:count]],
             scores=to_vector(scores[:count]),
             predicted_ratings=to_vector(ratings[:count]),
             user=context,
+            release_id=release_id,
         )
-        for rows, scores, ratings, count, context in columns
+        for part in ranking.parts
+        for rows, scores, ratings, count, context in zip(
+            part.products.tolist(), part.scores, part.ratings, part.counts, part.contexts, strict=True
+        )
     ]
+
+
+def longest(durations: Sequence[Durations]) -> Durations:
+    """Of parts that were answered side by side."""
+    return Durations(
+        max(part.queue_s for part in durations),
+        max(part.feature_lookup_s for part in durations),
+        max(part.compute_s for part in durations),
+    )
 
 
 def timing(durations: Durations) -> pb.Timing:
@@ -74,17 +158,26 @@ def product(row: Product) -> types_pb2.Product:
     )
 
 
-def release_info(manifest: Manifest, serving_id: str) -> release_service_pb2.ReleaseInfo:
-    """A release, labelled `stable` if it is the one that answers."""
-    stable = manifest.release_id == serving_id
+def release_info(manifest: Manifest, labels: Labels, comparison: Comparison) -> release_service_pb2.ReleaseInfo:
+    """A release with its label."""
+    release_id = manifest.release_id
     info = release_service_pb2.ReleaseInfo(
-        release_id=manifest.release_id,
+        release_id=release_id,
         preset=manifest.preset,
         product_count=manifest.product_count,
         space=types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id),
-        label=release_service_pb2.RELEASE_LABEL_STABLE if stable else release_service_pb2.RELEASE_LABEL_UNSPECIFIED,
     )
     info.create_time.FromDatetime(datetime.fromisoformat(manifest.created_at))
+    if release_id == labels.stable:
+        info.label = release_service_pb2.RELEASE_LABEL_STABLE
+    elif release_id == labels.canary:
+        info.label = release_service_pb2.RELEASE_LABEL_CANARY
+        info.canary_share = labels.canary_share
+    elif release_id == labels.shadow:
+        info.label = release_service_pb2.RELEASE_LABEL_SHADOW
+        info.shadow_comparison.user_count = comparison.user_count
+        info.shadow_comparison.rank_overlap_at_10 = comparison.mean_overlap
+        info.shadow_comparison.mean_score_difference = comparison.mean_score_difference
     return info
 
 

@@ -1,66 +1,24 @@
 """The use case: users in, their best products or their predicted ratings out."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 
-from clients.features import FeaturesUnavailable
 from ranking_service.batcher import Batcher, Done
-from ranking_service.features import FeatureSource, UserBatch, cold_start, from_features
+from ranking_service.features import FeatureLookup, UserBatch
 from ranking_service.head import MAX_BATCH
-from ranking_service.releases import ServedRelease
-from twotower.features import Float32, Int64
-from twotower.model import top_k
+from ranking_service.jobs import Job, PredictJob, RankJob, ScoredProducts
+from ranking_service.popularity import Snapshot
+from ranking_service.score import score_jobs
+from ranking_service.served import ServedRelease
+from twotower.features import Float32
 from twotower.v1 import ranking_service_pb2
-
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RankJob:
-    """Rank the catalogue for up to 128 users."""
-
-    user_ids: tuple[str, ...]
-    k: int
-    include_seen: bool
-
-    @property
-    def user_count(self) -> int:
-        """Users in the job."""
-        return len(self.user_ids)
-
-
-@dataclass(frozen=True)
-class PredictJob:
-    """Score given products, by catalogue row and in this order, for one user."""
-
-    user_ids: tuple[str]
-    products: Int64
-    user_count: int = 1
-
-
-@dataclass(frozen=True)
-class ScoredProducts:
-    """Products with their numbers for each of some users, in columns, in the order of the answer.
-
-    Attributes:
-        products: (users, k) int64 catalogue rows.
-        scores: (users, k) float32.
-        ratings: (users, k) float32, 0–5.
-        counts: for each user, how many of the k are an answer; the rest are products that the user has seen.
-        contexts: what is known of each user.
-    """
-
-    products: Int64
-    scores: Float32
-    ratings: Float32
-    counts: list[int]
-    contexts: list[ranking_service_pb2.UserContext]
 
 
 @dataclass(frozen=True)
@@ -88,53 +46,78 @@ class _JobAnswer:
     compute_s: float
 
 
+class Popularity(Protocol):
+    """What scores hold now; :class:`ranking_service.popularity.LivePopularity` is one."""
+
+    def snapshot(self, served: ServedRelease) -> Snapshot:
+        """The latest popularity."""
+
+
 class Ranker:
     """Batches users, asks for their features and scores them.
 
     Args:
         features: where features come from.
+        popularity: what the scores hold.
         executor: of one thread, in which batches are scored; so the event loop stays free and batches don't fight for the cores.
         max_queue_users: users that may wait for a place in a batch.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self, features: FeatureSource, executor: Executor, *, max_queue_users: int, clock: Callable[[], float] = time.perf_counter
+        self,
+        features: FeatureLookup,
+        popularity: Popularity,
+        executor: Executor,
+        *,
+        max_queue_users: int,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._features = features
+        self._popularity = popularity
         self._executor = executor
         self._clock = clock
-        self._batcher: Batcher[ServedRelease, RankJob | PredictJob, _JobAnswer] = Batcher(
+        self._batcher: Batcher[ServedRelease, Job, _JobAnswer] = Batcher(
             self._process, max_batch_users=MAX_BATCH, max_queue_users=max_queue_users, clock=clock
         )
 
-    async def rank(
-        self, served: ServedRelease, user_ids: Sequence[str], *, k: int, include_seen: bool, timeout_s: float | None = None
-    ) -> Ranking:
-        """The best k products of each user.
+    async def rank(self, served: ServedRelease, job: RankJob, timeout_s: float | None = None) -> Ranking:
+        """The best k products of each user, any number of users.
 
         Args:
             served: the release to answer with.
-            user_ids: at least one.
-            k: 1 to the size of the catalogue; fewer come back for a user who has seen the rest.
-            include_seen: also rank what the user has reviewed.
+            job: what is wanted.
             timeout_s: time left.
 
         Raises:
             Overloaded, SpaceMismatch.
         """
-        parts = (tuple(user_ids[start : start + MAX_BATCH]) for start in range(0, len(user_ids), MAX_BATCH))
-        return await self._submit(served, [RankJob(part, k, include_seen) for part in parts], timeout_s)
+        users = job.user_ids
+        if len(users) <= MAX_BATCH:
+            return await self._submit(served, [job], timeout_s)
+        parts = (users[start : start + MAX_BATCH] for start in range(0, len(users), MAX_BATCH))
+        return await self._submit(served, [job.of(part) for part in parts], timeout_s)
 
-    async def predict(self, served: ServedRelease, user_id: str, products: Sequence[int], timeout_s: float | None = None) -> Ranking:
+    async def predict(self, served: ServedRelease, job: PredictJob, timeout_s: float | None = None) -> Ranking:
         """Scores and predicted ratings of given catalogue rows for one user, in the order given.
 
         Raises:
             Overloaded, SpaceMismatch.
         """
-        return await self._submit(served, [PredictJob((user_id,), np.array(products, np.int64))], timeout_s)
+        return await self._submit(served, [job], timeout_s)
 
-    async def _submit(self, served: ServedRelease, jobs: Sequence[RankJob | PredictJob], timeout_s: float | None) -> Ranking:
+    async def scores(self, served: ServedRelease, user_ids: Sequence[str]) -> Float32:
+        """Scores (users, products) outside the queue, for comparisons; at most 128 users.
+
+        Raises:
+            SpaceMismatch.
+        """
+        batch = await self._features.get(served, user_ids)
+        log_popularity = self._popularity.snapshot(served).log_popularity
+        score = partial(_scores, served, batch.rows, log_popularity)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, score)
+
+    async def _submit(self, served: ServedRelease, jobs: Sequence[Job], timeout_s: float | None) -> Ranking:
         done: list[Done[_JobAnswer]] = await self._batcher.submit(served, jobs, timeout_s)
         durations = Durations(
             queue_s=max(part.queue_s + part.answer.waited_s for part in done),
@@ -143,76 +126,48 @@ class Ranker:
         )
         return Ranking([part.answer.scored for part in done], durations)
 
-    async def _process(self, served: ServedRelease, jobs: Sequence[RankJob | PredictJob]) -> list[_JobAnswer]:
+    async def _process(self, served: ServedRelease, jobs: Sequence[Job]) -> list[_JobAnswer]:
         start = self._clock()
-        batch = await self._look_up(served, [user_id for job in jobs for user_id in job.user_ids])
+        batch = await self._look_up(served, jobs)
         looked_up = self._clock()
+        popularity = self._popularity.snapshot(served)
 
         def compute() -> list[_JobAnswer]:
             begin = self._clock()
-            answers = score_jobs(served, jobs, batch)
+            answers = score_jobs(served, jobs, batch, popularity)
             compute_s = self._clock() - begin
             return [_JobAnswer(scored, begin - looked_up, looked_up - start, compute_s) for scored in answers]
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, compute)
 
-    async def _look_up(self, served: ServedRelease, user_ids: Sequence[str]) -> UserBatch:
-        try:
-            return from_features(await self._features.get(user_ids, served.space), served)
-        except FeaturesUnavailable as error:
-            _LOG.warning("%d users are answered as cold ones: %s", len(user_ids), error)
-            return cold_start(user_ids, served)
+    async def _look_up(self, served: ServedRelease, jobs: Sequence[Job]) -> UserBatch:
+        """Features of all users in one look-up; those who go on from a page bring theirs along."""
+        asking = [job for job in jobs if not (isinstance(job, RankJob) and job.page)]
+        user_ids = [user_id for job in asking for user_id in job.user_ids]
+        staleness = [job.max_staleness_s for job in asking for _ in job.user_ids] if any(job.max_staleness_s for job in asking) else []
+        batch = await self._features.get(served, user_ids, staleness) if asking else UserBatch.empty()
+        return batch if len(asking) == len(jobs) else _with_pages(jobs, batch)
 
 
-def score_jobs(served: ServedRelease, jobs: Sequence[RankJob | PredictJob], batch: UserBatch) -> list[ScoredProducts]:
-    """Score one batch and answer each of its jobs.
-
-    Args:
-        served: the release.
-        jobs: whose users are, one after the other, the rows of `batch`.
-        batch: the users.
-
-    Returns:
-        One answer a job.
-    """
-    network = served.scorer(batch.rows)
-    scores, ratings = served.scoring.scores(network), served.scoring.ratings(network)
-    slices = list(_slices(jobs))
-    order = _order(jobs, slices, scores, batch)
-    best_scores, best_ratings = np.take_along_axis(scores, order, 1), np.take_along_axis(ratings, order, 1)
-    answers = []
-    for job, rows in zip(jobs, slices, strict=True):
-        contexts = batch.contexts[rows]
-        if isinstance(job, PredictJob):
-            chosen = job.products
-            answers.append(ScoredProducts(chosen[np.newaxis], scores[rows, chosen], ratings[rows, chosen], [len(chosen)], contexts))
-        else:
-            counts = [job.k if job.include_seen else min(job.k, scores.shape[1] - len(seen)) for seen in batch.seen[rows]]
-            k = slice(job.k)
-            answers.append(ScoredProducts(order[rows, k], best_scores[rows, k], best_ratings[rows, k], counts, contexts))
-    return answers
+def _scores(served: ServedRelease, rows: Float32, log_popularity: Float32 | None) -> Float32:
+    return served.scoring.scores(served.scorer(rows), log_popularity)
 
 
-def _slices(jobs: Sequence[RankJob | PredictJob]) -> Iterator[slice]:
-    """Each job's rows of the batch."""
+def _with_pages(jobs: Sequence[Job], batch: UserBatch) -> UserBatch:
+    """The looked-up users, with those who go on from a page in their places."""
+    rows: list[Float32] = []
+    seen: list[list[int]] = []
+    contexts: list[ranking_service_pb2.UserContext] = []
     start = 0
     for job in jobs:
-        yield slice(start, start + job.user_count)
-        start += job.user_count
-
-
-def _order(jobs: Sequence[RankJob | PredictJob], slices: Sequence[slice], scores: Float32, batch: UserBatch) -> Int64:
-    """The K best products of every row, K being the largest k of the jobs: the k best are the first k of them."""
-    largest = max((job.k for job in jobs if isinstance(job, RankJob)), default=0)
-    if not largest:
-        return np.zeros((len(scores), 0), np.int64)
-    hiding = [
-        row for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and not job.include_seen for row in _rows(rows)
-    ]
-    masked = scores.copy()
-    masked[[row for row in hiding for _ in batch.seen[row]], [product for row in hiding for product in batch.seen[row]]] = -np.inf
-    return top_k(masked, largest)
-
-
-def _rows(rows: slice) -> range:
-    return range(rows.start, rows.stop)
+        if isinstance(job, RankJob) and job.page:
+            rows.append(job.page.row[np.newaxis])
+            seen.append(job.page.seen)
+            contexts.append(job.page.context)
+        else:
+            part = slice(start, start + len(job.user_ids))
+            start = part.stop
+            rows.append(batch.rows[part])
+            seen += batch.seen[part]
+            contexts += batch.contexts[part]
+    return UserBatch(np.concatenate(rows), seen, contexts)

@@ -1,64 +1,113 @@
-"""The gRPC boundary: check, convert, call, convert."""
+"""The gRPC boundary of ``RankingService``: check, convert, call, convert."""
 
+import asyncio
 from typing import Any
 
 import grpc
+import numpy as np
 
-from ranking_service import checks, messages
+from ranking_service import checks, messages, paging
+from ranking_service.jobs import Page, PredictJob
+from ranking_service.popularity import LivePopularity
 from ranking_service.ranker import Ranker
 from ranking_service.releases import Releases
-from twotower.errors import NotBuilt
+from ranking_service.served import ServedRelease
+from ranking_service.traffic import Traffic
+from ranking_service.upserts import AddedProducts
+from twotower.errors import FieldViolation, InvalidArgument
 from twotower.v1 import ranking_service_pb2 as pb
-from twotower.v1 import ranking_service_pb2_grpc, release_service_pb2, release_service_pb2_grpc
+from twotower.v1 import ranking_service_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
-    """``twotower.v1.RankingService``; every answer is computed from the one release that it names."""
+    """``twotower.v1.RankingService``; every answer is computed from the release that it names."""
 
-    def __init__(self, releases: Releases, ranker: Ranker) -> None:
+    def __init__(self, releases: Releases, ranker: Ranker, traffic: Traffic, popularity: LivePopularity, added: AddedProducts) -> None:
         self._releases = releases
         self._ranker = ranker
+        self._traffic = traffic
+        self._popularity = popularity
+        self._added = added
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """The best k products for one user."""
-        served = self._releases.current
+        served, page = self._continued(request) if request.page_token else (self._releases.for_user(request.user_id), None)
         checks.recommend(request, len(served.catalogue))
-        ranking = await self._ranker.rank(
-            served, [request.user_id], k=request.k, include_seen=request.include_seen, timeout_s=context.time_remaining()
-        )
-        return pb.RecommendResponse(
+        ranking = await self._traffic.rank(served, messages.rank_job(request, page), context.time_remaining())
+        response = pb.RecommendResponse(
             release_id=served.release_id,
             recommendations=messages.recommendations(ranking, served.catalogue),
             user=messages.user(ranking),
             timing=messages.timing(ranking.durations),
+            popularity_source=messages.popularity_source(ranking),
         )
+        if next_page := ranking.parts[0].next_page:
+            self._popularity.hold(served, next_page.popularity)
+            response.next_page_token = paging.encode(served.release_id, request, next_page)
+        return response
+
+    def _continued(self, request: pb.RecommendRequest) -> tuple[ServedRelease, Page]:
+        """The release and the place that a page token pins."""
+        token = paging.decode(request.page_token, request)
+        served = self._releases.answering(token.release_id)
+        if served is None:
+            raise InvalidArgument([FieldViolation("page_token", f"is of release {token.release_id}, which no longer answers: begin again")])
+        paging.require_rows(token, len(served.catalogue))
+        return served, token.page(self._popularity.held(served, token.popularity_version))
 
     async def BatchRecommend(self, request: pb.BatchRecommendRequest, context: Context) -> pb.BatchRecommendResponse:
         """The best k products for each of many users."""
-        served = self._releases.current
+        served, canary = self._releases.current, self._releases.canary
         checks.batch_recommend(request, len(served.catalogue))
-        ranking = await self._ranker.rank(
-            served, request.user_ids, k=request.k, include_seen=request.include_seen, timeout_s=context.time_remaining()
-        )
+        if canary:
+            return await self._batch_recommend_split(request, served, canary, context.time_remaining())
+        ranking = await self._traffic.rank(served, messages.batch_job(request), context.time_remaining())
         return pb.BatchRecommendResponse(
             release_id=served.release_id,
-            results=[user for part in ranking.parts for user in messages.ranked_products(part, served.catalogue)],
+            results=messages.ranked_products(ranking, served.catalogue),
             timing=messages.timing(ranking.durations),
+            popularity_source=messages.popularity_source(ranking),
+        )
+
+    async def _batch_recommend_split(
+        self, request: pb.BatchRecommendRequest, served: ServedRelease, canary: ServedRelease, timeout_s: float | None
+    ) -> pb.BatchRecommendResponse:
+        """Some users are answered by the canary."""
+        places: dict[ServedRelease, list[int]] = {served: [], canary: []}
+        for place, user_id in enumerate(request.user_ids):
+            places[self._releases.for_user(user_id)].append(place)
+        groups = [(release, users) for release, users in places.items() if users]
+        job = messages.batch_job(request)
+        parts = (job.of([request.user_ids[place] for place in users]) for _, users in groups)
+        rankings = await asyncio.gather(
+            *(self._traffic.rank(release, part, timeout_s) for (release, _), part in zip(groups, parts, strict=True))
+        )
+        results: dict[int, pb.RankedProducts] = {}
+        for (release, users), ranking in zip(groups, rankings, strict=True):
+            name = "" if release is served else release.release_id
+            results.update(zip(users, messages.ranked_products(ranking, release.catalogue, name), strict=True))
+        return pb.BatchRecommendResponse(
+            release_id=served.release_id,
+            results=[results[place] for place in range(len(results))],
+            timing=messages.timing(messages.longest([ranking.durations for ranking in rankings])),
+            popularity_source=messages.popularity_source(rankings[0]),
         )
 
     async def PredictRatings(self, request: pb.PredictRatingsRequest, context: Context) -> pb.PredictRatingsResponse:
         """Scores and predicted ratings of given products."""
-        served = self._releases.current
+        served = self._releases.for_user(request.user_id)
         checks.predict_ratings(request)
-        products = [served.catalogue.index_of(product_id) for product_id in request.product_ids]
-        ranking = await self._ranker.predict(served, request.user_id, products, context.time_remaining())
+        products = np.array([served.catalogue.index_of(product_id) for product_id in request.product_ids], np.int64)
+        job = PredictJob((request.user_id,), products, request.max_staleness.ToTimedelta().total_seconds())
+        ranking = await self._ranker.predict(served, job, context.time_remaining())
         return pb.PredictRatingsResponse(
             release_id=served.release_id,
             predictions=messages.recommendations(ranking, served.catalogue),
             user=messages.user(ranking),
             timing=messages.timing(ranking.durations),
+            popularity_source=messages.popularity_source(ranking),
         )
 
     async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
@@ -96,47 +145,12 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         )
 
     async def UpsertProducts(self, request: pb.UpsertProductsRequest, context: Context) -> pb.UpsertProductsResponse:
-        """Not part of this version."""
-        raise NotBuilt("UpsertProducts belongs to products without history, which this version does not have: train a release with them")
-
-
-class ReleaseServicer(release_service_pb2_grpc.ReleaseServiceServicer):
-    """``twotower.v1.ReleaseService``."""
-
-    def __init__(self, releases: Releases) -> None:
-        self._releases = releases
-
-    async def ListReleases(
-        self,
-        request: release_service_pb2.ListReleasesRequest,
-        context: Context,
-    ) -> release_service_pb2.ListReleasesResponse:
-        """The releases in the folder."""
-        manifests, serving_id = await self._releases.list()
-        return release_service_pb2.ListReleasesResponse(releases=[messages.release_info(manifest, serving_id) for manifest in manifests])
-
-    async def LoadRelease(
-        self,
-        request: release_service_pb2.LoadReleaseRequest,
-        context: Context,
-    ) -> release_service_pb2.LoadReleaseResponse:
-        """Make a release `stable`."""
-        checks.load_release(request)
-        served = await self._releases.load(request.release_id)
-        return release_service_pb2.LoadReleaseResponse(release=messages.release_info(served.manifest, served.release_id))
-
-    async def SetLabel(
-        self,
-        request: release_service_pb2.SetLabelRequest,
-        context: Context,
-    ) -> release_service_pb2.SetLabelResponse:
-        """Not part of this version."""
-        raise NotBuilt("SetLabel belongs to release labels (canary, shadow), which this version does not have: use LoadRelease")
-
-    async def Rollback(
-        self,
-        request: release_service_pb2.RollbackRequest,
-        context: Context,
-    ) -> release_service_pb2.RollbackResponse:
-        """Not part of this version."""
-        raise NotBuilt("Rollback belongs to release labels, which this version does not have: use LoadRelease with the earlier release")
+        """Add products to every release in memory."""
+        served = self._releases.current
+        checks.upsert_products(request)
+        inserted = sum(product.product_id not in served.catalogue for product in request.products)
+        await self._added.add(messages.added_products(request), served)
+        await self._releases.refit(self._added.fit)
+        return pb.UpsertProductsResponse(
+            release_id=served.release_id, inserted_count=inserted, updated_count=len(request.products) - inserted
+        )

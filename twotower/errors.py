@@ -10,6 +10,7 @@
     ├── ReleaseInvalid        a release that must not be served; names the file or the golden request
     ├── NotReady              no release is loaded yet
     ├── StoreUnavailable      Redis is away; nothing was half done
+    ├── EmbeddingUnavailable  the embedding service is away, and the request can't be answered without it
     ├── Overloaded            a bounded queue is full; says when to come back
     └── NotBuilt              a method of the API that this version does not have
 """
@@ -78,6 +79,10 @@ class StoreUnavailable(TwotowerError):
     """The user store does not answer."""
 
 
+class EmbeddingUnavailable(TwotowerError):
+    """The embedding service does not answer."""
+
+
 class Overloaded(TwotowerError):
     """A bounded queue is full."""
 
@@ -97,6 +102,7 @@ _CODES: Final[dict[type[TwotowerError], grpc.StatusCode]] = {
     ReleaseInvalid: grpc.StatusCode.FAILED_PRECONDITION,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    EmbeddingUnavailable: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotBuilt: grpc.StatusCode.UNIMPLEMENTED,
 }

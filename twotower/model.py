@@ -125,14 +125,35 @@ def top_k(scores: Float32, k: int) -> np.ndarray:
     Returns:
         (users, min(k, products)) int64; products with ``-inf`` come last and are for the caller to drop.
     """
-    k = min(k, scores.shape[1])
-    if k < scores.shape[1]:
-        # The k-th best value decides; ties at it are taken by index, which a plain partition does not promise.
-        threshold = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
-    else:
-        threshold = np.full(len(scores), -np.inf, np.float32)
-    result = np.empty((len(scores), k), np.int64)
-    for row, (values, least) in enumerate(zip(scores, threshold, strict=True)):
-        candidates = np.flatnonzero(values >= least)
-        result[row] = candidates[np.argsort(-values[candidates], kind="stable")[:k]]
-    return result
+    users, products = scores.shape
+    k = min(k, products)
+    if k == 0 or users == 0:
+        return np.zeros((users, k), np.int64)
+    if products >= _BLOCK * 2 * k:
+        return np.stack([_top_k_wide(row, k) for row in scores])
+    # The k-th best value decides; ties at it are taken by index, which a plain partition does not promise.
+    least = np.partition(scores, products - k, axis=1)[:, products - k, np.newaxis]
+    chosen = scores >= least
+    tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
+    for row in tied:
+        chosen[row] = False
+        chosen[row, _best(scores[row], np.flatnonzero(scores[row] >= least[row]), k)] = True
+    candidates = np.flatnonzero(chosen).reshape(users, k) - np.arange(users)[:, np.newaxis] * products
+    order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(candidates, order, axis=1)
+
+
+_BLOCK: Final = 256
+
+
+def _top_k_wide(values: Float32, k: int) -> np.ndarray:
+    """The k best of one long row: the k-th largest of the blocks' maxima is at most the k-th best value, and few values reach it."""
+    blocks = len(values) // _BLOCK
+    maxima = values[: blocks * _BLOCK].reshape(blocks, _BLOCK).max(axis=1)
+    least = np.partition(maxima, blocks - k)[blocks - k]
+    return _best(values, np.flatnonzero(values >= least), k)
+
+
+def _best(values: Float32, candidates: np.ndarray, k: int) -> np.ndarray:
+    """The k best of some ascending indices, best first, equal values by index."""
+    return candidates[np.argsort(-values[candidates], kind="stable")[:k]]

@@ -57,8 +57,8 @@ class Scoring(Protocol):
     def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
         """Ranking scores (users, products); `live_log_popularity` (products,) is None where there is no feed."""
 
-    def ratings(self, network: Float32) -> Float32:
-        """Predicted ratings (users, products), 0–5."""
+    def ratings(self, network: Float32, products: Int64 | None = None) -> Float32:
+        """Predicted ratings (users, products), 0–5; or of catalogue rows `products` (users, k), whose outputs are `network` (users, k)."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class RatingScoring:
         """The output as it is."""
         return network
 
-    def ratings(self, network: Float32) -> Float32:
+    def ratings(self, network: Float32, products: Int64 | None = None) -> Float32:  # noqa: ARG002 - the same for every product
         """The output clipped to 0–5."""
         return as_rating(network)
 
@@ -99,6 +99,7 @@ class LiftScoring:
         popularity = self.log_popularity if live_log_popularity is None else live_log_popularity
         return (network - self.cold_scores) / np.float32(self.temperature) + popularity
 
-    def ratings(self, network: Float32) -> Float32:
+    def ratings(self, network: Float32, products: Int64 | None = None) -> Float32:
         """``base + slope · (network − cold)``, clipped to 0–5."""
-        return as_rating(self.rating_base + np.float32(self.rating_slope) * (network - self.cold_scores))
+        base, cold = (self.rating_base, self.cold_scores) if products is None else (self.rating_base[products], self.cold_scores[products])
+        return as_rating(base + np.float32(self.rating_slope) * (network - cold))

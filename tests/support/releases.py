@@ -10,15 +10,18 @@ import numpy as np
 from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, TextEncoder, encoder_id
 from twotower.features import ALS_DIM, ANONYMOUS_NAMES, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, product_rows, user_rows
-from twotower.model import Activation, Dense, TwoTowerWeights, as_rating, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, Product, Release, ReleaseWriter, activations_of, als_id
+from twotower.model import Activation, Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
+from twotower.release import Golden, Manifest, Product, Release, ReleaseWriter, activations_of, als_id, scoring_of
+from twotower.scoring import LiftScoring, RatingScoring, Scoring, log_popularity
 
 GOLDEN_REQUESTS: Final = 8
+PRIOR_MEAN: Final = 3.5
+"""Of the shrunk item means of a release that scores by lift."""
 GOLDEN_TEXTS: Final = ("Great sound Would buy again", "No Title No Review", "Broke The cable broke after a week of use.")
 
 
 def write_random_release(
-    root: Path, *, products: int = 50, seed: int = 0, activation: Activation = "elu", encoder: Path | None = None, **manifest: Any
+    root: Path, *, products: int = 50, seed: int = 0, activation: Activation = "elu", encoder: Path | None = None, lift: bool = False, **manifest: Any
 ) -> Release:
     """Write a release that verifies and whose golden answers are the numpy reference's.
 
@@ -28,6 +31,7 @@ def write_random_release(
         seed: of every random number; equal arguments give the same release id.
         activation: of every layer but the last, which is linear.
         encoder: a real encoder folder; placeholder files if None, and then no golden texts.
+        lift: score by lift and popularity; by rating if False.
         manifest: fields of the manifest that replace the defaults.
     """
     rng = np.random.default_rng(seed)
@@ -39,6 +43,8 @@ def write_random_release(
     global_mean = unit_vectors(rng, 1)[0] * np.float32(0.6)
     space = ItemFactors(factors, regularization=0.01, confidence_per_star=8.0)
     catalogue = [random_product(rng, index) for index in range(products)]
+    cold = user_rows(np.zeros((1, ALS_DIM), np.float32), global_mean[np.newaxis], False)
+    scoring = _lift(rng, catalogue, score_catalogue(weights, cold, fusion)[0]) if lift else RatingScoring()
 
     with ReleaseWriter(root) as writer, tempfile.TemporaryDirectory() as scratch:
         source = encoder or _placeholder_encoder(Path(scratch))
@@ -52,7 +58,8 @@ def write_random_release(
             writer.array(f"{name}.npy", array)
         writer.array("als_gram.npy", space.gram)
         writer.catalogue(catalogue)
-        writer.golden(_golden(rng, weights, fusion, global_mean))
+        writer.scoring(scoring)
+        writer.golden(_golden(rng, weights, fusion, global_mean, scoring))
         texts = list(GOLDEN_TEXTS) if encoder else []
         writer.json("golden/texts.json", texts)
         embedded = TextEncoder(encoder, threads=1).encode(texts).fixed_point if encoder else np.zeros((0, BERT_DIM), np.int16)
@@ -67,7 +74,7 @@ def write_random_release(
             "confidence_per_star": space.confidence_per_star,
             "anonymous_names": ANONYMOUS_NAMES,
             "activations": activations_of(weights),
-            "scoring": {"kind": "rating"},
+            "scoring": scoring_of(scoring),
             "golden_tolerance": 1e-4,
             "metrics": {},
             "dataset": {},
@@ -123,14 +130,37 @@ def _dense(rng: np.random.Generator, inputs: int, units: int, activation: Activa
     return Dense(kernel, rng.normal(0, 0.1, units).astype(np.float32), activation)
 
 
-def _golden(rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, global_mean: Float32) -> Golden:
+def _lift(rng: np.random.Generator, catalogue: list[Product], cold_scores: Float32) -> LiftScoring:
+    counts = np.array([product.review_count for product in catalogue], float)
+    means = np.array([product.mean_rating for product in catalogue])
+    base = ((counts * means + 10 * PRIOR_MEAN) / (counts + 10)).astype(np.float32)
+    return LiftScoring(0.5, 0.3, 7.0, cold_scores, base, log_popularity(counts * rng.random(len(catalogue))))
+
+
+def _golden(rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, global_mean: Float32, scoring: Scoring) -> Golden:
     rows = random_user_rows(rng, GOLDEN_REQUESTS)
     cold = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([global_mean, global_mean]), np.array([False, True]))
     rows[:2] = cold
     every = score_catalogue(weights, rows, fusion)
     indices = np.argsort(rng.random(every.shape), axis=1)[:, :20]
-    scores = np.take_along_axis(every, indices, axis=1)
-    return Golden(rows, indices, scores, as_rating(scores))
+    scores, ratings = (np.take_along_axis(numbers, indices, axis=1) for numbers in (scoring.scores(every), scoring.ratings(every)))
+    return Golden(rows, indices, scores, ratings)
+
+
+class ReferenceScorer:
+    """The numpy network of a release as a scorer, with an error added to every output."""
+
+    def __init__(self, release: Release, error: float = 0.0) -> None:
+        self._release, self._error = release, np.float32(error)
+        self.warm = False
+
+    def warm_up(self) -> None:
+        """Remember it."""
+        self.warm = True
+
+    def __call__(self, user_rows: Float32) -> Float32:
+        """(users, 449) → (users, products)."""
+        return score_catalogue(self._release.weights, user_rows, self._release.product_fusion) + self._error
 
 
 def _placeholder_encoder(directory: Path) -> Path:

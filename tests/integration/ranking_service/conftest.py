@@ -55,7 +55,13 @@ async def running(settings: RankingSettings) -> AsyncIterator[Clients]:
 
 def ranking_settings(releases: Path, embedding_port: int, **more: object) -> RankingSettings:
     """Settings on free ports, with a look-up deadline that a busy test machine does not miss."""
-    fields = {"listen": "127.0.0.1:0", "releases": releases, "embedding": f"127.0.0.1:{embedding_port}", "lookup_timeout_ms": 2000}
+    fields = {
+        "listen": "127.0.0.1:0",
+        "releases": str(releases),
+        "embedding": f"127.0.0.1:{embedding_port}",
+        "lookup_timeout_ms": 2000,
+        "breaker_reset_ms": 1,
+    }
     return RankingSettings.model_validate(fields | more)
 
 

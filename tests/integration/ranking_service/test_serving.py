@@ -130,11 +130,11 @@ BAD = [
     ("SimilarProducts", pb.SimilarProductsRequest(product_id="nothing", k=1), grpc.StatusCode.NOT_FOUND, []),
     ("GetProduct", pb.GetProductRequest(product_id="nothing"), grpc.StatusCode.NOT_FOUND, []),
     ("ListProducts", pb.ListProductsRequest(page_token="x"), grpc.StatusCode.INVALID_ARGUMENT, ["page_token"]),
-    ("UpsertProducts", pb.UpsertProductsRequest(), grpc.StatusCode.UNIMPLEMENTED, []),
+    ("UpsertProducts", pb.UpsertProductsRequest(), grpc.StatusCode.INVALID_ARGUMENT, ["products"]),
     ("LoadRelease", rpb.LoadReleaseRequest(release_id="../x"), grpc.StatusCode.INVALID_ARGUMENT, ["release_id"]),
     ("LoadRelease", rpb.LoadReleaseRequest(release_id="nothing"), grpc.StatusCode.NOT_FOUND, []),
-    ("SetLabel", rpb.SetLabelRequest(), grpc.StatusCode.UNIMPLEMENTED, []),
-    ("Rollback", rpb.RollbackRequest(), grpc.StatusCode.UNIMPLEMENTED, []),
+    ("SetLabel", rpb.SetLabelRequest(), grpc.StatusCode.INVALID_ARGUMENT, ["release_id"]),
+    ("Rollback", rpb.RollbackRequest(), grpc.StatusCode.NOT_FOUND, []),
 ]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from clients.features import FeaturesUnavailable
 from ranking_service.catalogue import Catalogue
-from ranking_service.features import UserBatch, cold_start, from_features
-from ranking_service.ranker import PredictJob, Ranker, RankJob, score_jobs
-from ranking_service.releases import ServedRelease, open_served
+from ranking_service.features import FeatureLookup, UserBatch, cold_start, from_features
+from ranking_service.jobs import PredictJob, RankJob
+from ranking_service.popularity import Snapshot
+from ranking_service.ranker import Ranker
+from ranking_service.score import score_jobs
+from ranking_service.served import ServedRelease, open_served
 from tests.support.releases import product_id, random_product, unit_vectors, write_random_release
 from twotower.errors import NotFound, SpaceMismatch
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
@@ -64,9 +67,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
 def with_scores(served: ServedRelease, scores: np.ndarray) -> ServedRelease:
     rng = np.random.default_rng(0)
     catalogue = Catalogue([random_product(rng, i) for i in range(scores.shape[1])], np.zeros((scores.shape[1], 64), np.float32), "r")
-    return ServedRelease(
-        served.manifest, catalogue, Table(scores), RatingScoring(), served.global_mean, served.space, served.anonymous_keys
-    )
+    return replace(served, catalogue=catalogue, scorer=Table(scores), scoring=RatingScoring())
 
 
 @given(data=st.data(), users=st.integers(1, 6), products=st.integers(1, 12))
@@ -171,17 +172,24 @@ class Source:
         return [features_of(self.served, user_id) for user_id in user_ids]
 
 
+class NoFeed:
+    """The release's own popularity."""
+
+    def snapshot(self, served: ServedRelease) -> Snapshot:
+        return Snapshot()
+
+
 async def test_large_requests_are_split_and_small_ones_share_look_ups(served: ServedRelease) -> None:
     source = Source(served)
     with ThreadPoolExecutor(1) as executor:
-        ranker = Ranker(source, executor, max_queue_users=2000)
+        ranker = Ranker(FeatureLookup(source), NoFeed(), executor, max_queue_users=2000)
         ids = [f"user {i}" for i in range(300)]
-        ranking = await ranker.rank(served, ids, k=4, include_seen=False)
+        ranking = await ranker.rank(served, RankJob(tuple(ids), 4, False))
         assert [part.products.shape for part in ranking.parts] == [(128, 4), (128, 4), (44, 4)]
         assert source.calls == [128, 128, 44]
         assert not any(3 in part.products for part in ranking.parts)
         source.calls.clear()
-        singles = await asyncio.gather(*(ranker.rank(served, [user_id], k=4, include_seen=False) for user_id in ids[:20]))
+        singles = await asyncio.gather(*(ranker.rank(served, RankJob((user_id,), 4, False)) for user_id in ids[:20]))
         assert source.calls == [1, 1, 18]
         for index, single in enumerate(singles):
             np.testing.assert_array_equal(single.parts[0].products[0], ranking.parts[0].products[index])

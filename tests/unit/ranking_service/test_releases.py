@@ -7,28 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from ranking_service.releases import POINTER, Releases, open_served
-from tests.support.releases import write_random_release
+from ranking_service.labels import LABELS, POINTER
+from ranking_service.registry import FolderRegistry
+from ranking_service.releases import Releases
+from ranking_service.served import open_served
+from tests.support.releases import ReferenceScorer, write_random_release
 from twotower.errors import InvalidArgument, NotFound, NotReady, ReleaseInvalid
-from twotower.model import score_catalogue
-from twotower.release import Release
-
-
-class Reference:
-    """The numpy network, with an error added to every score."""
-
-    def __init__(self, release: Release, error: float = 0.0) -> None:
-        self.release, self.error = release, np.float32(error)
-        self.warm = False
-
-    def warm_up(self) -> None:
-        self.warm = True
-
-    def __call__(self, user_rows: np.ndarray) -> np.ndarray:
-        return score_catalogue(self.release.weights, user_rows, self.release.product_fusion) + self.error
 
 
 def make(root: Path, executor: ThreadPoolExecutor, error: float = 0.0) -> tuple[Releases, list[str]]:
@@ -37,7 +23,9 @@ def make(root: Path, executor: ThreadPoolExecutor, error: float = 0.0) -> tuple[
     async def on_serving() -> None:
         served.append(releases.current.release_id)
 
-    releases = Releases(root, partial(open_served, build_scorer=partial(Reference, error=error)), executor, on_serving)
+    releases = Releases(
+        FolderRegistry(root), partial(open_served, build_scorer=partial(ReferenceScorer, error=error)), executor, on_serving
+    )
     return releases, served
 
 
@@ -57,8 +45,7 @@ async def test_waits_then_loads_then_starts_with_what_was_loaded(tmp_path: Path)
         await releases.load(b)
         assert (served, releases.current.release_id) == ([a, b], b)
         assert releases.current.scorer.warm  # type: ignore[attr-defined]
-        manifests, current = await releases.list()
-        assert ({manifest.release_id for manifest in manifests}, current) == ({a, b}, b)
+        assert {manifest.release_id for manifest in await releases.list()} == {a, b}
 
         again, _ = make(tmp_path, executor)
         await again.start(None)
@@ -66,7 +53,7 @@ async def test_waits_then_loads_then_starts_with_what_was_loaded(tmp_path: Path)
         await again.start(a)
         assert again.current.release_id == a
         assert (tmp_path / POINTER).read_text() == f"{b}\n"
-        assert _names(tmp_path) == {a, b, "encoders", POINTER}
+        assert _names(tmp_path) == {a, b, "encoders", POINTER, LABELS}
 
 
 def _truncate(path: Path) -> str:

@@ -1,0 +1,90 @@
+"""Several processes that share one port: started, watched, restarted and stopped by a parent that serves nothing itself."""
+
+import logging
+import multiprocessing
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Final
+
+from ranking_service.settings import RankingSettings
+
+_LOG = logging.getLogger(__name__)
+_RESTARTS: Final = 5
+_RESTART_WINDOW_S: Final = 60.0
+
+
+class Workers:
+    """A parent of processes.
+
+    They are spawned, not forked: gRPC and TensorFlow don't survive a fork. The kernel spreads connections over them (SO_REUSEPORT), so a
+    client with one channel talks to one of them.
+
+    Args:
+        settings: of every process; the port is chosen here if it is 0.
+        target: serves with its settings, in the new process, until SIGTERM.
+    """
+
+    def __init__(self, settings: RankingSettings, target: Callable[[RankingSettings], None]) -> None:
+        self._reserved, listen = _reserve(settings.listen)
+        self._settings = settings.model_copy(update={"listen": listen})
+        self._target = target
+        self._processes: list[BaseProcess] = []
+        self._stopping = False
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT, or until workers end again and again; the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        _LOG.info("%d workers on %s", self._settings.workers, self._settings.listen)
+        restarts: deque[float] = deque(maxlen=_RESTARTS)
+        self._processes = [self._start() for _ in range(self._settings.workers)]
+        failed = False
+        while self._processes:
+            wait([process.sentinel for process in self._processes], timeout=0.5)
+            ended = [process for process in self._processes if process.exitcode is not None]
+            self._processes = [process for process in self._processes if process.exitcode is None]
+            for process in ended:
+                if self._stopping:
+                    continue
+                _LOG.error("worker %s ended with %s", process.pid, process.exitcode)
+                now = time.monotonic()
+                if len(restarts) == _RESTARTS and now - restarts[0] < _RESTART_WINDOW_S:
+                    _LOG.error("%d workers ended within %.0f s: giving up", _RESTARTS + 1, _RESTART_WINDOW_S)
+                    failed = True
+                    self._stop(signal.SIGTERM, None)
+                    continue
+                restarts.append(now)
+                self._processes.append(self._start())
+        self._reserved.close()
+        return int(failed)
+
+    def _start(self) -> BaseProcess:
+        process = multiprocessing.get_context("spawn").Process(target=self._target, args=(self._settings,))
+        process.start()
+        return process
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's arguments
+        self._stopping = True
+        for process in self._processes:
+            process.terminate()
+
+
+def _reserve(listen: str) -> tuple[socket.socket, str]:
+    """Hold the port without listening, so that port 0 becomes one number for all; connections go to the workers only."""
+    host, _, port = listen.rpartition(":")
+    address = host.strip("[]")
+    try:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        held = socket.socket(family, socket.SOCK_STREAM)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((address, int(port)))
+    except (OSError, ValueError) as error:
+        sys.exit(f"ranking_service: can't listen on {listen!r}: {error}")
+    return held, f"{host}:{held.getsockname()[1]}"
