@@ -1,0 +1,71 @@
+"""Page tokens: what goes in comes out, and nothing else comes in."""
+
+import base64
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranking_service import paging
+from ranking_service.jobs import Page
+from ranking_service.popularity import Snapshot
+from twotower.errors import InvalidArgument
+from twotower.features import USER_DIM
+from twotower.v1 import ranking_service_pb2 as pb
+from twotower.v1 import types_pb2
+
+REQUEST = pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2)
+
+
+def page(seen: list[int], shown: list[int], version: int = 7) -> Page:
+    row = np.arange(USER_DIM, dtype=np.float32)
+    context = pb.UserContext(kind=types_pb2.USER_KIND_WARM, review_count=3)
+    return Page(row, seen, shown, context, Snapshot(version=version))
+
+
+rows = st.lists(st.integers(0, 2**31 - 1), max_size=20)
+
+
+@given(seen=rows, shown=rows, release_id=st.text(min_size=1, max_size=40), version=st.integers(0, 2**62))
+def test_a_token_comes_back(seen: list[int], shown: list[int], release_id: str, version: int) -> None:
+    token = paging.encode(release_id, REQUEST, page(seen, shown, version))
+    found = paging.decode(token, pb.RecommendRequest(user_id="ann", k=50, max_per_brand=2, page_token=token))
+    assert (found.release_id, found.seen, found.shown, found.popularity_version) == (release_id, seen, shown, version)
+    np.testing.assert_array_equal(found.row, np.arange(USER_DIM))
+    assert found.context.review_count == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pb.RecommendRequest(user_id="bob", k=5, max_per_brand=2),
+        pb.RecommendRequest(user_id="ann", k=5),
+        pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2, filter=pb.ProductFilter(brands=["x"])),
+        pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2, include_seen=True),
+    ],
+)
+def test_a_token_of_another_request_is_refused(other: pb.RecommendRequest) -> None:
+    with pytest.raises(InvalidArgument, match="another request"):
+        paging.decode(paging.encode("r", REQUEST, page([1], [2])), other)
+
+
+@given(place=st.integers(0, 10_000), flip=st.integers(1, 255))
+def test_a_changed_token_is_refused(place: int, flip: int) -> None:
+    data = bytearray(base64.urlsafe_b64decode(paging.encode("r", REQUEST, page([1], [2]))))
+    data[place % len(data)] ^= flip
+    with pytest.raises(InvalidArgument, match="page_token"):
+        paging.decode(base64.urlsafe_b64encode(data).decode(), REQUEST)
+
+
+@given(token=st.text(max_size=80))
+def test_nonsense_is_refused(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="page_token"):
+        paging.decode(token, REQUEST)
+
+
+@pytest.mark.parametrize("wrong", [page([9], []), page([], [-1])])
+def test_rows_outside_the_catalogue_are_refused(wrong: Page) -> None:
+    token = paging.decode(paging.encode("r", REQUEST, wrong), REQUEST)
+    with pytest.raises(InvalidArgument, match="page_token"):
+        paging.require_rows(token, 9)
