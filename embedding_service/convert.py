@@ -1,5 +1,6 @@
 """Messages to domain values and back."""
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -52,27 +53,27 @@ def from_recorded(recorded: Recorded) -> pb.RecordReviewResponse:
     )
 
 
-def from_features(features: Features) -> list[types_pb2.UserFeatures]:
-    """One message a user; the rows are cut from two blocks of bytes."""
-    space = types_pb2.EmbeddingSpace(encoder_id=features.release.space.encoder_id, als_id=features.release.space.als_id)
+def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures]) -> None:
+    """Add one message a user, in place: half the time of making each and copying it. The rows are cut from two blocks of bytes."""
+    space = features.release.space
     bert, als = features.bert_mean.astype("<f4").tobytes(), features.als.astype("<f4").tobytes()
     counts, ages_us, origins = features.counts.tolist(), features.ages_us.tolist(), features.als_origins.tolist()
-    messages = []
     for row, user_id in enumerate(features.user_ids):
-        message = types_pb2.UserFeatures(
+        message = add(
             user_id=user_id,
             kind=_kind(features.anonymous[row], counts[row]),
-            bert_mean=types_pb2.Vector(values=bert[4 * BERT_DIM * row : 4 * BERT_DIM * (row + 1)], dimension=BERT_DIM),
-            als=types_pb2.Vector(values=als[4 * ALS_DIM * row : 4 * ALS_DIM * (row + 1)], dimension=ALS_DIM),
             als_origin=_ORIGINS[origins[row]],
             review_count=counts[row],
             seen_product_ids=features.seen_product_ids[row],
-            space=space,
         )
+        mean, vector, of = message.bert_mean, message.als, message.space
+        mean.values, mean.dimension = bert[4 * BERT_DIM * row : 4 * BERT_DIM * (row + 1)], BERT_DIM
+        vector.values, vector.dimension = als[4 * ALS_DIM * row : 4 * ALS_DIM * (row + 1)], ALS_DIM
+        of.encoder_id, of.als_id = space.encoder_id, space.als_id
         if ages_us[row] >= 0:
-            message.age.FromMicroseconds(ages_us[row])
-        messages.append(message)
-    return messages
+            age = message.age
+            age.seconds, microseconds = divmod(ages_us[row], 1_000_000)
+            age.nanos = 1000 * microseconds
 
 
 def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:

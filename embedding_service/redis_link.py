@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from embedding_service.redis_packing import PACKED
 from twotower.errors import StoreUnavailable
 
 Command = Sequence[bytes | str | int | float]
@@ -60,6 +61,7 @@ def connect(url: str, *, timeout_s: float, connections: int, tls: Mapping[str, s
     if scheme in SENTINEL_SCHEMES:
         return RedisLink(_by_sentinel(url, connections, retry, options), timeout_s=timeout_s, wait_replicas=wait_replicas)
     pool = BlockingConnectionPool.from_url(url, max_connections=connections, timeout=timeout_s, retry=retry, **options)
+    pool.connection_class = PACKED[pool.connection_class]
     return RedisLink(Redis(connection_pool=pool), timeout_s=timeout_s, wait_replicas=wait_replicas)
 
 

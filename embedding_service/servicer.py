@@ -29,15 +29,18 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         checks.check_user_id(request.user_id)
         space = convert.to_space(request.space) if request.HasField("space") else None
         features = await self._users.features([request.user_id], space)
-        [message] = convert.from_features(features)
-        return pb.GetUserFeaturesResponse(features=message, release_id=features.release.release_id)
+        batch = pb.BatchGetUserFeaturesResponse()
+        convert.add_features(features, batch.features.add)
+        return pb.GetUserFeaturesResponse(features=batch.features[0], release_id=features.release.release_id)
 
     async def BatchGetUserFeatures(self, request: pb.BatchGetUserFeaturesRequest, context: _Context) -> pb.BatchGetUserFeaturesResponse:
         """Features of many users."""
         checks.check_user_ids(request.user_ids)
         space = convert.to_space(request.space) if request.HasField("space") else None
         features = await self._users.features(list(request.user_ids), space)
-        return pb.BatchGetUserFeaturesResponse(features=convert.from_features(features), release_id=features.release.release_id)
+        response = pb.BatchGetUserFeaturesResponse(release_id=features.release.release_id)
+        convert.add_features(features, response.features.add)
+        return response
 
     async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
         """Add one review."""
