@@ -20,7 +20,8 @@ from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.features import Float32, Int16
 from twotower.model import as_rating, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, Product, Release, ReleaseWriter, activations_of, als_id
+from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id
+from twotower.release_writer import ReleaseWriter
 
 GOLDEN_TOLERANCE: Final = 1e-4
 """On the rating scale: float32 sums in another order."""

@@ -7,28 +7,22 @@ Layout (docs/formats/release.md has every file)::
                         product_fusion.npy … item_factors.npy … catalogue.jsonl … golden/ … encoder/ … users/
     <root>/encoders/<encoder_id>/            each encoder once; a release's encoder/ is hard links to it
 
-A release is written to a temporary directory beside its place, fsynced and renamed, so that it is there whole or not at all. Nothing in
-it is ever unpickled.
+It is written by :class:`twotower.release_writer.ReleaseWriter`. Nothing in it is ever unpickled.
 """
 
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from twotower.als import ItemFactors
 from twotower.errors import NotFound, ReleaseInvalid
@@ -39,9 +33,9 @@ from twotower.scoring import LiftScoring, RatingScoring, Scoring
 FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 ENCODERS: Final = "encoders"
-_TEMPORARY_PREFIX: Final = ".writing-"
-_SCORING_ARRAYS: Final = ("cold_scores", "rating_base", "log_popularity")
-_PARTS: Final = ("user_tower", "product_tower", "fusion")
+TEMPORARY_PREFIX: Final = ".writing-"
+SCORING_ARRAYS: Final = ("cold_scores", "rating_base", "log_popularity")
+PARTS: Final = ("user_tower", "product_tower", "fusion")
 
 
 @dataclass(frozen=True)
@@ -166,100 +160,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class ReleaseWriter:
-    """Writes one release; a context manager that leaves nothing behind unless :meth:`commit` was reached.
-
-    Args:
-        root: folder of releases; made if missing.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def __enter__(self) -> Self:
-        self._root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self._root)
-        self._directory = Path(tempfile.mkdtemp(prefix=f"{_TEMPORARY_PREFIX}{os.getpid()}-", dir=self._root))
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def path(self, name: str) -> Path:
-        """Where to write the file `name` (relative, may have folders)."""
-        path = self._directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def array(self, name: str, array: NDArray[Any]) -> None:
-        """Write a ``.npy`` file."""
-        np.save(self.path(name), array, allow_pickle=False)
-
-    def json(self, name: str, value: object) -> None:
-        """Write a JSON file."""
-        self.path(name).write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def catalogue(self, products: list[Product]) -> None:
-        """Write ``catalogue.jsonl``."""
-        lines = (json.dumps(dataclasses.asdict(product), ensure_ascii=False) + "\n" for product in products)
-        with self.path("catalogue.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(lines)
-
-    def weights(self, weights: TwoTowerWeights) -> None:
-        """Write ``weights.safetensors``; the activations go into the manifest (:func:`activations_of`)."""
-        tensors = {
-            f"{part}.{index}.{name}": np.ascontiguousarray(getattr(layer, name))
-            for part in _PARTS
-            for index, layer in enumerate(getattr(weights, part))
-            for name in ("kernel", "bias")
-        }
-        save_file(tensors, self.path("weights.safetensors"))
-
-    def scoring(self, scoring: Scoring) -> None:
-        """Write the arrays of ``scoring/``; kind and scalars go into the manifest (:func:`scoring_of`)."""
-        if isinstance(scoring, LiftScoring):
-            for name in _SCORING_ARRAYS:
-                self.array(f"scoring/{name}.npy", getattr(scoring, name))
-
-    def golden(self, golden: Golden) -> None:
-        """Write ``golden/``."""
-        for item in dataclasses.fields(golden):
-            self.array(f"golden/{item.name}.npy", getattr(golden, item.name))
-
-    def encoder(self, source: Path, encoder_id: str) -> None:
-        """Keep the encoder once under ``<root>/encoders`` and link it into the release (copied where links can't be had)."""
-        kept = self._root / ENCODERS / encoder_id
-        if not kept.exists():
-            kept.parent.mkdir(exist_ok=True)
-            copy = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=kept.parent))
-            shutil.copytree(source, copy, dirs_exist_ok=True)
-            copy.chmod(0o755)
-            _fsync_tree(copy)
-            copy.rename(kept)
-        for file in sorted(kept.iterdir()):
-            target = self.path(f"encoder/{file.name}")
-            try:
-                os.link(file, target)
-            except OSError:
-                shutil.copy2(file, target)
-
-    def commit(self, manifest: Manifest) -> "Release":
-        """Hash every file, write the manifest, fsync, rename. Writing the same content again finds it there and changes nothing."""
-        paths = sorted(path for path in self._directory.rglob("*") if path.is_file())
-        files = {str(p.relative_to(self._directory)): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in paths}
-        manifest = dataclasses.replace(manifest, files=files)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = dataclasses.replace(manifest, release_id=manifest.content_id(), created_at=now)
-        (self._directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-        self._directory.chmod(0o755)
-        _fsync_tree(self._directory)
-        target = self._root / manifest.release_id
-        if not target.exists():
-            self._directory.rename(target)
-            _fsync(self._root)
-        return Release.open(target)
-
-
 class Release:
     """A release on disk, opened and verified."""
 
@@ -311,7 +211,7 @@ class Release:
                     Dense(tensors[f"{part}.{i}.kernel"], tensors[f"{part}.{i}.bias"], activation)  # type: ignore[arg-type]
                     for i, activation in enumerate(self.manifest.activations[part])
                 )
-                for part in _PARTS
+                for part in PARTS
             }
         except (SafetensorError, KeyError) as error:
             raise ReleaseInvalid(f"weights.safetensors: {error}") from error
@@ -352,7 +252,7 @@ class Release:
             if kind == "rating":
                 return RatingScoring(**scalars)
             if kind == "lift":
-                scalars |= {name: np.asarray(self.array(f"scoring/{name}.npy")) for name in _SCORING_ARRAYS}
+                scalars |= {name: np.asarray(self.array(f"scoring/{name}.npy")) for name in SCORING_ARRAYS}
                 return LiftScoring(**scalars)
         except TypeError as error:
             raise ReleaseInvalid(f"{MANIFEST}: scoring: {error}") from error
@@ -420,7 +320,7 @@ class Release:
             ("product_towers.npy", (count, TOWER_DIM)),
             ("product_fusion.npy", (count, units)),
             ("global_mean.npy", (BERT_DIM,)),
-            *((f"scoring/{item}.npy", (count,)) for item in _SCORING_ARRAYS if isinstance(self.scoring, LiftScoring)),
+            *((f"scoring/{item}.npy", (count,)) for item in SCORING_ARRAYS if isinstance(self.scoring, LiftScoring)),
         ):
             if self.array(name).shape != shape:
                 raise ReleaseInvalid(f"{name}: shape {self.array(name).shape}, expected {shape}")
@@ -430,13 +330,13 @@ class Release:
 
 def activations_of(weights: TwoTowerWeights) -> dict[str, tuple[str, ...]]:
     """The manifest's ``activations`` of a network."""
-    return {part: tuple(layer.activation for layer in getattr(weights, part)) for part in _PARTS}
+    return {part: tuple(layer.activation for layer in getattr(weights, part)) for part in PARTS}
 
 
 def scoring_of(scoring: Scoring) -> dict[str, Any]:
     """The manifest's ``scoring``: the kind and its scalars."""
     if isinstance(scoring, LiftScoring):
-        names = [f.name for f in dataclasses.fields(scoring) if f.name not in _SCORING_ARRAYS]
+        names = [f.name for f in dataclasses.fields(scoring) if f.name not in SCORING_ARRAYS]
         return {"kind": "lift", **{name: getattr(scoring, name) for name in names}}
     return {"kind": "rating"}
 
@@ -445,31 +345,10 @@ def list_releases(root: Path) -> list[Manifest]:
     """Manifests of the readable releases under `root`, newest first; whatever does not parse is left out."""
     manifests = []
     for path in root.glob(f"*/{MANIFEST}"):
-        if path.parent.name.startswith(_TEMPORARY_PREFIX):
+        if path.parent.name.startswith(TEMPORARY_PREFIX):
             continue
         try:
             manifests.append(Manifest.from_json(path.read_text(encoding="utf-8")))
         except (ReleaseInvalid, UnicodeDecodeError, OSError):
             continue
     return sorted(manifests, key=lambda m: (m.created_at, m.release_id), reverse=True)
-
-
-def _remove_abandoned(root: Path) -> None:
-    """Remove the temporary directories of writers that were killed."""
-    for path in root.glob(f"{_TEMPORARY_PREFIX}*"):
-        pid = path.name.removeprefix(_TEMPORARY_PREFIX).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _fsync_tree(directory: Path) -> None:
-    for path in (*directory.rglob("*"), directory):
-        _fsync(path)

@@ -14,7 +14,8 @@ from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, encoder_id
 from twotower.features import ALS_DIM, ANONYMOUS_NAMES, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, product_rows, user_rows
 from twotower.model import Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, ReleaseWriter, activations_of, als_id, scoring_of
+from twotower.release import Golden, Manifest, activations_of, als_id, scoring_of
+from twotower.release_writer import ReleaseWriter
 from twotower.scoring import LiftScoring, log_popularity
 
 PRODUCTS = 4

@@ -11,7 +11,8 @@ from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, TextEncoder, encoder_id
 from twotower.features import ALS_DIM, ANONYMOUS_NAMES, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, product_rows, user_rows
 from twotower.model import Activation, Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, Product, Release, ReleaseWriter, activations_of, als_id, scoring_of
+from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
+from twotower.release_writer import ReleaseWriter
 from twotower.scoring import LiftScoring, RatingScoring, Scoring, log_popularity
 
 GOLDEN_REQUESTS: Final = 8
@@ -21,7 +22,14 @@ GOLDEN_TEXTS: Final = ("Great sound Would buy again", "No Title No Review", "Bro
 
 
 def write_random_release(
-    root: Path, *, products: int = 50, seed: int = 0, activation: Activation = "elu", encoder: Path | None = None, lift: bool = False, **manifest: Any
+    root: Path,
+    *,
+    products: int = 50,
+    seed: int = 0,
+    activation: Activation = "elu",
+    encoder: Path | None = None,
+    lift: bool = False,
+    **manifest: Any,
 ) -> Release:
     """Write a release that verifies and whose golden answers are the numpy reference's.
 

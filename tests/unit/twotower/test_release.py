@@ -14,7 +14,8 @@ from tests.support.releases import product_id, random_weights, write_random_rele
 from twotower import release as release_format
 from twotower.errors import NotFound, ReleaseInvalid
 from twotower.model import as_rating, score_catalogue
-from twotower.release import MANIFEST, Manifest, Release, ReleaseWriter, list_releases
+from twotower.release import MANIFEST, Manifest, Release, list_releases
+from twotower.release_writer import ReleaseWriter
 
 
 @pytest.fixture

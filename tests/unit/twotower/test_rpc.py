@@ -1,23 +1,19 @@
 """The server lifecycle, with a real server and a real channel."""
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf import descriptor_pool
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
+from tests.support.certificates import write_certificates
 from twotower.errors import FieldViolation, InvalidArgument, NotBuilt
 from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel, open_channel
 from twotower.v1 import embedding_service_pb2 as pb
@@ -146,28 +142,6 @@ async def test_stop_lets_calls_in_flight_end_and_refuses_new_ones(server: Server
 async def test_a_port_that_is_taken_is_an_error(server: Server) -> None:
     with pytest.raises(RuntimeError):
         Server(f"127.0.0.1:{server.port}", [], lambda _: None)
-
-
-def write_certificates(folder: Path) -> None:
-    """A self-signed certificate for 127.0.0.1 that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(pem)
 
 
 async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
