@@ -5,22 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
 
-from tests.support.memory_api import RELEASE_ID, MemoryServer, planned
-from twotower.cli import main
+from tests.support.memory_api import RELEASE_ID, planned
 from twotower.errors import NotReady
-
-
-@pytest.fixture
-def run(server: MemoryServer):
-    """Run `twotower …` with both addresses in the environment."""
-
-    def invoke(*arguments, **environment):
-        addresses = {"TWOTOWER_RANKING": server.address, "TWOTOWER_EMBEDDING": server.address}
-        return CliRunner(env={**addresses, **environment}).invoke(main, arguments)
-
-    return invoke
 
 
 def test_recommend_shows_names_numbers_release_and_kind(run):
@@ -77,7 +64,7 @@ def test_json_is_one_object(run):
     assert len(json.loads(run("product", "list", "--json").output)["products"]) == 10
 
 
-def test_products(run):
+def test_a_page_of_the_catalogue(run):
     listed = run("product", "list", "-n", "4")
     assert "4 of 10 products" in listed.output
     assert "Product 3" in listed.output
@@ -85,6 +72,77 @@ def test_products(run):
     shown = run("product", "show", "p4")
     assert "Product 4" in shown.output
     assert "Manufacturer" in shown.output
+
+
+def product_ids(output):
+    """The last column of the table of recommendations."""
+    return [line.split()[-1] for line in output.splitlines() if ("Product " in line and " 4.50 " in line) or " 3.50 " in line]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--allow", "p3", "--allow", "p1"), ["p1", "p3"]),
+        (("--deny", "p0", "--deny", "p2", "-k", "2"), ["p1", "p3"]),
+        (("--brand", "bolt"), ["p4", "p5"]),
+        (("--category", "video", "--category", "games"), ["p5"]),
+        (("--min-rating", "4", "-k", "10"), ["p0", "p1", "p2", "p3", "p4"]),
+        (("--max-per-brand", "1", "-k", "10"), ["p0", "p4"]),
+    ],
+)
+def test_recommend_by_rules(run, server, options, expected):
+    for place in (4, 5):
+        server.memory.products[place].brand = "Bolt"
+    server.memory.products[5].categories = "Video"
+    assert product_ids(run("recommend", "Maria", *options).output) == expected
+
+
+def test_a_rule_that_leaves_nothing_says_so(run):
+    result = run("recommend", "Maria", "--brand", "Nobody")
+    assert result.exit_code == 0
+    assert "no product is left to recommend" in result.output
+
+
+def test_diversity_and_staleness_reach_the_server(run, server):
+    run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5")
+    result = run("recommend", "Maria", "--diversity", "0.25", "--max-staleness", "3")
+    assert "looked up 3 s ago" in result.output
+    request = server.memory.requests["Recommend"]
+    assert (request.diversity_strength, request.max_staleness.seconds) == (0.25, 3)
+
+
+def test_explain_shows_what_each_part_adds(run):
+    run("review", "add", "--user", "Maria", "--product", "p9", "--rating", "5")
+    result = run("recommend", "Maria", "-k", "2", "--explain")
+    rows = [line.split() for line in result.output.splitlines() if "+0.5000" in line]
+    assert rows == [
+        ["1", "10.0000", "+0.5000", "-0.2500", "+0.0000", "p9", "0.1250"],
+        ["2", "9.0000", "+0.5000", "-0.2500", "+0.0000", "p9", "0.1250"],
+    ]
+    cold = run("recommend", "Bo", "-k", "1", "--explain")
+    assert ["1", "10.0000", "+0.5000", "-0.2500", "+0.0000", "–", "–"] in [line.split() for line in cold.output.splitlines()]
+
+
+def test_pages_go_on_numbering(run):
+    output = run("recommend", "Maria", "-k", "4", "--pages", "5").output
+    assert product_ids(output) == [f"p{i}" for i in range(10)]
+    assert [line.split()[0] for line in output.splitlines() if "Product 9" in line] == ["10"]
+    assert output.count("Maria: ") == 1
+    assert product_ids(run("recommend", "Maria", "-k", "4", "--pages", "2").output) == [f"p{i}" for i in range(8)]
+
+
+def test_pages_as_json(run):
+    answer = json.loads(run("recommend", "Maria", "-k", "4", "--pages", "2", "--explain", "--json").output)
+    assert [[p["product_id"] for p in page["products"]] for page in answer["pages"]] == [["p0", "p1", "p2", "p3"], ["p4", "p5", "p6", "p7"]]
+    assert answer["pages"][0]["products"][0]["explanation"]["score_without_als"] == 9.5
+    assert answer["user_id"] == "Maria"
+
+
+def test_similar(run):
+    rows = [line.split() for line in run("similar", "p3", "-k", "2").output.splitlines() if "Product " in line and "Acme" in line]
+    assert [(row[0], row[-2], row[-1]) for row in rows] == [("1", "0.5000", "p4"), ("2", "0.2500", "p5")]
+    answer = json.loads(run("similar", "p3", "-k", "1", "--json").output)
+    assert (answer["product_id"], answer["products"][0]["product"]["product_id"]) == ("p3", "p4")
 
 
 def test_text_from_outside_is_neither_markup_nor_control_code(run, server):

@@ -1,21 +1,30 @@
-"""Both clients against a real gRPC server: every call, its retries, its errors, its deadline."""
+"""Both clients against a real gRPC server: retries, errors, deadlines, waiting, TLS."""
 
-import asyncio
 import threading
-from functools import partial
 
 import pytest
 
-from clients import AsyncTwotowerClient, TwotowerClient
+from clients import ChannelTls, Product, ReleaseLabel, Review
 from clients.calls import RANKING_SERVICE, Deadlines
 from clients.errors import DeadlineExceeded, InvalidArgument, NotFound, Overloaded, PreconditionFailed, Unavailable
-from clients.results import RecordOutcome, ReleaseLabel, UserKind
-from tests.support.memory_api import RELEASE_ID, MemoryServer, planned
+from clients.results import RecordOutcome
+from tests.support.certificates import write_certificates
+from tests.support.memory_api import RELEASE_ID, MemoryServer, memory_server, planned
 from twotower.errors import NotReady, ReleaseInvalid, StoreUnavailable
+from twotower.rpc import ServerTls
 
 CALLS = {
     "recommend": ("user", 3),
     "batch_recommend": (["user", "Anonymous"], 2),
+    "similar_products": ("p3", 2),
+    "upsert_products": ([Product("new", "New")],),
+    "batch_record_reviews": ([Review("user", "p1", 5)],),
+    "retract_review": ("user", "r1"),
+    "delete_user": ("user",),
+    "batch_get_user_features": (["user"],),
+    "get_popularity": (),
+    "rollback": (),
+    "set_label": (RELEASE_ID, ReleaseLabel.SHADOW),
     "predict_ratings": ("user", ["p4", "p1"]),
     "get_product": ("p3",),
     "list_products": (4, "4"),
@@ -26,93 +35,7 @@ CALLS = {
 }
 
 
-class Blocking:
-    """The blocking client in the shape of the asyncio one, so that every test runs on both."""
-
-    def __init__(self, *args, **kwargs):
-        self.client = TwotowerClient(*args, **kwargs)
-
-    def __getattr__(self, name):
-        return partial(asyncio.to_thread, getattr(self.client, name))
-
-    async def __aenter__(self):
-        return self
-
-    async def __aexit__(self, *_):
-        self.client.close()
-
-
-@pytest.fixture(params=[Blocking, AsyncTwotowerClient], ids=["blocking", "asyncio"])
-def connect(request, server):
-    return partial(request.param, server.address, server.address)
-
-
-async def test_recommend(connect):
-    async with connect() as client:
-        answer = await client.recommend("user", 3)
-    assert [p.product_id for p in answer.products] == ["p0", "p1", "p2"]
-    assert (answer.release_id, answer.user.kind, answer.timing.compute_ms) == (RELEASE_ID, UserKind.COLD, 0.25)
-
-
-async def test_a_recorded_review_is_seen_by_the_next_answer(connect):
-    async with connect() as client:
-        recorded = await client.record_review("user", "p0", 5, title="Good", text="Very")
-        answer = await client.recommend("user", 2)
-        with_seen = await client.recommend("user", 2, include_seen=True)
-    assert (recorded.outcome, recorded.review_count, recorded.product_known) == (RecordOutcome.RECORDED, 1, True)
-    assert (answer.user.kind, answer.user.review_count, answer.user.feature_age_s) == (UserKind.WARM, 1, 90.0)
-    assert [p.product_id for p in answer.products] == ["p1", "p2"]
-    assert [p.product_id for p in with_seen.products] == ["p0", "p1"]
-
-
-async def test_batch_recommend(connect):
-    async with connect() as client:
-        answer = await client.batch_recommend(["user", "Anonymous"], 2)
-    assert [row.user.kind for row in answer.results] == [UserKind.COLD, UserKind.ANONYMOUS]
-    assert [row.product_ids for row in answer.results] == [("p0", "p1")] * 2
-    assert answer.results[0].scores.tolist() == [10.0, 9.0]
-
-
-async def test_predictions_come_in_the_order_asked(connect):
-    async with connect() as client:
-        answer = await client.predict_ratings("user", ["p4", "p1"])
-    assert [(p.product_id, p.score) for p in answer.products] == [("p4", 6.0), ("p1", 9.0)]
-
-
-async def test_catalogue(connect):
-    async with connect() as client:
-        details = await client.get_product("p3")
-        page = await client.list_products(4, "4")
-    assert (details.product.name, details.release_id) == ("Product 3", RELEASE_ID)
-    assert ([p.product_id for p in page.products], page.next_page_token, page.total_count) == (["p4", "p5", "p6", "p7"], "8", 10)
-
-
-async def test_features_and_texts(connect):
-    async with connect() as client:
-        features = await client.get_user_features("user")
-        texts = await client.encode_texts(["one two", "three"])
-    assert features.als.tolist() == list(range(64))
-    assert (texts.vectors.shape, texts.token_counts, texts.encoder_id) == ((2, 384), (2, 1), "e1")
-
-
-async def test_releases(connect):
-    async with connect() as client:
-        loaded = await client.load_release(RELEASE_ID)
-        assert await client.list_releases() == (loaded,)
-    assert (loaded.label, loaded.product_count) == (ReleaseLabel.STABLE, 10)
-
-
-async def test_the_whole_catalogue_is_fetched_page_by_page(server: MemoryServer, monkeypatch):
-    monkeypatch.setattr("clients.recommender._PAGE_SIZE", 4)
-    expected = [f"p{i}" for i in range(10)]
-    async with AsyncTwotowerClient(server.address, server.address) as client:
-        assert [p.product_id async for p in client.products()] == expected
-    with TwotowerClient(server.address, server.address) as client:
-        assert await asyncio.to_thread(lambda: [p.product_id for p in client.products()]) == expected
-    assert server.memory.attempts["ListProducts"] == 6
-
-
-@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"load_release"}))
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"load_release", "set_label", "rollback"}))
 async def test_unavailable_is_retried(connect, server: MemoryServer, name):
     method = "".join(word.capitalize() for word in name.split("_"))
     planned(server, method, NotReady("starting"), NotReady("starting"))
@@ -142,6 +65,8 @@ async def test_retries_end(connect, server: MemoryServer):
     [
         ("load_release", (RELEASE_ID,), NotReady("busy")),
         ("load_release", (RELEASE_ID,), ReleaseInvalid("weights.safetensors: missing")),
+        ("set_label", (RELEASE_ID, ReleaseLabel.STABLE), NotReady("busy")),
+        ("rollback", (), NotReady("busy")),
         ("recommend", ("user", 3), Overloaded("the queue is full", 0.25)),
         ("recommend", ("user", 3), ValueError("a bug")),
     ],
@@ -224,3 +149,15 @@ async def test_wait_for_a_server_that_is_not_there_yet(connect, server: MemorySe
     async with type(connect())(f"127.0.0.1:{unused_tcp_port}", server.address) as client:
         with pytest.raises(DeadlineExceeded, match="no connection"):
             await client.wait_until_serving(timeout_s=0.2, services=[RANKING_SERVICE])
+
+
+async def test_mutual_tls(connect, tmp_path):
+    write_certificates(tmp_path)
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    with memory_server(tls=ServerTls(certificate, key, client_ca=certificate)) as server:
+        client_class = connect.func
+        async with client_class(server.address, server.address, tls=ChannelTls(certificate, certificate, key)) as client:
+            assert (await client.recommend("user", 1)).release_id == RELEASE_ID
+        async with client_class(server.address, server.address, tls=ChannelTls(certificate)) as client:
+            with pytest.raises(Unavailable):
+                await client.recommend("user", 1)
