@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from embedding_service.outbox import Outboxes
+from embedding_service.outbox import Changes, Outboxes
 from embedding_service.records import PopularityKeys, unpack_counter
 from embedding_service.redis_link import RedisLink
 from embedding_service.store import HourlyCounts
@@ -39,17 +39,19 @@ class RedisPopularity:
         """Days since 1970 that have counters."""
         return [int(day) for day in await self._link.one("ZRANGE", PopularityKeys(encoder_id).days, 0, -1)]
 
-    async def hours_of_days(self, encoder_id: str, days: list[int], kinds: str = "ua") -> HourlyCounts:
-        """The counters of days; of reviews under names (``u``), of anonymous ones (``a``), or of both together."""
-        keys = PopularityKeys(encoder_id)
+    async def hours_of_days(self, encoder_id: str, days: list[int]) -> HourlyCounts:
+        """The counters of days, named and anonymous reviews together."""
         products: list[str] = []
         rows: list[tuple[int, int, int]] = []
-        for day, fields in zip(days, await self._link.send([("HGETALL", keys.day(day)) for day in days]), strict=True):
-            pairs = fields.items() if isinstance(fields, dict) else zip(fields[::2], fields[1::2], strict=True)
-            for field, packed in pairs:
-                if chr(field[0]) in kinds:
-                    count, offset_s = unpack_counter(int(packed))
-                    products.append(field[_HEAD:].decode())
-                    rows.append((24 * day + int(field[1:_HEAD]), count, offset_s))
+        for day, fields in (await self.fields_of_days(encoder_id, days)).items():
+            for field, packed in fields.items():
+                products.append(field[_HEAD:].decode())
+                rows.append((24 * day + int(field[1:_HEAD]), *unpack_counter(packed)))
         columns = np.array(rows, np.int64).reshape(-1, 3).T
         return HourlyCounts(products, columns[0], columns[1], columns[2])
+
+    async def fields_of_days(self, encoder_id: str, days: list[int]) -> Changes:
+        """The hashes of days as they are."""
+        keys = PopularityKeys(encoder_id)
+        replies = await self._link.send([("HGETALL", keys.day(day)) for day in days])
+        return {day: {field: int(packed) for field, packed in fields.items()} for day, fields in zip(days, replies, strict=True)}

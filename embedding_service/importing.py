@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from embedding_service.spaces import LoadedRelease, Spaces
-from embedding_service.store import ActiveRelease, AlsOrigin, ImportedUser, NewReview, Space, UserStore
+from embedding_service.store import ActiveRelease, ImportedUser, NewReview, Space, UserStore
 from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMismatch
 from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int16, is_anonymous
 
@@ -110,9 +110,8 @@ class Import:
                 continue
             if start == stop:
                 continue
-            origin = AlsOrigin.TRAINED if user.als.any() else AlsOrigin.NONE
             sums = batch.fixed_point[start:stop].sum(axis=0, dtype=np.int32)
-            users.append(ImportedUser(user.user_id, user.reviews, sums, user.als, origin))
+            users.append(ImportedUser(user.user_id, user.reviews, sums, user.als))
         return users
 
 

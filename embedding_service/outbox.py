@@ -8,7 +8,7 @@ remember how far each outbox is applied, so that a crash between applying and re
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,9 @@ _PAGE: Final = 2000
 _SWEEP_S: Final = 30.0
 _CLUSTER_SWEEP_S: Final = 300.0
 _PAUSE_S: Final = 0.1
+_PAGE_DAYS: Final = 64
+Changes = dict[int, dict[bytes, int]]
+"""Day since 1970 → field of its hash → packed change."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,13 @@ class Outboxes:
             finally:
                 self._dirty |= names
 
-    async def add(self, encoder_id: str, source: str, entries: Sequence[Entry]) -> None:
-        """Apply entries that come from no outbox: a repair; `source` has a position of its own."""
-        keys = PopularityKeys(encoder_id)
-        first = int(await self._link.one("HGET", keys.positions, source) or 0)
-        for start in range(0, len(entries), _PAGE):
-            page = entries[start : start + _PAGE]
-            await self._apply_page(encoder_id, source, first, page)
-            first += len(page)
+    async def add(self, encoder_id: str, source: str, changes: Changes) -> None:
+        """Add changes that come from no outbox: a repair; `source` has a position of its own."""
+        first = int(await self._link.one("HGET", PopularityKeys(encoder_id).positions, source) or 0)
+        days = sorted(changes)
+        for start in range(0, len(days), _PAGE_DAYS):
+            page = {day: changes[day] for day in days[start : start + _PAGE_DAYS]}
+            first = await self._apply_page(encoder_id, source, first, 1, page)
 
     async def _drain_one(self, name: str) -> None:
         encoder_id = name.partition(":outbox:")[2]
@@ -131,25 +133,30 @@ class Outboxes:
             [(first, raw)] = await self._link.evaluate(self._peek, [Call([name, _position(name)], [_PAGE])])
             if not raw:
                 return
-            applied = await self._apply_page(encoder_id, name, first, [Entry.unpack(entry) for entry in raw])
+            applied = await self._apply_page(encoder_id, name, first, len(raw), changes_of(map(Entry.unpack, raw)))
             # Another service may have applied another number of them.
             await self._link.evaluate(self._trim, [Call([name, _position(name)], [first, min(max(applied - first, 0), len(raw))])])
 
-    async def _apply_page(self, encoder_id: str, source: str, first: int, entries: Sequence[Entry]) -> int:
-        by_day: dict[int, dict[bytes, int]] = {}
-        for entry in entries:
-            day, field = popularity_field(entry.kind, entry.time_us, entry.product)
-            changes = by_day.setdefault(day, {})
-            changes[field] = changes.get(field, 0) + entry.sign * pack_change(entry.time_us)
+    async def _apply_page(self, encoder_id: str, source: str, first: int, entries: int, changes: Changes) -> int:
         keys = PopularityKeys(encoder_id)
-        arguments: list[bytes | str | int] = [source, first, len(entries)]
-        for day, changes in by_day.items():
-            arguments += [day, len(changes)]
-            for field, change in changes.items():
+        arguments: list[bytes | str | int] = [source, first, entries]
+        for day, fields in changes.items():
+            arguments += [day, len(fields)]
+            for field, change in fields.items():
                 arguments += [field, change]
-        call = Call([keys.days, keys.positions, *map(keys.day, by_day)], arguments)
+        call = Call([keys.days, keys.positions, *map(keys.day, changes)], arguments)
         [applied] = await self._link.evaluate(self._apply, [call])
         return int(applied)
+
+
+def changes_of(entries: Iterable[Entry]) -> Changes:
+    """What entries add up to."""
+    changes: Changes = {}
+    for entry in entries:
+        day, field = popularity_field(entry.kind, entry.time_us, entry.product)
+        fields = changes.setdefault(day, {})
+        fields[field] = fields.get(field, 0) + entry.sign * pack_change(entry.time_us)
+    return changes
 
 
 def _position(outbox: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from embedding_service.store import AlsOrigin, StoredUsers
 from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
-from twotower.wire import fixed_point_to_bytes
+from twotower.wire import fixed_point_from_bytes, fixed_point_to_bytes
 
 SCHEMA_VERSION: Final = 2
 SCHEMA_KEY: Final = "tt:schema"
@@ -22,6 +22,7 @@ DROPPING_ENCODER_IDS_KEY: Final = "tt:dropping:encoder_ids"
 DROPPING_ALS_IDS_KEY: Final = "tt:dropping:als_ids"
 DROPPING_LOCK_KEY: Final = "tt:dropping:lock"
 USER_PATTERN: Final = "tt:{u:*"
+ALS_PATTERN: Final = "tt:{u:*}:als:*"
 POPULARITY_TAG: Final = "pop"
 
 MICRO_STARS: Final = 1_000_000
@@ -37,6 +38,7 @@ _TIME_GIVEN: Final = 1
 _DIGEST_GIVEN: Final = 2
 _DAY_S: Final = 86_400
 _COUNT_SHIFT: Final = 40
+_ESCAPED: Final = re.compile(r"%(25|7B|7D)")
 _UNSAFE: Final = re.compile(r"[%{}]")
 
 
@@ -121,6 +123,13 @@ def unpack_counter(packed: int) -> tuple[int, int]:
     return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
 
 
+def unpack_key(key: bytes) -> tuple[str, str, str]:
+    """User id, kind (``acc``, ``log``, ``seen``, ``als``, ``shared``) and encoder or ALS id of a user's key."""
+    tag, _, rest = key.decode().removeprefix("tt:{u:").partition("}:")
+    kind, _, of = rest.partition(":")
+    return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), tag), kind, of
+
+
 def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b"") -> bytes:
     """A log entry: flags u8, time i64 µs, rating u32 millionths, digest 16 bytes, vector 384 × i16, product id; all little-endian.
 
@@ -134,6 +143,26 @@ def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int,
     """
     flags = _TIME_GIVEN * time_given | _DIGEST_GIVEN * bool(digest)
     return _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest) + fixed_point_to_bytes(fixed_point) + product_id.encode()
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A review in a user's log; `counted` in live popularity."""
+
+    product_id: str
+    micro_stars: int
+    time_us: int
+    time_given: bool
+    counted: bool
+    fixed_point: Int16
+
+
+def unpack_entry(entry: bytes) -> LogEntry:
+    """What :func:`pack_entry` packed."""
+    flags, time_us, micro_stars, _ = _ENTRY_HEAD.unpack_from(entry)
+    product_at = _ENTRY_HEAD.size + 2 * BERT_DIM
+    vector = fixed_point_from_bytes(entry[_ENTRY_HEAD.size : product_at], "log entry")
+    return LogEntry(entry[product_at:].decode(), micro_stars, time_us, bool(flags & _TIME_GIVEN), bool(flags), vector)
 
 
 def content_digest(product_id: str, rating: float, title: str, text: str, time_ns: int | None) -> bytes:
@@ -206,3 +235,9 @@ def unpack_stars(pairs: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, fl
     """Product id → sum of the user's ratings, exact to the millionth, from the `seen` hash."""
     items = pairs.items() if isinstance(pairs, Mapping) else zip(pairs[::2], pairs[1::2], strict=True)
     return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in items}
+
+
+def unpack_seen_counts(pairs: Sequence[bytes]) -> dict[str, tuple[int, int]]:
+    """Product id → reviews and sum of ratings in millionths of a star, from the `seen` hash."""
+    values = (value.partition(b":") for value in pairs[1::2])
+    return {product.decode(): (int(reviews), int(stars)) for product, (reviews, _, stars) in zip(pairs[::2], values, strict=True)}

@@ -7,15 +7,20 @@ import hiredis
 from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
 
 
+def _pack(command: Iterable[Any]) -> bytes:
+    name, *rest = command
+    packed: bytes = hiredis.pack_command((*name.split(), *rest))  # redis-py says "CLIENT SETINFO" in one
+    return packed
+
+
 class _Packed:
     def pack_command(self, *args: Any) -> list[bytes]:
         """One command."""
-        name, *rest = args
-        return [hiredis.pack_command((*name.split(), *rest))]  # redis-py says "CLIENT SETINFO" in one
+        return [_pack(args)]
 
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
         """A pipeline."""
-        return [b"".join([hiredis.pack_command(tuple(command)) for command in commands])]
+        return [b"".join(map(_pack, commands))]
 
 
 class _PackedConnection(_Packed, Connection):

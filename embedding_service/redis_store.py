@@ -27,6 +27,7 @@ from embedding_service.records import (
 from embedding_service.redis_link import Call, RedisLink, Script
 from embedding_service.store import (
     ActiveRelease,
+    AlsOrigin,
     Change,
     FoldedIn,
     ImportedUser,
@@ -74,7 +75,8 @@ class RedisStore:
             [("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"), ("GET", SCHEMA_KEY), ("HMGET", ACTIVE_KEY, "release_id", "previous_id")]
         )
         if schema != str(SCHEMA_VERSION).encode():
-            raise StoreUnavailable(f"the store has schema version {schema.decode()}, this version reads {SCHEMA_VERSION}")
+            hint = "; run `twotower migrate`" if int(schema) < SCHEMA_VERSION else ""
+            raise StoreUnavailable(f"the store has schema version {schema.decode()}, this version reads {SCHEMA_VERSION}{hint}")
         return ActiveRelease((release_id or b"").decode(), (previous_id or b"").decode())
 
     async def activate(self, active: ActiveRelease) -> None:
@@ -177,8 +179,8 @@ class RedisStore:
             names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
             state: list[bytes | str | int] = [
                 pack_sums_and_count(user.sums, len(user.reviews)),
-                pack_als(user.als),
-                bytes([user.origin]) + pack_seen(review.product_id for review in user.reviews),
+                pack_als(user.als) if user.als.any() else b"",
+                bytes([AlsOrigin.TRAINED]) + pack_seen(review.product_id for review in user.reviews),
                 now_us,
                 self._max_reviews,
             ]

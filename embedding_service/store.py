@@ -159,15 +159,13 @@ class ImportedUser:
         user_id: the user.
         reviews: at least one, of distinct review ids.
         sums: (384,) int32, the sum of their embeddings.
-        als: (64,) float32, folded in from exactly these reviews.
-        origin: TRAINED, or NONE for a zero vector.
+        als: (64,) float32, folded in from exactly these reviews; zeros if that is left to the next look-up.
     """
 
     user_id: str
     reviews: Sequence[NewReview]
     sums: Int32
     als: Float32
-    origin: AlsOrigin
 
 
 class UserStore(Protocol):

@@ -2,7 +2,7 @@
 -- nothing, the state's age included.
 --
 -- KEYS: accumulator, log, seen, ALS record, outbox
--- ARGV: sums and count of the imported reviews (1,540 bytes), ALS vector (256 bytes), what follows the stamp in the ALS record,
+-- ARGV: sums and count of the imported reviews (1,540 bytes), ALS vector (256 bytes or none), what follows the stamp in the ALS record,
 --       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
 -- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
@@ -13,6 +13,7 @@ local FIRST, LAST = 6, #ARGV
 local imported = (LAST - FIRST + 1) / 2
 
 local function put_als(stamp)
+    if als_vector == '' then return end -- for the service to fold in
     redis.call('SET', als, als_vector .. stamp .. als_tail)
 end
 

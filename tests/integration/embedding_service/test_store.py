@@ -68,7 +68,7 @@ async def test_a_review_with_other_content_is_replaced_exactly(store: RedisStore
 
 
 async def test_an_imported_review_sent_again_by_its_author_is_a_duplicate(store: RedisStore) -> None:
-    await store.merge(SPACE, [ImportedUser("u1", [imported("r1", "text")], hash_vector("text").astype(np.int32), ALS, AlsOrigin.TRAINED)])
+    await store.merge(SPACE, [ImportedUser("u1", [imported("r1", "text")], hash_vector("text").astype(np.int32), ALS)])
     changes = await store.record(ENCODER, [review("r1", text="text"), review("r1", text="other text")])
     assert [change.outcome for change in changes] == [Outcome.DUPLICATE, Outcome.REPLACED]
 
@@ -97,7 +97,7 @@ async def test_a_full_user_is_refused_and_unchanged(redis_server: RedisServer) -
 async def test_an_overflow_writes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
     vector = hash_vector("text").astype(np.int32)
     nearly = np.where(np.arange(384) == 383, 2**31 - 1, 0).astype(np.int32) if vector[383] > 0 else np.full(384, -(2**31) + 1, np.int32)
-    await store.merge(SPACE, [ImportedUser("u1", [imported("r0", "zero")], nearly, ALS, AlsOrigin.TRAINED)])
+    await store.merge(SPACE, [ImportedUser("u1", [imported("r0", "zero")], nearly, ALS)])
     before = await dump(redis_server)
     [change] = await store.record(ENCODER, [review("r1", text="text")])
     assert change.outcome is Outcome.FULL
@@ -128,7 +128,7 @@ async def test_versions_grow_even_if_the_clock_goes_back(redis_server: RedisServ
 
 def imported_user(reviews: Sequence[NewReview], user_id: str = "u1") -> ImportedUser:
     sums = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
-    return ImportedUser(user_id, reviews, sums, ALS, AlsOrigin.TRAINED)
+    return ImportedUser(user_id, reviews, sums, ALS)
 
 
 async def test_importing_a_user_twice_changes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
@@ -198,7 +198,7 @@ async def test_taking_back_the_last_review_leaves_no_key(store: RedisStore, redi
 async def test_a_deleted_user_is_gone_from_every_space(store: RedisStore, redis_server: RedisServer) -> None:
     for space in (SPACE, Space("encoder-2", "als-2")):
         await store.register_space(space)
-        await store.merge(space, [ImportedUser("u1", [imported("r1", "a")], hash_vector("a").astype(np.int32), ALS, AlsOrigin.TRAINED)])
+        await store.merge(space, [ImportedUser("u1", [imported("r1", "a")], hash_vector("a").astype(np.int32), ALS)])
     assert await store.delete("u1")
     assert not await store.delete("u1")
     async with Redis.from_url(redis_server.url) as redis:
@@ -224,7 +224,7 @@ async def test_a_redis_that_forgot_the_scripts_is_told_again(store: RedisStore, 
 
 
 async def test_a_user_of_the_size_that_is_promised(store: RedisStore, redis_server: RedisServer) -> None:
-    user = ImportedUser("a name of usual size", [imported("r" * 20, "a")], hash_vector("a").astype(np.int32), ALS, AlsOrigin.TRAINED)
+    user = ImportedUser("a name of usual size", [imported("r" * 20, "a")], hash_vector("a").astype(np.int32), ALS)
     await store.merge(SPACE, [user])
     keys = UserKeys(user.user_id)
     async with Redis.from_url(redis_server.url) as redis:
