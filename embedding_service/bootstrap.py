@@ -89,7 +89,7 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
         stack.push_async_callback(server.stop)
         _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
-        for background in (monitor.run(), store.outboxes.run()):
+        for background in (monitor.run(), store.outboxes.run(), store.dropping.run()):
             stack.push_async_callback(_cancel, asyncio.create_task(background))
         yield server
 

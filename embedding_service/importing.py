@@ -95,6 +95,7 @@ class Import:
         # Kept first: if the store is away now, this process and the next one agree on the old release.
         await self._store.activate(active)
         await self._spaces.switch(active)
+        await self._store.retire_spaces(self._spaces.loaded)
         _LOG.info("imported %d users, %d reviews; release %s is active", self.users, self.reviews, self.release_id)
 
     def _refuse_count(self) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from embedding_service.dropping import Dropping
 from embedding_service.outbox import Outboxes
 from embedding_service.records import (
     ACTIVE_KEY,
@@ -58,6 +59,7 @@ class RedisStore:
     ) -> None:
         self.link = link
         self.outboxes = Outboxes(link)
+        self.dropping = Dropping(link)
         self._clock = clock
         self._max_reviews = max_reviews_per_user
         self._record = Script("record_review")
@@ -85,7 +87,11 @@ class RedisStore:
 
     async def register_space(self, space: Space) -> None:
         """See the protocol."""
-        await self.link.send([("SADD", ENCODER_IDS_KEY, space.encoder_id), ("SADD", ALS_IDS_KEY, space.als_id)])
+        await self.dropping.register(space)
+
+    async def retire_spaces(self, kept: Sequence[Space]) -> None:
+        """See the protocol."""
+        await self.dropping.retire(kept)
 
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
         """See the protocol."""

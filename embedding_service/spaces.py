@@ -111,6 +111,11 @@ class Spaces:
         return self._releases[self._active.release_id]
 
     @property
+    def loaded(self) -> list[Space]:
+        """The spaces that can be asked for."""
+        return [release.space for release in self._releases.values()]
+
+    @property
     def queue(self) -> EncodingQueue:
         """The active release's encoder."""
         return self._queues[self.active.space.encoder_id]

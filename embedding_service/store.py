@@ -180,6 +180,9 @@ class UserStore(Protocol):
     async def register_space(self, space: Space) -> None:
         """Remember that users may have keys in this space."""
 
+    async def retire_spaces(self, kept: Sequence[Space]) -> None:
+        """Drop the keys of every other space, in the background."""
+
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
         """State of many users in one round trip, in the order asked."""
 

@@ -1,26 +1,27 @@
 """Verify, repair, migrate, du, export and the dropping of old spaces, on a real Redis with real damage."""
 
+import asyncio
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from embedding_service.accounts import usage
+from embedding_service.accounts import export_users, usage
 from embedding_service.cli import du, migrate, verify
-from embedding_service.records import ENCODER_IDS_KEY, SCHEMA_KEY, PopularityKeys, UserKeys
+from embedding_service.records import SCHEMA_KEY, PopularityKeys, UserKeys
+from embedding_service.redis_link import connect
 from embedding_service.redis_server import RedisServer
 from embedding_service.redis_store import RedisStore
-from embedding_service.store import ActiveRelease, AlsOrigin, FoldedIn, Space
+from embedding_service.store import ActiveRelease, AlsOrigin, FoldedIn, ImportedUser, Space
 from embedding_service.upkeep import Upkeep
 from tests.integration.embedding_service.conftest import StartService
 from tests.integration.embedding_service.test_popularity import new_review
 from tests.integration.embedding_service.test_service import features, imported_user, publish, record
 from tests.support.encoders import hash_vector
-from tests.support.releases import product_id
+from tests.support.releases import product_id, write_random_release
 from twotower.features import running_mean
 from twotower.release import Release
 
@@ -112,9 +113,6 @@ async def test_a_warm_user_takes_no_more_than_is_promised(filled: RedisStore) ->
 async def test_exported_users_are_what_the_service_answers(
     start_service: StartService, redis_server: RedisServer, release: Release, tmp_path: Path
 ) -> None:
-    from embedding_service.accounts import export_users
-    from embedding_service.redis_link import connect
-
     service = await start_service(store=redis_server.url)
     await publish(service, release, [imported_user("trained", ["a", "b"])])
     await record(service, "r1", "live", product_id(3))
@@ -131,11 +129,46 @@ async def test_exported_users_are_what_the_service_answers(
     await store.close()
 
 
-async def test_the_registry_names_every_space(filled: RedisStore) -> None:
-    assert await filled.link.one("SMEMBERS", ENCODER_IDS_KEY) == {ENCODER.encode()}
-    assert await keys_of(filled, "als-1") == 0
+async def keys_of(store: RedisStore, *ids: str) -> int:
+    """How many keys belong to spaces."""
+    found = [key async for page in store.link.scan("tt:*") for key in page]
+    return sum(any(key.decode().split("}:")[-1].split(":")[1:2] == [of] for of in ids) for key in found)
 
 
-async def keys_of(store: RedisStore, als_id: str) -> Any:
-    """How many users have an ALS record in a space."""
-    return sum([len(page) async for page in store.link.scan(f"tt:{{u:*}}:als:{als_id}")])
+async def test_a_retired_space_is_dropped_and_no_other(filled: RedisStore) -> None:
+    other, third = Space("encoder-2", "als-2"), Space("encoder-2", "als-3")
+    for space in (other, third):
+        await filled.register_space(space)
+        await filled.merge(
+            space, [ImportedUser("user als-1", [new_review("r1")], hash_vector("r1").astype(np.int32), np.ones(64, np.float32))]
+        )
+    kept = await keys_of(filled, "encoder-2", "als-2", "als-3")
+    assert await keys_of(filled, "encoder-1")
+    await filled.retire_spaces([other, third])
+    await filled.dropping.drop()
+    assert await keys_of(filled, "encoder-1", "als-1") == 0
+    assert await keys_of(filled, "encoder-2", "als-2", "als-3") == kept
+    assert (await Upkeep(filled).verify()).clean
+
+
+async def test_an_import_takes_a_retired_space_back(filled: RedisStore) -> None:
+    await filled.retire_spaces([])
+    await filled.register_space(SPACE)
+    assert await filled.dropping.drop() == 0
+    assert (await filled.read(SPACE, ["user 1"])).counts.tolist() == [3]
+
+
+async def test_the_releases_that_answer_keep_their_spaces(
+    start_service: StartService, redis_server: RedisServer, release: Release, other_release: Release, releases: Path
+) -> None:
+    third = write_random_release(releases, seed=2, products=30)
+    service = await start_service(store=redis_server.url)
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=2))
+    ids = [one.manifest.als_id for one in (release, other_release, third)]
+    for one in (release, other_release, third):
+        await publish(service, one, [imported_user("warm", ["a", "b"])])
+    while await keys_of(store, ids[0]):  # noqa: ASYNC110 - Redis tells nobody
+        await asyncio.sleep(0.01)
+    assert [await keys_of(store, of) for of in ids] == [0, 1, 1]
+    assert (await features(service, "warm")).review_count == 2
+    await store.close()
