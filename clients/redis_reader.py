@@ -22,7 +22,8 @@ def read_user(redis: Any, user_id: str, encoder_id: str, als_id: str) -> StoredF
     """Features of a user in a release's space; None for one without reviews."""
     if redis.get("tt:schema") != b"2":
         raise ValueError("this reader knows schema version 2 of the embedding service's keys")
-    tag = "tt:{u:%s}:" % user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    escaped = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
+    tag = f"tt:{{u:{escaped}}}:"
     accumulator, record = redis.mget(f"{tag}acc:{encoder_id}", f"{tag}als:{als_id}")  # one command, so both are of one moment
     if accumulator is None:
         return None
