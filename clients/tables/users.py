@@ -28,16 +28,19 @@ def user_line(user_id: str, user: UserContext) -> Text:
     line.stylize("bold")
     if user.degraded:
         return line.append("degraded: the embedding service did not answer, so cold-start features were used", style="yellow")
+    looked_up = "" if user.staleness_s is None else f" (looked up {age(user.staleness_s)} ago)"
+    return line.append(_known(user) + looked_up)
+
+
+def _known(user: UserContext) -> str:
     if user.kind is UserKind.WARM:
-        reviews = count(user.review_count, "review")
         changed = "" if user.feature_age_s is None else f", changed {age(user.feature_age_s)} ago"
-        looked_up = "" if user.staleness_s is None else f", looked up {age(user.staleness_s)} ago"
-        return line.append(f"warm user, {reviews}{changed}, {_ALS_ORIGIN[user.als_origin]}{looked_up}")
+        return f"warm user, {count(user.review_count, 'review')}{changed}, {_ALS_ORIGIN[user.als_origin]}"
     if user.kind is UserKind.COLD:
-        return line.append("cold user: no review is known, so the average reader's features stand in")
+        return "cold user: no review is known, so the average reader's features stand in"
     if user.kind is UserKind.ANONYMOUS:
-        return line.append("anonymous user: a name that many people share, so it has no history")
-    return line.append("user of an unknown kind")
+        return "anonymous user: a name that many people share, so it has no history"
+    return "user of an unknown kind"
 
 
 def user_fields(user: UserFeatures) -> dict[str, str]:
@@ -51,7 +54,9 @@ def user_fields(user: UserFeatures) -> dict[str, str]:
         "Last changed": "–" if user.age_s is None else f"{age(user.age_s)} ago",
         "Reviewed products": f"{shown}{more}" or "–",
         "Review embedding": f"mean of length {np.linalg.norm(user.bert_mean):.4f}",
-        "ALS vector": f"{_ALS_ORIGIN[user.als_origin]}, length {np.linalg.norm(user.als):.4f}",
+        "ALS vector": "–"
+        if user.als_origin is AlsOrigin.NONE
+        else f"{user.als_origin.replace('_', ' ')}, length {np.linalg.norm(user.als):.4f}",
         "Encoder": user.space.encoder_id,
         "ALS factors": user.space.als_id,
     }

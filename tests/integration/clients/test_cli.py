@@ -49,6 +49,12 @@ def test_degraded_answers_say_so(run, server):
     assert "degraded: the embedding service did not answer" in run("recommend", "Maria").output
 
 
+def test_features_from_memory_are_dated_for_a_cold_user_too(run):
+    assert "cold user: no review is known, so the average reader's features stand in (looked up 1 min ago)" in " ".join(
+        run("recommend", "Bo", "--max-staleness", "60").output.split()
+    )
+
+
 def test_anonymous_users_are_called_so(run):
     assert "Anonymous: anonymous user" in run("recommend", "Anonymous").output
 
@@ -106,7 +112,7 @@ def test_a_rule_that_leaves_nothing_says_so(run):
 def test_diversity_and_staleness_reach_the_server(run, server):
     run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5")
     result = run("recommend", "Maria", "--diversity", "0.25", "--max-staleness", "3")
-    assert "looked up 3 s ago" in result.output
+    assert "(looked up 3 s ago)" in result.output
     request = server.memory.requests["Recommend"]
     assert (request.diversity_strength, request.max_staleness.seconds) == (0.25, 3)
 

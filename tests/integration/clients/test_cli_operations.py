@@ -30,6 +30,7 @@ def test_user_show(run, reviewed):
     fields = {line[:17].strip(): line[17:].strip() for line in output.splitlines()}
     assert (fields["Kind"], fields["Reviews"], fields["Last changed"], fields["Reviewed products"]) == ("warm", "1", "2 min ago", "p0")
     assert fields["Review embedding"] == f"mean of length {0.05 * 384**0.5:.4f}"
+    assert fields["ALS vector"] == f"folded in, length {sum(i * i for i in range(64)) ** 0.5:.4f}"
     assert fields["ALS factors"] == "a1"
     assert f"release {RELEASE_ID}" in output
 
