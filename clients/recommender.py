@@ -231,7 +231,7 @@ class TwotowerClient:
         return self._send(calls.set_label(release_id, label, canary_share), timeout_s)
 
     def rollback(self, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Make the previous stable release answer again and take the canary away; NotFound if there was none."""
+        """Make the previous stable release answer again and take the canary away; NotFound if there was none. Twice is there and back."""
         return self._send(calls.rollback(), timeout_s)
 
     def _channel(self, service: str) -> grpc.Channel:

@@ -82,7 +82,7 @@ LIST_PRODUCTS: Final = Method(RANKING_SERVICE, "ListProducts", ranking_service_p
 UPSERT_PRODUCTS: Final = Method(RANKING_SERVICE, "UpsertProducts", ranking_service_pb2.UpsertProductsResponse, "batch")
 
 LIST_RELEASES: Final = Method(RELEASE_SERVICE, "ListReleases", release_service_pb2.ListReleasesResponse, "lookup")
-# An operator's calls of many seconds: a failure is for the operator to see at once.
+# An operator's calls of many seconds: a failure is for the operator to see at once, and a second rollback would go forward again.
 LOAD_RELEASE: Final = Method(RELEASE_SERVICE, "LoadRelease", release_service_pb2.LoadReleaseResponse, "load", retried=False)
 SET_LABEL: Final = Method(RELEASE_SERVICE, "SetLabel", release_service_pb2.SetLabelResponse, "load", retried=False)
 ROLLBACK: Final = Method(RELEASE_SERVICE, "Rollback", release_service_pb2.RollbackResponse, "load", retried=False)

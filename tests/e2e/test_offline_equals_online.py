@@ -11,6 +11,7 @@ import pytest
 
 from clients.recommender import TwotowerClient
 from clients.results import RecordOutcome, UserKind
+from tests.support.activation import activate_without_users
 from tests.support.processes import Service, running
 from trainer.cleaning import CleaningOptions
 from trainer.fit import FitOptions
@@ -24,10 +25,6 @@ from trainer.vectors import ReviewVectors, VectorCache, encode_unique
 from twotower.encoder import TextEncoder
 from twotower.features import ALS_DIM, BERT_DIM, review_text
 from twotower.release import Release
-from twotower.rpc import open_channel
-from twotower.v1 import embedding_service_pb2 as pb
-from twotower.v1 import types_pb2
-from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 REVIEWS = 2000
 
@@ -48,15 +45,6 @@ def train_on_sample(folder: Path, encoder_path: Path) -> tuple[Release, Reviews,
     vectors = ReviewVectors(encoded, np.array([place[text] for text in texts]))
     features = as_of_features(reviews, vectors, release.item_factors, release.global_mean, on_progress=lambda _: None)
     return release, reviews, features
-
-
-def activate_without_users(address: str, release: Release) -> None:
-    """Make the release active in a service that knows nobody yet."""
-    space = types_pb2.EmbeddingSpace(encoder_id=release.manifest.encoder_id, als_id=release.manifest.als_id)
-    header = pb.ImportHeader(release_id=release.release_id, space=space, user_count=0)
-    with open_channel(address) as channel:
-        answer = EmbeddingServiceStub(channel).ImportUsers(iter([pb.ImportUsersRequest(header=header)]))
-    assert answer.release_id == release.release_id
 
 
 @pytest.mark.timeout(600)

@@ -40,7 +40,6 @@ class MemoryReleases(release_service_pb2_grpc.ReleaseServiceServicer):
             raise NotFound("no release was stable before")
         release_id = self._memory.stable_before
         self._label(release_id, STABLE)
-        self._memory.stable_before = release_id  # rolling back twice changes nothing
         return release_service_pb2.RollbackResponse(release=self._release(release_id))
 
     def _label(self, release_id: str, label: Any) -> None:

@@ -199,9 +199,10 @@ async def test_releases(connect):
             RELEASE_ID: ReleaseLabel.UNSPECIFIED,
         }
         back = await client.rollback()
-        assert await client.rollback() == back
+        again = await client.rollback()
     assert (loaded.label, loaded.product_count, loaded.canary_share) == (ReleaseLabel.STABLE, 10, 0)
     assert (back.release_id, back.label) == (RELEASE_ID, ReleaseLabel.STABLE)
+    assert again == loaded
 
 
 async def test_labels(connect):
