@@ -49,7 +49,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
 
     Args:
         process: answers the jobs of one batch, in order. If it raises, every job of the batch fails with that error.
-        max_batch_users: a batch has at most this many users, or one job.
+        max_batch_users: a batch of a key has at most this many users, or one job.
         max_queue_users: users that may wait.
         max_in_flight: batches that run at the same time; with 2, one asks for features while the other computes.
         clock: seconds, monotonic.
@@ -59,7 +59,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         self,
         process: Callable[[KeyT, Sequence[JobT]], Awaitable[Sequence[AnswerT]]],
         *,
-        max_batch_users: int,
+        max_batch_users: Callable[[KeyT], int],
         max_queue_users: int,
         max_in_flight: int = 2,
         clock: Callable[[], float] = time.perf_counter,
@@ -142,12 +142,12 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
                 waiting.future.cancel()
             if waiting.future.done() or (batch and waiting.key != batch[0].key):
                 continue
-            if batch and users + waiting.job.user_count > self._max_batch_users:
+            if batch and users + waiting.job.user_count > self._max_batch_users(batch[0].key):
                 break
             batch.append(waiting)
             taken.append(ticket)
             users += waiting.job.user_count
-            if users >= self._max_batch_users:
+            if users >= self._max_batch_users(batch[0].key):
                 break
         for ticket in taken:
             self._leave(ticket)

@@ -11,7 +11,7 @@ import grpc
 from clients.features import FeatureClient
 from ranking_service.breaker import Breaker, GuardedFeatures
 from ranking_service.features import FeatureLookup
-from ranking_service.head import HeadPool, PooledHead, import_tensorflow
+from ranking_service.head import HeadPool, Lanes, PooledHead, import_tensorflow
 from ranking_service.popularity import LivePopularity
 from ranking_service.ranker import Ranker
 from ranking_service.registry import open_registry
@@ -44,14 +44,15 @@ class RankingService:
 
     def __init__(self, settings: RankingSettings, *, reuse_port: bool = False) -> None:
         self._settings = settings
-        # Batches are scored one at a time, so that two don't fight for the cores; a release is loaded beside them.
-        self._scoring = ThreadPoolExecutor(1, thread_name_prefix="scoring")
+        self._lanes = Lanes(settings.threads)
+        # Two batches at a time: one keeps the lanes busy while the other is in Python. A release is loaded beside them.
+        self._scoring = ThreadPoolExecutor(2, thread_name_prefix="scoring")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, _channel_tls(settings))
         client = FeatureClient(self._channel, settings.lookup_timeout_ms / 1000)
         registry = open_registry(settings.releases, settings.mirror)
         self._added = AddedProducts(registry, client, self._loading)
-        heads = HeadPool()
+        heads = HeadPool(self._lanes)
 
         def build_head(release: Release) -> PooledHead:
             import_tensorflow()
@@ -114,6 +115,7 @@ class RankingService:
         await self.server.stop()
         await self._channel.close()
         self._scoring.shutdown()
+        self._lanes.close()
         self._loading.shutdown(cancel_futures=True)
 
     async def _follow(self) -> None:

@@ -137,15 +137,27 @@ def from_features(features: Sequence[types_pb2.UserFeatures], served: ServedRele
         SpaceMismatch: a vector of another space than the release's.
         FeaturesUnavailable: a vector of another size, or not finite.
     """
-    _check(features, served)
-    als = np.frombuffer(b"".join([user.als.values for user in features]), "<f4").reshape(-1, ALS_DIM)
-    bert = np.frombuffer(b"".join([user.bert_mean.values for user in features]), "<f4").reshape(-1, BERT_DIM)
-    anonymous = np.array([user.kind == types_pb2.USER_KIND_ANONYMOUS for user in features])
-    rows = user_rows(als, bert, anonymous)
+    expected, row_of = served.space, served.catalogue.row
+    als, bert, seen, contexts, anonymous = [], [], [], [], []
+    for user in features:
+        if user.space != expected:
+            raise _other_space(user.space, served)
+        als.append(user.als.values)
+        bert.append(user.bert_mean.values)
+        kind = user.kind
+        anonymous.append(kind == types_pb2.USER_KIND_ANONYMOUS)
+        seen.append([row for product_id in user.seen_product_ids if (row := row_of(product_id)) >= 0])
+        age = user.age if user.HasField("age") else None
+        contexts.append(
+            ranking_service_pb2.UserContext(kind=kind, review_count=user.review_count, als_origin=user.als_origin, feature_age=age)
+        )
+    if set(map(len, als)) - {4 * ALS_DIM} or set(map(len, bert)) - {4 * BERT_DIM}:
+        raise FeaturesUnavailable("vectors of another size")
+    als_block = np.frombuffer(b"".join(als), "<f4").reshape(-1, ALS_DIM)
+    rows = user_rows(als_block, np.frombuffer(b"".join(bert), "<f4").reshape(-1, BERT_DIM), np.array(anonymous, bool))
     if not np.isfinite(rows).all():
         raise FeaturesUnavailable("features that are not finite")
-    seen = [served.catalogue.known_indices(user.seen_product_ids) for user in features]
-    return UserBatch(rows, seen, [_context(user) for user in features])
+    return UserBatch(rows, seen, contexts)
 
 
 def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
@@ -161,21 +173,9 @@ def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
     return UserBatch(rows, [[] for _ in anonymous], contexts)
 
 
-def _check(features: Sequence[types_pb2.UserFeatures], served: ServedRelease) -> None:
-    encoder_id, als_id = served.space.encoder_id, served.space.als_id
-    for user in features:
-        space = user.space
-        if space.encoder_id != encoder_id or space.als_id != als_id:
-            raise SpaceMismatch(
-                f"features are of encoder {space.encoder_id!r} and ALS space {space.als_id!r}, "
-                f"release {served.release_id} needs {encoder_id!r} and {als_id!r}"
-            )
-        if len(user.als.values) != 4 * ALS_DIM or len(user.bert_mean.values) != 4 * BERT_DIM:
-            raise FeaturesUnavailable(f"vectors of {len(user.als.values)} and {len(user.bert_mean.values)} bytes")
-
-
-def _context(user: types_pb2.UserFeatures) -> ranking_service_pb2.UserContext:
-    context = ranking_service_pb2.UserContext(kind=user.kind, review_count=user.review_count, als_origin=user.als_origin)
-    if user.HasField("age"):
-        context.feature_age.CopyFrom(user.age)
-    return context
+def _other_space(space: types_pb2.EmbeddingSpace, served: ServedRelease) -> SpaceMismatch:
+    expected = served.space
+    return SpaceMismatch(
+        f"features are of encoder {space.encoder_id!r} and ALS space {space.als_id!r}, "
+        f"release {served.release_id} needs {expected.encoder_id!r} and {expected.als_id!r}"
+    )

@@ -1,42 +1,72 @@
 """The network under XLA: user rows in, scores of the whole catalogue out.
 
-The user tower and the split fusion head are compiled once for each of a few batch sizes; a batch is padded to the next one. Three things
-make it fast (docs/adr/0008-xla-head.md has the figures):
-
-- elu and selu are written with ``exp``: XLA's ``expm1`` is several times slower on CPU and the scores differ by 4e-6.
-- In the first fusion layer ``exp(u + p) = exp(u)·exp(p)``, so that layer needs no exponential per (user, product) pair at all.
-- Users go through the fusion head a few at a time, so that its activations stay in the cache instead of being written out to fresh pages.
+The user tower and the split fusion head are compiled once for each of a few batch sizes; a batch is padded to the next one.
 """
 
+import contextlib
 import logging
 import os
 import time
 import weakref
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from ranking_service.graph import BUCKETS, arrays, build, signature
 from twotower.features import USER_DIM, Float32
-from twotower.model import LEAKY_RELU_SLOPE, SELU_ALPHA, SELU_SCALE, Activation, TwoTowerWeights
+from twotower.model import TwoTowerWeights
 
 _LOG = logging.getLogger(__name__)
+PartT = TypeVar("PartT")
 
-BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Batch sizes that are compiled, in users."""
 MAX_BATCH: Final = BUCKETS[-1]
+PAIRS_AT_ONCE: Final = 4_000_000
+"""(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a time."""
 
-_ROWS_PER_STEP: Final = 9600
-"""(user, product) pairs that go through the fusion head at once: 2.4 MB of activations in the first layer."""
-_LARGEST_PRODUCT_EXPONENT: Final = 40.0
-"""Up to here ``min(exp(u)·exp(p), 1)`` is ``exp(min(u + p, 0))`` for every float32 u: where exp(u) overflows or underflows, the true value
-is 1 or below 1e-20."""
+_SLICED: Final = 20_000
+"""Products above which one user is scored by several lanes."""
+_LEAST_PART: Final = 8
+"""Users below which a batch is not cut into lanes: one user and two take almost the same time."""
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow, quietly and without looking for a GPU; takes seconds, so call it off the event loop."""
+    """Import TensorFlow, quietly, without looking for a GPU, and with one thread an operation: the lanes use the other cores.
+
+    Takes seconds, so call it off the event loop.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import tensorflow  # noqa: F401
+    import tensorflow as tf
+
+    with contextlib.suppress(RuntimeError):  # it already runs: that of the first import holds
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+
+
+class Lanes:
+    """Threads that score parts of a batch side by side, one a core.
+
+    Each runs a whole part by itself. That costs less than TensorFlow's own threads, which meet after every operation.
+
+    Args:
+        count: cores to use; all that the process may run on if None.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        self.count = count or len(os.sched_getaffinity(0))
+        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="lane") if self.count > 1 else None
+
+    def map(self, function: Callable[[PartT], Float32], parts: Sequence[PartT]) -> list[Float32]:
+        """Apply to every part; one part alone runs in the caller's thread."""
+        if self._threads is None or len(parts) == 1:
+            return [function(part) for part in parts]
+        return list(self._threads.map(function, parts))
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads:
+            self._threads.shutdown()
 
 
 class Head:
@@ -45,21 +75,25 @@ class Head:
     Args:
         weights: the network.
         product_fusion: (products, units) float32, the product's half of the first fusion layer.
+        lanes: threads to score in; the caller's own if None.
     """
 
-    def __init__(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
+    def __init__(self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes | None = None) -> None:
+        self._lanes = lanes or Lanes(1)
         self.product_count = len(product_fusion)
-        self._graph, self._variables = _graph(weights, product_fusion)
+        share = min(MAX_BATCH // self._lanes.count, max(1, PAIRS_AT_ONCE // self.product_count))
+        self._largest = max(size for size in BUCKETS if size <= max(1, share))
+        self._graph, self._variables = build(weights, product_fusion)
         self._compiled: dict[int, Any] = {}
 
     def load(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
         """Take other weights of the same :func:`signature`, without compiling anew; nobody may be scoring."""
-        for variable, array in zip(self._variables, _arrays(weights, product_fusion), strict=True):
+        for variable, array in zip(self._variables, arrays(weights, product_fusion), strict=True):
             variable.assign(array)
 
     def warm_up(self) -> None:
         """Compile every bucket and run it once; takes seconds."""
-        for bucket in BUCKETS:
+        for bucket in BUCKETS[: BUCKETS.index(self._largest) + 1]:
             start = time.perf_counter()
             self._bucket(bucket)(_zeros(bucket))
             _LOG.info("compiled %d users × %d products in %.2f s", bucket, self.product_count, time.perf_counter() - start)
@@ -68,13 +102,14 @@ class Head:
         """Score users.
 
         Args:
-            user_rows: (users, 449) float32, any number of users.
+            user_rows: (users, 449) float32, any number of users; the caller keeps to :func:`batch_users`.
 
         Returns:
             (users, products) float32: the network's output. A user's scores in two different batches differ by
             rounding only, less than 1e-5.
         """
-        parts = [self._padded(user_rows[start : start + MAX_BATCH]) for start in range(0, len(user_rows), MAX_BATCH)]
+        size = min(max(-(-len(user_rows) // self._lanes.count), _LEAST_PART), self._largest)
+        parts = self._lanes.map(self._padded, [user_rows[start : start + size] for start in range(0, len(user_rows), size)])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _padded(self, rows: Float32) -> Float32:
@@ -103,10 +138,35 @@ def _zeros(bucket: int) -> Any:
     return tf.zeros([bucket, USER_DIM])
 
 
-def signature(weights: TwoTowerWeights, product_fusion: Float32) -> tuple[object, ...]:
-    """Equal for two networks that compile to the same program."""
-    layers = [(layer.kernel.shape, layer.activation) for layer in (*weights.user_tower, *weights.fusion)]
-    return *layers, product_fusion.shape, _splits(product_fusion)
+class SlicedHead:
+    """The head of a large catalogue: each lane scores its slice of the products, so that one user has all cores.
+
+    Args:
+        weights, product_fusion, lanes: as :class:`Head`.
+    """
+
+    def __init__(self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._heads = [Head(weights, part) for part in np.array_split(product_fusion, lanes.count)]
+
+    def load(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
+        """As :meth:`Head.load`."""
+        for head, part in zip(self._heads, np.array_split(product_fusion, len(self._heads)), strict=True):
+            head.load(weights, part)
+
+    def warm_up(self) -> None:
+        """As :meth:`Head.warm_up`."""
+        for head in self._heads:
+            head.warm_up()
+
+    def __call__(self, user_rows: Float32) -> Float32:
+        """As :meth:`Head.__call__`."""
+        return np.concatenate(self._lanes.map(lambda head: head(user_rows), self._heads), axis=1)
+
+
+def batch_users(product_count: int) -> int:
+    """Users to score at once for a catalogue of this size, 1 to 128."""
+    return max(1, min(MAX_BATCH, PAIRS_AT_ONCE // max(product_count, 1)))
 
 
 class HeadPool:
@@ -116,8 +176,9 @@ class HeadPool:
     is no longer served takes the weights of the next one.
     """
 
-    def __init__(self) -> None:
-        self._free: dict[tuple[object, ...], list[Head]] = {}
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._free: dict[tuple[object, ...], list[Head | SlicedHead]] = {}
 
     def open(self, weights: TwoTowerWeights, product_fusion: Float32) -> "PooledHead":
         """A head with these weights; it comes back to the pool when the last reference to it is gone."""
@@ -128,7 +189,8 @@ class HeadPool:
             head = free.pop()
             head.load(weights, product_fusion)
         else:
-            head = Head(weights, product_fusion)
+            sliced = len(product_fusion) > _SLICED and self._lanes.count > 1
+            head = (SlicedHead if sliced else Head)(weights, product_fusion, self._lanes)
         pooled = PooledHead(head)
         weakref.finalize(pooled, free.append, head).atexit = False
         return pooled
@@ -137,7 +199,7 @@ class HeadPool:
 class PooledHead:
     """A head of a pool."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head | SlicedHead) -> None:
         self._head = head
 
     def warm_up(self) -> None:
@@ -147,83 +209,3 @@ class PooledHead:
     def __call__(self, user_rows: Float32) -> Float32:
         """As :meth:`Head.__call__`."""
         return self._head(user_rows)
-
-
-def _splits(product_fusion: Float32) -> bool:
-    return bool(np.abs(product_fusion).max(initial=0) <= _LARGEST_PRODUCT_EXPONENT)
-
-
-def _arrays(weights: TwoTowerWeights, product_fusion: Float32) -> list[Float32]:
-    """All that the graph reads, in its order."""
-    user_units = weights.user_tower[-1].kernel.shape[1]
-    layers = [array for layer in (*weights.user_tower, *weights.fusion[1:]) for array in (layer.kernel, layer.bias)]
-    table = np.exp(product_fusion) if _splits(product_fusion) else np.zeros(0, np.float32)
-    return [np.ascontiguousarray(array) for array in (*layers, weights.fusion[0].kernel[:user_units], product_fusion, table)]
-
-
-def _graph(weights: TwoTowerWeights, product_fusion: Float32) -> tuple[Any, list[Any]]:
-    """The traced function, (users, 449) → (users, products), and its variables.
-
-    Variables rather than constants, so that the buckets share one copy and another release can move in.
-    """
-    import tensorflow as tf
-
-    variables = [tf.Variable(array, trainable=False) for array in _arrays(weights, product_fusion)]
-    *layers, user_kernel, products, product_exp = variables
-    pairs = list(zip(layers[::2], layers[1::2], strict=True))
-    tower, rest = pairs[: len(weights.user_tower)], pairs[len(weights.user_tower) :]
-    tower_activations = [layer.activation for layer in weights.user_tower]
-    rest_activations = [layer.activation for layer in weights.fusion[1:]]
-    first = weights.fusion[0].activation
-    split = _splits(product_fusion)
-    count, units = product_fusion.shape
-    users_per_step = _users_per_step(count)
-
-    def fuse(users: Any) -> Any:
-        """(users, units) → (users, products)."""
-        x = users[:, tf.newaxis, :] + products[tf.newaxis, :, :]
-        if split and first in ("elu", "selu"):
-            x = _exponential_unit(x, tf.minimum(tf.exp(users)[:, tf.newaxis, :] * product_exp[tf.newaxis, :, :], 1.0), first)
-        else:
-            x = _activate(x, first)
-        x = tf.reshape(x, [-1, units])
-        for (kernel, bias), activation in zip(rest, rest_activations, strict=True):
-            x = _activate(tf.matmul(x, kernel) + bias, activation)
-        return tf.reshape(x, [-1, count])
-
-    def score(rows: Any) -> Any:
-        x = rows
-        for (kernel, bias), activation in zip(tower, tower_activations, strict=True):
-            x = _activate(tf.matmul(x, kernel) + bias, activation)
-        x = tf.matmul(x, user_kernel)
-        if rows.shape[0] <= users_per_step:
-            return fuse(x)
-        return tf.reshape(tf.map_fn(fuse, tf.reshape(x, [-1, users_per_step, units])), [-1, count])
-
-    return score, variables
-
-
-def _users_per_step(product_count: int) -> int:
-    """The largest bucket whose (user, product) pairs fit a step; at least 1."""
-    return max((size for size in BUCKETS if size * product_count <= _ROWS_PER_STEP), default=1)
-
-
-def _activate(x: Any, activation: Activation) -> Any:
-    import tensorflow as tf
-
-    if activation == "linear":
-        return x
-    if activation == "relu":
-        return tf.maximum(x, 0.0)
-    if activation == "leaky_relu":
-        return tf.where(x >= 0, x, LEAKY_RELU_SLOPE * x)
-    return _exponential_unit(x, tf.exp(tf.minimum(x, 0.0)), activation)
-
-
-def _exponential_unit(x: Any, negative_exp: Any, activation: Activation) -> Any:
-    """elu or selu of x, given ``exp(min(x, 0))``."""
-    import tensorflow as tf
-
-    if activation == "elu":
-        return tf.maximum(x, 0.0) + negative_exp - 1.0
-    return SELU_SCALE * (tf.maximum(x, 0.0) + SELU_ALPHA * (negative_exp - 1.0))

@@ -12,7 +12,7 @@ import numpy as np
 
 from ranking_service.batcher import Batcher, Done
 from ranking_service.features import FeatureLookup, UserBatch
-from ranking_service.head import MAX_BATCH
+from ranking_service.head import batch_users
 from ranking_service.jobs import Job, PredictJob, RankJob, ScoredProducts
 from ranking_service.popularity import Snapshot
 from ranking_service.score import score_jobs
@@ -78,7 +78,7 @@ class Ranker:
         self._executor = executor
         self._clock = clock
         self._batcher: Batcher[ServedRelease, Job, _JobAnswer] = Batcher(
-            self._process, max_batch_users=MAX_BATCH, max_queue_users=max_queue_users, clock=clock
+            self._process, max_batch_users=lambda served: batch_users(len(served.catalogue)), max_queue_users=max_queue_users, clock=clock
         )
 
     async def rank(self, served: ServedRelease, job: RankJob, timeout_s: float | None = None) -> Ranking:
@@ -93,9 +93,10 @@ class Ranker:
             Overloaded, SpaceMismatch.
         """
         users = job.user_ids
-        if len(users) <= MAX_BATCH:
+        size = batch_users(len(served.catalogue))
+        if len(users) <= size:
             return await self._submit(served, [job], timeout_s)
-        parts = (users[start : start + MAX_BATCH] for start in range(0, len(users), MAX_BATCH))
+        parts = (users[start : start + size] for start in range(0, len(users), size))
         return await self._submit(served, [job.of(part) for part in parts], timeout_s)
 
     async def predict(self, served: ServedRelease, job: PredictJob, timeout_s: float | None = None) -> Ranking:

@@ -22,6 +22,7 @@ class RankingSettings(BaseSettings):
 
     listen: str = Field("127.0.0.1:50052", description="host:port to serve on; port 0 takes a free one")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="processes that share the port; each holds the release")
+    threads: Annotated[int | None, Field(ge=1)] = Field(None, description="cores to score on; all that the process may run on if unset")
     releases: str = Field("run/releases", description="folder of releases, or a URL that fsspec knows (s3://bucket/releases)")
     mirror: Path = Field(Path("run/mirror"), description="local folder for the copies of releases that come from a URL")
     embedding: str = Field("127.0.0.1:50051", description="host:port of the embedding service")

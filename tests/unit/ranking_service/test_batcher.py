@@ -42,7 +42,7 @@ class Clock:
 
 
 def make(process: Process, clock: Clock | None = None, **limits: int) -> Batcher[str, Users, str]:
-    limits = {"max_batch_users": 4, "max_queue_users": 16, "max_in_flight": 1} | limits
+    limits = {"max_batch_users": lambda _: 4, "max_queue_users": 16, "max_in_flight": 1} | limits
     return Batcher(process, clock=clock or Clock(), **limits)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranking_service.head import BUCKETS, Head
+from ranking_service.graph import BUCKETS
+from ranking_service.head import Head, HeadPool, Lanes
 from tests.support.releases import random_user_rows, random_weights, write_random_release
 from twotower.model import Activation, TwoTowerWeights, product_fusion, score_catalogue
 
@@ -65,3 +66,39 @@ def test_a_user_scores_the_same_at_every_place_of_a_batch(head: Head) -> None:
     rows = random_user_rows(np.random.default_rng(9), 128)
     order = np.random.default_rng(10).permutation(128)
     np.testing.assert_allclose(head(rows)[order], head(rows[order]), atol=SCORE_TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("products", [9_601, 25_000])
+@pytest.mark.parametrize("activation", ["elu", "relu"])
+def test_a_large_catalogue_in_tiles_and_slices_equals_the_reference(products: int, activation: Activation) -> None:
+    """More than one tile; more than one slice, the last ones filled up."""
+    rng = np.random.default_rng(6)
+    weights = random_weights(rng, activation)
+    fusion = product_fusion(weights, rng.normal(0, 1, (products, 64)).astype(np.float32))
+    rows = random_user_rows(rng, 3)
+    lanes = Lanes(2)
+    head = HeadPool(lanes).open(weights, fusion)
+    np.testing.assert_allclose(head(rows), score_catalogue(weights, rows, fusion), atol=1e-4, rtol=0)
+    lanes.close()
+
+
+def test_a_head_that_is_free_serves_the_next_release() -> None:
+    """The weights are the next one's, and nothing is compiled anew."""
+    rng = np.random.default_rng(7)
+    pool = HeadPool(Lanes(1))
+    rows = random_user_rows(rng, 5)
+
+    def network() -> tuple[TwoTowerWeights, np.ndarray]:
+        weights = random_weights(rng, "elu")
+        return weights, product_fusion(weights, rng.normal(0, 1, (30, 64)).astype(np.float32))
+
+    first, second, third = network(), network(), network()
+    a, b = pool.open(*first), pool.open(*second)
+    for head, made in ((a, first), (b, second)):
+        np.testing.assert_allclose(head(rows), score_catalogue(made[0], rows, made[1]), atol=1e-4)
+    was = a._head
+    del head, a
+    c = pool.open(*third)
+    assert c._head is was
+    np.testing.assert_allclose(c(rows), score_catalogue(third[0], rows, third[1]), atol=1e-4)
+    np.testing.assert_allclose(b(rows), score_catalogue(second[0], rows, second[1]), atol=1e-4)
