@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from twotower.features import ALS_DIM, BERT_DIM, Float32
+from tests.support.releases import unit_vectors
+from twotower.features import ALS_DIM, BERT_DIM, Float32, dequantize, quantize
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
 from twotower.wire import to_vector
@@ -16,13 +17,14 @@ from twotower.wire import to_vector
 
 @dataclass
 class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
-    """Answers BatchGetUserFeatures.
+    """Answers BatchGetUserFeatures, GetPopularity and EncodeTexts.
 
     Attributes:
         users: what is known; everyone else is a cold user of `release`.
         space: the space of the answers; the one asked for if None.
         blocked: while it is not set, calls wait.
         failure: status to fail every call with.
+        popularity: weight of each product.
         calls: user ids of each call.
         called: set at each call.
     """
@@ -32,6 +34,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     space: types_pb2.EmbeddingSpace | None = None
     blocked: asyncio.Event = field(default_factory=asyncio.Event)
     failure: grpc.StatusCode | None = None
+    popularity: dict[str, float] = field(default_factory=dict)
     calls: list[list[str]] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,9 +46,9 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         """Serve; returns the port."""
         self._server = grpc.aio.server()
         embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(self, self._server)
-        port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
-        return port
+        return self.port
 
     def reset(self) -> None:
         """Answer normally again and forget the calls."""
@@ -77,6 +80,23 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
             user.space.CopyFrom(self.space or request.space)
             features.append(user)
         return embedding_service_pb2.BatchGetUserFeaturesResponse(features=features, release_id=self.release.release_id)
+
+    async def GetPopularity(
+        self, request: embedding_service_pb2.GetPopularityRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> embedding_service_pb2.GetPopularityResponse:
+        """The weights that the test chose."""
+        weights = to_vector(np.array(list(self.popularity.values()), np.float32))
+        answer = embedding_service_pb2.GetPopularityResponse(product_ids=self.popularity, weights=weights)
+        answer.as_of_time.GetCurrentTime()
+        return answer
+
+    async def EncodeTexts(
+        self, request: embedding_service_pb2.EncodeTextsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> embedding_service_pb2.EncodeTextsResponse:
+        """A vector of its own for each text."""
+        vectors = [unit_vectors(np.random.default_rng(sum(text.encode())), 1)[0] for text in request.texts]
+        embeddings = [embedding_service_pb2.TextEmbedding(embedding=to_vector(dequantize(quantize(vector)))) for vector in vectors]
+        return embedding_service_pb2.EncodeTextsResponse(embeddings=embeddings, encoder_id=self.release.manifest.encoder_id)
 
     def _cold(self) -> types_pb2.UserFeatures:
         return types_pb2.UserFeatures(
