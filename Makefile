@@ -8,7 +8,7 @@ REVIEWS ?=
 PROTOS := $(wildcard proto/twotower/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check check-extras format proto proto-baseline bench loadtest clean
+.PHONY: help setup demo up down test check check-extras format proto proto-baseline bench loadtest clean bench-ingest bench-features
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -61,6 +61,12 @@ proto-baseline: $(INSTALLED) ## Accept the API as it is: what `buf breaking` com
 
 bench: $(INSTALLED) ## Run all benchmarks
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-ingest: $(INSTALLED) ## Reviews a second into the embedding service, against its encoder alone; users a second of an import
+	$(BIN)/python benchmarks/bench_ingest.py
+
+bench-features: $(INSTALLED) ## Features of 1, 32, 512 users, against a bare redis-py pipeline and against Feast
+	$(BIN)/python benchmarks/bench_features.py
 
 loadtest: $(INSTALLED) ## Load what `make up` left running with Locust, 30 s, 16 callers
 	$(BIN)/locust -f clients/loadtest/locustfile.py --headless -u 16 -r 16 -t 30s --user-ids "$$(dirname "$$(ls -t run/demo/releases/*/manifest.json | head -1)")" --only-summary
