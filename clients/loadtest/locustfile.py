@@ -23,6 +23,7 @@ from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.errors import TwotowerError
 from clients.loadtest.user_ids import read_user_ids
 from clients.recommender import TwotowerClient
+from twotower.rpc import ChannelTls
 
 grpc.experimental.gevent.init_gevent()  # before the first channel: gRPC then yields to the other greenlets while it waits
 
@@ -41,6 +42,9 @@ def add_options(parser: LocustArgumentParser) -> None:
         help="file with one user id a line, or a release directory",
     )
     parser.add_argument("--embedding", default=DEFAULT_EMBEDDING, env_var="TWOTOWER_EMBEDDING", help="host:port, where reviews go")
+    parser.add_argument(
+        "--tls-ca", type=Path, env_var="TWOTOWER_TLS_CA", help="PEM file of the services' certificate authority; no TLS without"
+    )
     parser.add_argument("--top-k", type=int, default=10, env_var="LOCUST_TOP_K", help="products asked for")
     parser.add_argument("--batch-size", type=int, default=128, env_var="LOCUST_BATCH_SIZE", help="users of one BatchRecommend")
     parser.add_argument("--batch-share", type=float, default=0.02, env_var="LOCUST_BATCH_SHARE", help="share of BatchRecommend calls")
@@ -76,7 +80,8 @@ class Shopper(User):
         """Connect; shoppers of one process share gRPC's one connection."""
         options = self.environment.parsed_options
         self._options = options
-        self._client = TwotowerClient(ranking=self.host or DEFAULT_RANKING, embedding=options.embedding)
+        tls = ChannelTls(options.tls_ca) if options.tls_ca else None
+        self._client = TwotowerClient(ranking=self.host or DEFAULT_RANKING, embedding=options.embedding, tls=tls)
         try:
             self._product_ids = [product.product_id for product in self._client.list_products(1000).products]
         except TwotowerError as error:

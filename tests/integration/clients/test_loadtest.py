@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.memory_api import MemoryServer, planned
+from tests.support.certificates import write_certificates
+from tests.support.memory_api import MemoryServer, memory_server, planned
 from twotower.errors import Overloaded
+from twotower.rpc import ServerTls
 
 LOCUSTFILE = Path(__file__).parents[3] / "clients" / "loadtest" / "locustfile.py"
 
@@ -19,8 +21,9 @@ def load(server: MemoryServer, tmp_path: Path):
     users = tmp_path / "users.txt"
     users.write_text("Ann\nBo\n")
 
-    def run(host: str = server.address) -> subprocess.CompletedProcess[str]:
-        options = ["--headless", "--json", "-u", "4", "-r", "4", "-t", "2s", "--host", host, "--embedding", server.address]
+    def run(host: str = server.address, *more: str) -> subprocess.CompletedProcess[str]:
+        embedding = server.address if host == server.address else host
+        options = ["--headless", "--json", "-u", "4", "-r", "4", "-t", "2s", "--host", host, "--embedding", embedding, *more]
         shares = ["--batch-size", "3", "--batch-share", "0.3", "--review-share", "0.3", "--top-k", "2", "--user-ids", str(users)]
         command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options, *shares]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
@@ -53,6 +56,15 @@ def test_no_server_ends_at_once(load, unused_tcp_port: int):
     done = load(f"127.0.0.1:{unused_tcp_port}")
     assert done.returncode == 1
     assert f"no catalogue: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
+
+
+def test_tls(load, tmp_path: Path):
+    write_certificates(tmp_path)
+    certificate = tmp_path / "certificate.pem"
+    with memory_server(tls=ServerTls(certificate, tmp_path / "key.pem")) as server:
+        done = load(server.address, "--tls-ca", str(certificate))
+    assert done.returncode == 0, done.stderr
+    assert server.memory.attempts["Recommend"] > 0
 
 
 def test_users_that_cannot_be_read_are_a_usage_error(load, tmp_path: Path):
