@@ -98,9 +98,13 @@ def read_products(lines: TextIO) -> list[Product]:
     Raises:
         click.ClickException: naming the line and what is wrong with it.
     """
-    products = [_read_product(line, f"{Path(lines.name).name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    name = Path(lines.name).name
+    try:
+        products = [_read_product(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{name}: not UTF-8: {error}") from error
     if not products:
-        raise click.ClickException(f"{lines.name}: no products")
+        raise click.ClickException(f"{name}: no products")
     return products
 
 

@@ -79,7 +79,8 @@ def test_what_list_prints_can_be_added_again(run):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no products"),
+        ("", "<stdin>: no products"),
+        (b"\xff\xfe", "<stdin>: not UTF-8"),
         ("\n{", "<stdin>:2: not JSON"),
         ("[1]", "<stdin>:1: must be a JSON object"),
         ('{"product_id": "p"}', "<stdin>:1: name: missing"),
