@@ -17,7 +17,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _Command = Callable[..., None]
-_PRESETS = ("v1", "v2", "v3", "v4", "v5_power", "v6_power")
+_PRESETS = ("v1", "v2", "v3", "v4", "v5_power", "v6_power", "best")
 
 
 def _default_cache() -> Path:
@@ -172,3 +172,61 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 
     write_sample(file, reviews, seed)
     click.echo(f"{file}: {reviews:,} SYNTHETIC reviews (seed {seed}): made up by a program, for trying the system out, not for conclusions")
+
+
+@click.command("evaluate")
+@click.option("--reviews", type=_FILE, required=True, help="Review file.")
+@click.option("--presets", default="best", show_default=True, help="Comma-separated names, `all`, or `none` for the baselines alone.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Fits of whatever is random.")
+@click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Of the presets that are trained with MSE.")
+@click.option("--json", "json_file", type=_FILE, help="Write the whole table here.")
+@click.option("--leak-audit", is_flag=True, help="First derive all features again with the future cut off; fail on any difference.")
+@click.option("--encoder", type=_FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
+@click.option("--cache", type=_FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+def evaluate(
+    *,
+    reviews: Path,
+    presets: str,
+    seeds: int,
+    folds: int,
+    epochs: int,
+    json_file: Path | None,
+    leak_audit: bool,
+    encoder: Path | None,
+    cache: Path | None,
+) -> None:
+    """Compare presets with baselines on rolling temporal folds."""
+    import json
+
+    from rich.console import Console
+
+    from trainer.cleaning import CleaningOptions
+    from trainer.evaluation.leak import audit
+    from trainer.evaluation.protocol import evaluate_reviews
+    from trainer.evaluation.show import print_table
+    from trainer.fit import FitOptions
+    from trainer.progress import Progress
+    from trainer.reviews import read_reviews
+    from trainer.text import cached_encoder
+
+    progress = Progress(Console(stderr=True))
+    cache = cache or _default_cache()
+    names = _PRESETS if presets == "all" else tuple(name.strip() for name in presets.split(",") if name.strip() not in ("", "none"))
+    with progress.stage("read reviews"):
+        found, _ = read_reviews(reviews, CleaningOptions())
+    if leak_audit:
+        click.echo(audit(found, folds=folds, progress=progress))
+    table = evaluate_reviews(
+        found,
+        names,
+        seeds=seeds,
+        folds=folds,
+        fit=FitOptions(epochs=epochs),
+        encoder_path=encoder or cached_encoder(cache),
+        cache=cache,
+        progress=progress,
+    )
+    print_table(Console(width=180), table)
+    if json_file:
+        json_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -19,9 +19,10 @@ from trainer.vectors import ReviewVectors
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.features import Float32, Int16
-from twotower.model import as_rating, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id
+from twotower.model import product_fusion, run_layers, score_catalogue
+from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
 from twotower.release_writer import ReleaseWriter
+from twotower.scoring import LiftScoring, Scoring
 
 GOLDEN_TOLERANCE: Final = 1e-4
 """On the rating scale: float32 sums in another order."""
@@ -45,6 +46,7 @@ class Trained:
         global_mean: (384,) float32.
         tables: distinct user rows and product rows.
         fitted: the network.
+        scoring: how its output becomes score and predicted rating.
         golden_texts: texts to replay, with their vectors, (texts, 384) int16.
         anonymous_names: names that strangers share.
         metrics: for the manifest.
@@ -59,6 +61,7 @@ class Trained:
     global_mean: Float32
     tables: FeatureTables
     fitted: Fitted
+    scoring: Scoring
     golden_texts: tuple[list[str], Int16]
     anonymous_names: tuple[str, ...]
     metrics: Mapping[str, Any]
@@ -72,6 +75,7 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
     with ReleaseWriter(root) as writer:
         _write_keras(writer, trained.fitted.network)
         writer.weights(weights)
+        writer.scoring(trained.scoring)
         writer.array("product_towers.npy", towers)
         writer.array("product_fusion.npy", product_fusion(weights, towers))
         writer.array("item_factors.npy", trained.space.factors)
@@ -94,8 +98,8 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
                 confidence_per_star=trained.space.confidence_per_star,
                 anonymous_names=trained.anonymous_names,
                 activations=activations_of(weights),
-                scoring={"kind": "rating"},
-                golden_tolerance=GOLDEN_TOLERANCE,
+                scoring=scoring_of(trained.scoring),
+                golden_tolerance=_tolerance(trained.scoring),
                 metrics=trained.metrics,
                 dataset=trained.dataset,
                 versions={name: version(name) for name in _LIBRARIES},
@@ -139,10 +143,15 @@ def _golden(trained: Trained) -> Golden:
     count = len(trained.catalogue)
     rng = np.random.default_rng(0)
     products = np.stack([rng.permutation(count)[:_GOLDEN_PRODUCTS] for _ in users]).astype(np.int64)
-    width = products.shape[1]
-    scores = score_pairs(trained.fitted.network, np.repeat(users, width, axis=0), trained.tables.products[products.reshape(-1)])
-    scores = scores.reshape(products.shape)
-    return Golden(users, products, scores, as_rating(scores))
+    # The whole catalogue: a lift needs every product's output.
+    network = [score_pairs(trained.fitted.network, np.repeat(row[np.newaxis], count, axis=0), trained.tables.products) for row in users]
+    scores, ratings = trained.scoring.scores(np.stack(network)), trained.scoring.ratings(np.stack(network))
+    return Golden(users, products, *(np.take_along_axis(values, products, axis=1) for values in (scores, ratings)))
+
+
+def _tolerance(scoring: Scoring) -> float:
+    """Allowed difference of scores: a lift is the output divided by its temperature."""
+    return GOLDEN_TOLERANCE / scoring.temperature if isinstance(scoring, LiftScoring) else GOLDEN_TOLERANCE
 
 
 def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
@@ -178,7 +187,7 @@ def replay_golden(release: Release) -> float:
     """
 
     def score(users: Float32) -> tuple[Float32, Float32]:
-        scores = score_catalogue(release.weights, users, release.product_fusion)
-        return scores, as_rating(scores)
+        network = score_catalogue(release.weights, users, release.product_fusion)
+        return release.scoring.scores(network), release.scoring.ratings(network)
 
     return release.replay_golden(score)

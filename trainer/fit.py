@@ -1,9 +1,9 @@
 """Fitting the network: MSE on reviews and negatives, the best epoch kept."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from trainer.runtime import load_tensorflow, make_deterministic
 from trainer.samples import NEGATIVES_PER_POSITIVE, Samples
 from trainer.towers import FeatureTables, SplitNetwork, build_network
 from twotower.features import Int64
+
+if TYPE_CHECKING:
+    from trainer.listwise import LossPoint
 
 _STEPS_PER_CALL: Final = 32
 _EVALUATION_BATCH: Final = 16_384
@@ -59,17 +62,20 @@ class Fitted:
 
     Attributes:
         network: a ``keras.Model`` with the weights of `best_epoch`.
-        curve: from epoch 0.
-        best_epoch: that of the lowest validation MSE; the last without validation samples.
+        curve: from epoch 0; of `best`, losses every few steps.
+        best_epoch: that of the lowest validation MSE; the last without validation samples. An index of `curve`.
+        constants: of the data, for a preset that fits some.
     """
 
     network: Any
-    curve: tuple[Epoch, ...]
+    curve: "tuple[Epoch, ...] | tuple[LossPoint, ...]"
     best_epoch: int
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     def as_metrics(self) -> dict[str, object]:
         """For the manifest."""
-        return {"best_epoch": self.best_epoch, "curve": [asdict(epoch) for epoch in self.curve]}
+        fitted = {"constants": dict(self.constants)} if self.constants else {}
+        return {"best_epoch": self.best_epoch, "curve": [asdict(point) for point in self.curve], **fitted}
 
 
 def fit(

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.reviews import Reviews
 from trainer.vectors import ReviewVectors
@@ -160,3 +161,41 @@ def final_states(reviews: Reviews, space: ItemFactors) -> UserStates:
             _add(batch[-1], reviews, rows[offsets[user] : offsets[user + 1]])
         als[first : first + len(batch)] = fold_in(space, batch)
     return UserStates(named, rows, offsets, als)
+
+
+def first_of_moment(reviews: Reviews, rows: Int64) -> Int64:
+    """For each of `rows`, the first row of its user at the same time: it sees strictly earlier reviews only.
+
+    Training and serving see reviews in the order (time, review id). Where a file knows the day only, that order is made up within a day; a
+    figure that is to be believed must not rest on it.
+    """
+    users = _ByUser.of(reviews)
+    user, time_us = reviews.user[users.order], reviews.time_us[users.order]
+    starts = np.ones(len(reviews), bool)
+    starts[1:] = (user[1:] != user[:-1]) | (time_us[1:] != time_us[:-1])
+    first = np.empty(len(reviews), np.int64)
+    first[users.order] = users.order[np.maximum.accumulate(np.where(starts, np.arange(len(reviews)), 0))]
+    return first[rows]
+
+
+def earlier_products(reviews: Reviews, rows: Int64) -> tuple[Int64, Int64]:
+    """Products that the user of each of `rows` had reviewed before it; none for an anonymous one.
+
+    Returns:
+        Pairs: place in `rows`, product; (pairs,) int64 each.
+    """
+    users = _ByUser.of(reviews)
+    place = np.empty(len(reviews), np.int64)
+    place[users.order] = np.arange(len(reviews))
+    user = reviews.user[rows]
+    count = np.where(reviews.anonymous[user], 0, place[rows] - users.starts[user])
+    first = np.repeat(users.starts[user] - (np.cumsum(count) - count), count)
+    products = reviews.product[users.order[first + np.arange(len(first))]]
+    return np.repeat(np.arange(len(rows)), count), products.astype(np.int64)
+
+
+def seen_mask(reviews: Reviews, rows: Int64) -> NDArray[np.bool_]:
+    """:func:`earlier_products` as (rows, products) bool."""
+    mask = np.zeros((len(rows), len(reviews.products)), bool)
+    mask[earlier_products(reviews, rows)] = True
+    return mask

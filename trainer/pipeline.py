@@ -1,18 +1,20 @@
 """A review file in, a release out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from trainer.als import ITERATIONS, fit_item_factors
+from trainer.best import BestInputs, calibrate_rating_slope, fit_best
 from trainer.catalogue import build_catalogue
 from trainer.cleaning import CleaningOptions, CleaningReport
 from trainer.export import Trained, golden_texts, replay_golden, write_release
 from trainer.fit import FitOptions, Fitted, fit, steps_per_epoch
-from trainer.history import as_of_features, global_mean
+from trainer.history import AsOfFeatures, as_of_features, global_mean
+from trainer.listwise import step_count
 from trainer.presets import Preset
 from trainer.progress import Progress
 from trainer.reviews import Reviews, read_reviews, training_rows
@@ -24,6 +26,7 @@ from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.features import Float32, dequantize, product_rows, product_text, review_text
 from twotower.release import Product, Release
+from twotower.scoring import RatingScoring, Scoring
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class TrainingInputs:
     Attributes:
         space: item factors of the training period.
         global_mean: (384,) float32 of the training period.
+        features: as of every review.
         tables: distinct user rows as of every review, and product rows.
         training: samples of the training period.
         validation: samples of the rest.
@@ -57,6 +61,7 @@ class TrainingInputs:
 
     space: ItemFactors
     global_mean: Float32
+    features: AsOfFeatures
     tables: FeatureTables
     training: Samples
     validation: Samples
@@ -104,13 +109,12 @@ def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path
     rows = training_rows(reviews, options.validation_fraction)
     catalogue = build_catalogue(reviews, rows)
     encoder = TextEncoder(encoder_path)
-    vectors, product_vectors, golden = _encode(reviews, catalogue, encoder, VectorCache(cache), progress)
+    vectors, product_vectors, golden = encode_reviews(reviews, catalogue, encoder, VectorCache(cache), progress)
     inputs = prepare(reviews, rows, vectors, product_vectors, options, progress=progress)
     samples = (inputs.training, inputs.validation)
     with progress.stage("load TensorFlow"):
         load_tensorflow()
-    with progress.stage("fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)) as on_step:
-        fitted = fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step)
+    fitted, scoring = _fit(options, reviews, rows, vectors, inputs, progress=progress)
     trained = Trained(
         preset=options.preset.name,
         reviews=reviews,
@@ -120,6 +124,7 @@ def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path
         global_mean=inputs.global_mean,
         tables=inputs.tables,
         fitted=fitted,
+        scoring=scoring,
         golden_texts=golden,
         anonymous_names=options.cleaning.anonymous_names,
         metrics=_metrics(options, samples, fitted),
@@ -155,10 +160,10 @@ def prepare(
     with progress.stage("draw negatives"):
         training, validation = draw_samples(reviews, rows, features, options.preset.negatives_alpha, options.fit.seed)
     tables = FeatureTables(features.states, product_rows(space.factors, product_vectors))
-    return TrainingInputs(space, mean, tables, training, validation)
+    return TrainingInputs(space, mean, features, tables, training, validation)
 
 
-def _encode(
+def encode_reviews(
     reviews: Reviews, catalogue: list[Product], encoder: TextEncoder, cache: VectorCache, progress: Progress
 ) -> tuple[ReviewVectors, Float32, tuple[list[str], np.ndarray]]:
     """Vectors of the reviews and of the products, and a few texts to replay."""
@@ -172,6 +177,23 @@ def _encode(
         encoded = encode_unique(texts, encoder, cache, on_progress)
     vectors = ReviewVectors(encoded[:count], np.array(of_review, np.int64))
     return vectors, dequantize(encoded[of_product]), golden_texts(texts, encoded)
+
+
+def _fit(
+    options: TrainingOptions, reviews: Reviews, rows: int, vectors: ReviewVectors, inputs: TrainingInputs, *, progress: Progress
+) -> tuple[Fitted, Scoring]:
+    """The network by the preset's loss, and how its output becomes score and rating."""
+    if options.preset.loss == "mse":
+        with progress.stage("fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)) as on_step:
+            samples = inputs.training, inputs.validation
+            return fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step), RatingScoring()
+    best_inputs = BestInputs(reviews, rows, vectors, inputs.space, inputs.features, inputs.tables)
+    with progress.stage("fit network", step_count()) as on_step:
+        best = fit_best(options.preset, best_inputs, seed=options.fit.seed, on_step=on_step)
+    with progress.stage("calibrate rating"):
+        held_out = np.arange(rows, len(reviews))
+        slope = calibrate_rating_slope(best, best_inputs, held_out) if len(held_out) else 0.0
+    return Fitted(best.network, tuple(best.curve), len(best.curve) - 1, asdict(best.constants)), replace(best.scoring, rating_slope=slope)
 
 
 def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:

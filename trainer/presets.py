@@ -19,6 +19,7 @@ class Preset:
         tower_dropout: rate in the towers.
         fusion_dropout: rate in the fusion head.
         optimizer: Keras name.
+        loss: ``mse`` on reviews and negatives, or ``listwise``: softmax over the catalogue (:mod:`trainer.listwise`).
         negatives_alpha: exponent of popularity in the draw of negatives; 0 is uniform.
         with_is_anonymous: the network has the input ``is_anonymous_user``.
     """
@@ -30,6 +31,7 @@ class Preset:
     tower_dropout: float = 0.3
     fusion_dropout: float = 0.2
     optimizer: str = "adam"
+    loss: Literal["mse", "listwise"] = "mse"
     negatives_alpha: float = 0.0
     with_is_anonymous: bool = True
 
@@ -57,6 +59,7 @@ PRESETS: Final = {
             optimizer="nadam",
             negatives_alpha=1.0,
         ),
+        Preset("best", "elu", "he_normal", optimizer="adamw", loss="listwise"),
     )
 }
 

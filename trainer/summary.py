@@ -1,6 +1,7 @@
 """What a person sees at the end of a training run."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ from rich.table import Table
 
 from trainer.cleaning import CleaningReport
 from trainer.fit import Epoch, Fitted
+from trainer.listwise import LossPoint
 from trainer.pipeline import TrainingResult
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -23,6 +25,8 @@ def print_report(console: Console, report: CleaningReport) -> None:
 
 def print_curve(console: Console, fitted: Fitted) -> None:
     """MSE and MAE, epoch by epoch; the lines leave the untrained network out, beside which all others look alike."""
+    if not isinstance(fitted.curve[0], Epoch):
+        return _print_listwise(console, fitted)
     table = Table(title="MSE and MAE on the rating scale (reviews and negatives)")
     for column in ("epoch", "MSE", "MAE", "validation MSE", "validation MAE", ""):
         table.add_column(column, justify="right")
@@ -35,6 +39,19 @@ def print_curve(console: Console, fitted: Fitted) -> None:
         line = sparkline([value for epoch in fitted.curve[1:] if (value := _loss(epoch, name)) is not None])
         if line:
             console.print(f"{name.replace('_', ' '):>14} {line}")
+
+
+def _print_listwise(console: Console, fitted: Fitted) -> None:
+    """The losses of `best`, part by part."""
+    table = Table(title="Listwise losses: cross-entropies of three kinds of context, and squared error of ratings")
+    shown = [asdict(point) for point in fitted.curve]
+    for name in shown[0]:
+        table.add_column(name, justify="right")
+    for point in shown[:: max(1, len(shown) // 10)]:
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in point.values()))
+    console.print(table)
+    console.print(f"          loss {sparkline([point['loss'] for point in shown])}")
+    console.print(f"fitted constants: {', '.join(f'{name} {value:g}' for name, value in fitted.constants.items())}")
 
 
 def _loss(epoch: Epoch, name: str) -> float | None:
@@ -60,8 +77,9 @@ def print_result(console: Console, result: TrainingResult, seconds: Mapping[str,
         "reviews": f"{len(result.reviews):,} by {len(result.reviews.user_ids):,} users of {manifest.product_count:,} products",
         "samples": f"{training + validation:,} ({training:,} training, {validation:,} validation)",
         "trainable parameters": f"{manifest.metrics['trainable_parameters']:,}",
-        "start": f"MSE {result.fitted.curve[0].mse:.4f}, MAE {result.fitted.curve[0].mae:.4f}",
-        "kept": f"epoch {best.epoch}: MSE {best.mse:.4f}, MAE {best.mae:.4f}",
+        "start": _point(result.fitted.curve[0]),
+        "kept": _point(best),
+        "scoring": ", ".join(f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in manifest.scoring.items()),
         "golden requests": f"replayed, largest difference {result.golden_difference:.2g} (allowed {manifest.golden_tolerance:g})",
         "two_tower.keras": _size(path / "two_tower.keras"),
         "two_tower.weights.h5": _size(path / "two_tower.weights.h5"),
@@ -73,6 +91,12 @@ def print_result(console: Console, result: TrainingResult, seconds: Mapping[str,
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def _point(point: Epoch | LossPoint) -> str:
+    if isinstance(point, Epoch):
+        return f"epoch {point.epoch}: MSE {point.mse:.4f}, MAE {point.mae:.4f}"
+    return f"step {point.step}: loss {point.loss:.4f}"
 
 
 def _size(path: Path) -> str:

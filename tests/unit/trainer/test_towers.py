@@ -85,6 +85,7 @@ def test_presets_are_as_tabled() -> None:
         "v4": ("elu", "he_normal", "dropout", "adam", 0.0),
         "v5_power": ("elu", "he_normal", "dropout", "adam", 1.0),
         "v6_power": ("selu", "lecun_normal", "alpha_dropout", "nadam", 1.0),
+        "best": ("elu", "he_normal", "dropout", "adamw", 0.0),
     }
     for preset in PRESETS.values():
         assert preset.with_is_anonymous == (preset.name != "v1")

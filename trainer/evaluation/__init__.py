@@ -1,0 +1,1 @@
+"""How good a recommender is: rolling temporal folds, baselines, intervals."""

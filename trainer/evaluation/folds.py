@@ -1,0 +1,80 @@
+"""The rows and the folds that quality is measured on."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from trainer.reviews import Reviews
+from twotower.errors import FieldViolation, InvalidArgument
+from twotower.features import Int64
+
+_FIRST_TRAINING_SHARE: Final = 0.6
+"""The first fold trains on this share of the rows; the rest is divided among the folds."""
+_MIN_TEST_ROWS: Final = 10
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One temporal split.
+
+    Attributes:
+        training: the first so many rows are trained on.
+        test: rows that are predicted, the next ones in time: (rows,) int64.
+    """
+
+    training: int
+    test: Int64
+
+
+def evaluation_rows(reviews: Reviews) -> Reviews:
+    """The reviews that are evaluated: dated ones, the first of each (user, product) pair; renumbered by first appearance.
+
+    A repeat is no recommendation (a product that was reviewed is never recommended), and without a date there is no before and after.
+    """
+    pairs = reviews.user.astype(np.int64) * len(reviews.products) + reviews.product
+    first = np.zeros(len(reviews), bool)
+    first[np.unique(pairs, return_index=True)[1]] = True
+    return select(reviews, np.flatnonzero(first & reviews.dated))
+
+
+def select(reviews: Reviews, rows: Int64) -> Reviews:
+    """Some rows of a file, ascending, users and products renumbered by first appearance among them."""
+    users, user = _renumbered(reviews.user[rows])
+    products, product = _renumbered(reviews.product[rows])
+    return replace(
+        reviews,
+        review_ids=[reviews.review_ids[row] for row in rows.tolist()],
+        user=user,
+        product=product,
+        rating=reviews.rating[rows],
+        time_us=reviews.time_us[rows],
+        titles=[reviews.titles[row] for row in rows.tolist()],
+        texts=[reviews.texts[row] for row in rows.tolist()],
+        user_ids=[reviews.user_ids[user] for user in users.tolist()],
+        anonymous=reviews.anonymous[users],
+        products=[reviews.products[product] for product in products.tolist()],
+    )
+
+
+def _renumbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values by first appearance, and the place of each value among them."""
+    distinct, first, place = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(order), np.int32)
+    number[order] = np.arange(len(order))
+    return distinct[order], number[place]
+
+
+def rolling_folds(rows: int, folds: int) -> list[Fold]:
+    """Folds that train on all rows up to a moment and test on the next ones; with four: the first 60, 70, 80, 90 % and the next 10 %.
+
+    Raises:
+        InvalidArgument: too few rows.
+    """
+    edges = [round(rows * (_FIRST_TRAINING_SHARE + (1.0 - _FIRST_TRAINING_SHARE) * fold / folds)) for fold in range(folds + 1)]
+    if edges[1] - edges[0] < _MIN_TEST_ROWS:
+        need = int(_MIN_TEST_ROWS * folds / (1.0 - _FIRST_TRAINING_SHARE)) + 1
+        raise InvalidArgument([FieldViolation("reviews", f"must be at least {need} for {folds} folds, got {rows}")])
+    return [Fold(start, np.arange(start, end)) for start, end in pairwise(edges)]

@@ -1,0 +1,75 @@
+"""The leak audit: what the training part of every fold is made of, derived twice, once with the future cut off the file."""
+
+import hashlib
+
+import numpy as np
+
+from trainer.als import fit_item_factors
+from trainer.evaluation.folds import evaluation_rows, rolling_folds, select
+from trainer.history import as_of_features, global_mean
+from trainer.negatives import popularity_weights
+from trainer.popularity import frozen_log_popularity, shrunk_item_means
+from trainer.progress import Progress
+from trainer.reviews import Reviews
+from trainer.samples import draw_samples
+from trainer.vectors import ReviewVectors
+from twotower.errors import TwotowerError
+from twotower.features import BERT_DIM, Int16, quantize, review_text
+
+
+class LeakFound(TwotowerError):
+    """Something of a training period depends on what came after it."""
+
+
+def audit(reviews: Reviews, *, folds: int, progress: Progress, seed: int = 0) -> str:
+    """Compare, for every fold, factors, features, negatives, labels and popularity with those of a file that ends where training ends.
+
+    Text vectors are made up (the same text, the same vector): the encoder sees one text at a time and knows no time.
+
+    Raises:
+        LeakFound: naming the fold and what differs.
+    """
+    rows = evaluation_rows(reviews)
+    splits = rolling_folds(len(rows), folds)
+    with progress.stage("leak audit", 2 * len(splits)) as on_progress:
+        for number, fold in enumerate(splits, start=1):
+            whole = _derive(rows, fold.training, seed)
+            on_progress(1)
+            cut = _derive(select(rows, np.arange(fold.training)), fold.training, seed)
+            on_progress(1)
+            for name, value in whole.items():
+                if value != cut[name]:
+                    raise LeakFound(f"fold {number}: {name} of the training period changes when later reviews are taken away")
+    return f"leak audit: {len(splits)} folds, {len(whole)} things each, no difference with the future cut off"
+
+
+def _derive(reviews: Reviews, rows: int, seed: int) -> dict[str, bytes]:
+    """Everything of the first `rows` reviews that training sees, as bytes."""
+    vectors = _made_up_vectors(reviews)
+    space = fit_item_factors(reviews, rows, seed, lambda _: None)
+    mean = global_mean(vectors, rows)
+    features = as_of_features(reviews, vectors, space, mean, on_progress=lambda _: None)
+    training, _ = draw_samples(reviews, rows, features, 1.0, seed)
+    products = int(reviews.product[:rows].max()) + 1
+    return {
+        "item factors": space.factors[:products].tobytes(),
+        "global mean": mean.tobytes(),
+        "user features": features.states[features.state[:rows]].tobytes(),
+        "negatives": training.product.tobytes(),
+        "labels": training.label.tobytes(),
+        "sampling weights": popularity_weights(reviews.product[:rows], 1.0).tobytes(),
+        "decayed popularity": frozen_log_popularity(reviews, rows, 7.0)[:products].tobytes(),
+        "item means": shrunk_item_means(reviews, rows)[:products].tobytes(),
+    }
+
+
+def _made_up_vectors(reviews: Reviews) -> ReviewVectors:
+    texts = [review_text(*pair) for pair in zip(reviews.titles, reviews.texts, strict=True)]
+    place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    distinct = np.stack([_made_up(text) for text in place])
+    return ReviewVectors(distinct, np.array([place[text] for text in texts], np.int64))
+
+
+def _made_up(text: str) -> Int16:
+    digest = np.frombuffer(hashlib.shake_128(text.encode()).digest(BERT_DIM), np.int8).astype(np.float32)
+    return quantize(digest / np.linalg.norm(digest))

@@ -1,0 +1,49 @@
+"""What is compared: a method turns a period into scores of its test rows."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from trainer.evaluation.period import Period
+from twotower.features import Float32
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a method says of a period's test rows.
+
+    Attributes:
+        scores: (test rows, products); None for a method that ranks nothing.
+        ratings: (test rows,) predicted stars of the product that was reviewed; None for a method that predicts none.
+    """
+
+    scores: Float32 | None
+    ratings: Float32 | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """Something that is compared.
+
+    Attributes:
+        name: row of the table.
+        score: scores of a period's test rows, under one or several names (`best` is one fit and three rankings).
+        seeded: whether another seed gives another result.
+        about: what it is, in a sentence.
+        live: whether it counts reviews of the test period as they arrive.
+    """
+
+    name: str
+    score: Callable[[Period], Scored]
+    seeded: bool = False
+    about: str = ""
+    live: bool = False
+
+
+RANDOM: Final = "random"
+DECAYED: Final = "popularity, decayed"
+LIVE: Final = "popularity, live"
+ITEM_MEAN: Final = "shrunk item mean"
+BEST_PLAIN: Final = "best, plain"
+BEST_STATIC: Final = "best, lift + decayed popularity"
+BEST_LIVE: Final = "best, lift + live popularity"

@@ -1,0 +1,107 @@
+"""One fold with its features: what every method is given."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.best import BestInputs
+from trainer.constants import DataConstants, fit_constants, standardised_similarity
+from trainer.evaluation.folds import Fold
+from trainer.history import first_of_moment, seen_mask
+from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
+from trainer.popularity import frozen_log_popularity, live_matrix
+from trainer.progress import Progress
+from trainer.reviews import Reviews
+from trainer.vectors import ReviewVectors
+from twotower.features import ALS_DIM, Float32, Int64
+
+_FIRST_WARM = 2
+
+
+@dataclass(frozen=True)
+class Period:
+    """A fold, a seed, and everything that was fitted on the training part.
+
+    Attributes:
+        reviews: that are evaluated.
+        vectors: their embeddings.
+        fold: which rows are trained on, which are predicted.
+        inputs: factors, features and samples.
+        seed: of whatever is drawn.
+        constants: fitted on the training part.
+    """
+
+    reviews: Reviews
+    vectors: ReviewVectors
+    fold: Fold
+    inputs: TrainingInputs
+    seed: int
+    constants: DataConstants
+
+    @cached_property
+    def before(self) -> Int64:
+        """(test rows,) a row that sees what the user of each test row had done strictly before."""
+        return first_of_moment(self.reviews, self.fold.test)
+
+    @cached_property
+    def target(self) -> Int64:
+        """(test rows,) the product that was reviewed."""
+        return self.reviews.product[self.fold.test].astype(np.int64)
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """(test rows, products) what the user had reviewed before."""
+        return seen_mask(self.reviews, self.before)
+
+    @cached_property
+    def warm(self) -> NDArray[np.bool_]:
+        """(test rows,) whether the user has a history."""
+        return np.asarray(self.inputs.features.state[self.before] >= _FIRST_WARM)
+
+    @cached_property
+    def states(self) -> tuple[Float32, Int64]:
+        """Distinct user rows (states, 449), and the place of each test row's among them."""
+        distinct, place = np.unique(self.inputs.features.state[self.before], return_inverse=True)
+        return self.inputs.features.states[distinct], place
+
+    @property
+    def product_vectors(self) -> Float32:
+        """(products, 384) text embeddings."""
+        return self.inputs.tables.products[:, ALS_DIM:]
+
+    @cached_property
+    def decayed(self) -> Float32:
+        """(products,) log popularity at the fold's start."""
+        return frozen_log_popularity(self.reviews, self.fold.training, self.constants.half_life_days)
+
+    @cached_property
+    def live(self) -> Float32:
+        """(test rows, products) log popularity just before each."""
+        return live_matrix(self.reviews, self.fold.test, self.constants.half_life_days)
+
+    @cached_property
+    def similarity(self) -> Float32:
+        """(test rows, products) standardised text similarity."""
+        users, place = self.states
+        return standardised_similarity(users, self.product_vectors)[place]
+
+    def best_inputs(self, rows: int | None = None) -> BestInputs:
+        """For `best`: the training part, or its first `rows` reviews."""
+        inputs = self.inputs
+        return BestInputs(self.reviews, rows or self.fold.training, self.vectors, inputs.space, inputs.features, inputs.tables)
+
+
+def prepare_period(
+    reviews: Reviews,
+    vectors: ReviewVectors,
+    product_vectors: Float32,
+    fold: Fold,
+    options: TrainingOptions,
+    constants: DataConstants | None,
+) -> Period:
+    """Fit what the methods share: factors, features, negatives and, unless given, the constants of the data."""
+    inputs = prepare(reviews, fold.training, vectors, product_vectors, options, progress=Progress())
+    constants = constants or fit_constants(reviews, fold.training, inputs.features, product_vectors)
+    return Period(reviews, vectors, fold, inputs, options.fit.seed, constants)

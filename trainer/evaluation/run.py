@@ -1,0 +1,101 @@
+"""The protocol: every method on every fold with every seed, pooled."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.constants import DataConstants
+from trainer.evaluation.folds import Fold
+from trainer.evaluation.methods import Method, Scored
+from trainer.evaluation.metrics import CUT, ListQuality, expected_ranks, list_quality
+from trainer.evaluation.period import Period
+from twotower.features import Float64
+from twotower.model import top_k
+
+
+@dataclass
+class MethodRun:
+    """What one method did.
+
+    Attributes:
+        method: which.
+        ranks: for each seed, for each fold: (test rows,).
+        squared_errors: the same of predicted ratings, for a method that predicts them.
+        lists: for each seed, for each fold: coverage and diversity.
+        seconds: for each seed and fold.
+    """
+
+    method: Method
+    ranks: list[list[Float64]] = field(default_factory=list)
+    squared_errors: list[list[Float64]] = field(default_factory=list)
+    lists: list[list[ListQuality]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything measured.
+
+    Attributes:
+        runs: by method name, in the order of the table.
+        warm: for each fold, (test rows,) whether the user has a history.
+        constants: for each fold, those of the data.
+        folds: the splits.
+        seeds: used.
+        about: the data, for the table's head.
+    """
+
+    runs: dict[str, MethodRun]
+    warm: list[NDArray[np.bool_]]
+    constants: list[DataConstants]
+    folds: list[Fold]
+    seeds: list[int]
+    about: dict[str, object]
+
+
+def evaluate(
+    methods: Sequence[Method],
+    folds: list[Fold],
+    seeds: list[int],
+    period_of: Callable[[Fold, int], Period],
+    *,
+    about: dict[str, object],
+    on_progress: Callable[[int], None],
+) -> Evaluation:
+    """Run all methods.
+
+    Args:
+        methods: rows of the table; one without a seed is run once a fold.
+        folds: the splits.
+        seeds: for the others.
+        period_of: makes a fold ready with a seed.
+        about: the data, passed on.
+        on_progress: called with 1 after every method, fold and seed.
+    """
+    runs = {method.name: MethodRun(method) for method in methods}
+    for run in runs.values():
+        for kept in (run.ranks, run.squared_errors, run.lists):
+            kept.extend([] for _ in (seeds if run.method.seeded else seeds[:1]))
+    warm, constants = [], []
+    for fold in folds:
+        for number, seed in enumerate(seeds):
+            period = period_of(fold, seed)
+            if not number:
+                warm.append(period.warm)
+                constants.append(period.constants)
+            for run in runs.values():
+                if number < len(run.ranks):
+                    _measure(run, number, period, run.method.score(period))
+                on_progress(1)
+    return Evaluation(runs, warm, constants, folds, seeds, about)
+
+
+def _measure(run: MethodRun, seed: int, period: Period, scored: Scored) -> None:
+    if scored.ratings is not None:
+        error = scored.ratings.astype(np.float64) - period.reviews.rating[period.fold.test]
+        run.squared_errors[seed].append(error**2)
+    if scored.scores is not None:
+        run.ranks[seed].append(expected_ranks(scored.scores, period.target, period.seen))
+        lists = top_k(np.where(period.seen, -np.inf, scored.scores), CUT)
+        run.lists[seed].append(list_quality(lists, period.product_vectors))

@@ -1,0 +1,131 @@
+"""The table: metrics over all folds pooled, and paired bootstrap intervals against the popularity baselines."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.evaluation.methods import DECAYED, ITEM_MEAN, LIVE
+from trainer.evaluation.metrics import hit, ndcg, reciprocal
+from trainer.evaluation.run import Evaluation, MethodRun
+from twotower.features import Float64
+
+RESAMPLES: Final = 2000
+_SLICE: Final = 100
+_METRICS: Final = {"ndcg@10": ndcg, "hit@10": hit, "mrr": reciprocal}
+
+
+def pooled(run: MethodRun, metric: str = "ndcg@10") -> Float64:
+    """(test rows of all folds,) a metric of each row, averaged over seeds."""
+    per_seed = [_METRICS[metric](np.concatenate(folds)) for folds in run.ranks]
+    mean: Float64 = np.mean(per_seed, axis=0)
+    return mean
+
+
+def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
+    """Everything as one JSON object: data, constants, and for each method its figures.
+
+    ``methods.<name>.<all|warm|cold>.<metric>`` with the metrics ``ndcg@10``, ``hit@10``, ``mrr``, and ``difference_to.<baseline>`` with
+    ``mean``, ``low``, ``high``: the 95 % interval of the nDCG@10 difference, by a paired bootstrap over rows.
+    """
+    warm = np.concatenate(evaluation.warm)
+    groups = {"all": np.ones(len(warm), bool), "warm": warm, "cold": ~warm}
+    intervals = _intervals(evaluation, groups, seed)
+    methods = {name: _figures(run, groups, evaluation) for name, run in evaluation.runs.items()}
+    for (name, baseline, group), values in intervals.items():
+        methods[name][group].setdefault("difference_to", {})[baseline] = values
+    return {
+        **evaluation.about,
+        "protocol": {
+            "folds": [{"training_rows": fold.training, "test_rows": len(fold.test)} for fold in evaluation.folds],
+            "seeds": evaluation.seeds,
+            "rows": {group: int(rows.sum()) for group, rows in groups.items()},
+            "bootstrap_resamples": RESAMPLES,
+        },
+        "constants": [vars(constants) for constants in evaluation.constants],
+        "methods": methods,
+    }
+
+
+def _figures(run: MethodRun, groups: Mapping[str, NDArray[np.bool_]], evaluation: Evaluation) -> dict[str, Any]:
+    figures: dict[str, Any] = {"about": run.method.about, "live": run.method.live, "seeds": len(run.ranks)}
+    values = {metric: pooled(run, metric) for metric in _METRICS}
+    for group, rows in groups.items():
+        figures[group] = {metric: _mean(per_row[rows]) for metric, per_row in values.items()}
+    spread = [float(ndcg(np.concatenate(folds)).mean()) for folds in run.ranks]
+    figures["seed_deviation"] = float(np.std(spread)) if len(spread) > 1 else None
+    edges = np.cumsum([0, *(len(fold.test) for fold in evaluation.folds)])
+    figures["folds"] = [_fold(values["ndcg@10"][start:end]) for start, end in zip(edges, edges[1:], strict=False)]  # noqa: RUF007 - an array
+    figures["coverage@10"] = float(np.mean([quality.coverage for folds in run.lists for quality in folds]))
+    figures["diversity@10"] = float(np.mean([quality.diversity for folds in run.lists for quality in folds]))
+    errors = [float(np.sqrt(np.concatenate(folds).mean())) for folds in run.squared_errors if folds]
+    figures["rmse"] = float(np.mean(errors)) if errors else None
+    return figures
+
+
+def _fold(values: Float64) -> dict[str, float]:
+    """Mean nDCG@10 of a fold with its 95 % interval by the normal approximation."""
+    half = 1.96 * float(values.std()) / len(values) ** 0.5
+    return {"ndcg@10": float(values.mean()), "low": float(values.mean()) - half, "high": float(values.mean()) + half}
+
+
+def _intervals(
+    evaluation: Evaluation, groups: Mapping[str, NDArray[np.bool_]], seed: int
+) -> dict[tuple[str, str, str], dict[str, float | None]]:
+    """(method, baseline, group) → mean difference and its interval. All methods meet the same resamples."""
+    runs = evaluation.runs
+    pairs = [(name, baseline) for baseline in (DECAYED, LIVE) if baseline in runs for name in runs if name != baseline]
+    if not pairs:
+        return {}
+    differences = np.stack([pooled(runs[name]) - pooled(runs[baseline]) for name, baseline in pairs], axis=1)
+    found: dict[tuple[str, str, str], dict[str, float | None]] = {}
+    for group, rows in groups.items():
+        low, high = bootstrap(differences[rows], np.random.default_rng(seed))
+        for place, (name, baseline) in enumerate(pairs):
+            mean = _mean(differences[rows, place])
+            bounds = (None, None) if mean is None else (float(low[place]), float(high[place]))
+            found[name, baseline, group] = {"mean": mean, "low": bounds[0], "high": bounds[1]}
+    return found
+
+
+def bootstrap(differences: Float64, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[Float64, Float64]:
+    """95 % percentile intervals of means.
+
+    Args:
+        differences: (rows, columns); rows are resampled together.
+        rng: of the resamples.
+        resamples: how many.
+
+    Returns:
+        Lower and upper bounds, (columns,) each; NaN without rows.
+    """
+    count = len(differences)
+    if not count:
+        nothing = np.full(differences.shape[1], np.nan)
+        return nothing, nothing
+    means = []
+    for start in range(0, resamples, _SLICE):
+        weights = rng.multinomial(count, np.full(count, 1.0 / count), min(_SLICE, resamples - start))
+        means.append(weights @ differences / count)
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    return low, high
+
+
+def _mean(values: Float64) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
+    """What `make bench-quality` ends with."""
+    from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN
+
+    methods = table["methods"]
+    best, plain = methods[BEST_LIVE], methods[BEST_PLAIN]
+    return {
+        "ndcg10_all": best["all"]["ndcg@10"],
+        "ndcg10_warm": best["warm"]["ndcg@10"],
+        "warm_ci_low_vs_live": best["warm"]["difference_to"][LIVE]["low"],
+        "cold_minus_popularity": plain["cold"]["ndcg@10"] - methods[DECAYED]["cold"]["ndcg@10"],
+        "rmse_minus_item_mean": best["rmse"] - methods[ITEM_MEAN]["rmse"],
+    }
