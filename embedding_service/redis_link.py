@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from binascii import crc_hqx
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
-from redis.backoff import EqualJitterBackoff
+from redis.backoff import EqualJitterBackoff, NoBackoff
+from redis.exceptions import ClusterDownError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedding_service.redis_packing import PACKED
@@ -55,7 +56,11 @@ def connect(url: str, *, timeout_s: float, connections: int, tls: Mapping[str, s
     scheme, _, rest = url.partition("://")
     if scheme in CLUSTER_SCHEMES:
         cluster = RedisCluster.from_url(
-            f"{CLUSTER_SCHEMES[scheme]}://{rest}", max_connections=connections, retry=retry, require_full_coverage=False, **options
+            f"{CLUSTER_SCHEMES[scheme]}://{rest}",
+            max_connections=connections,
+            retry=Retry(NoBackoff(), 0),  # the link tries again
+            require_full_coverage=False,
+            **options,
         )
         return RedisLink(cluster, timeout_s=timeout_s, wait_replicas=wait_replicas)
     if scheme in SENTINEL_SCHEMES:
@@ -163,7 +168,7 @@ class RedisLink:
 
     async def scan(self, pattern: str, page: int = 500) -> AsyncIterator[list[bytes]]:
         """Pages of the keys that match, of all primaries; a key that is there all the time comes at least once."""
-        for node in self._primaries():
+        for node in await self._primaries():
             cursor: int = 0
             while True:
                 async with translated():
@@ -182,7 +187,7 @@ class RedisLink:
 
     async def _load(self, script: Script) -> str:
         sha = ""
-        for node in self._primaries():
+        for node in await self._primaries():
             sha = (await self._on(node, "SCRIPT LOAD", script.source)) or sha
         return sha.decode() if isinstance(sha, bytes) else sha
 
@@ -191,23 +196,37 @@ class RedisLink:
         return await self._pipeline(commands, [call.keys[0] for call in calls] if durable and self._wait_replicas else ())
 
     async def _pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
+        if not self.is_cluster:
+            return await self._attempt(commands, written)
+        # Not left to redis-py, whose second attempt would send WAIT to whichever server: the nodes are looked up anew for each.
+        for attempt in range(_RETRIES):
+            with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
+                return await self._attempt(commands, written)
+            await self.redis.aclose()  # a primary may have changed: the next command asks for the slots again
+            await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+        return await self._attempt(commands, written)
+
+    async def _attempt(self, commands: Sequence[Command], written: Sequence[str]) -> list[Any]:
+        if isinstance(self.redis, RedisCluster):
+            await self.redis.initialize()
         pipeline = self.redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        waits = 0
-        for target, key in self._nodes_of(written):
+        nodes = self._nodes_of(written)
+        for target, key in nodes:
             # WAIT is for the last write of its connection. Where all calls found their work done there is none, and that work may not be
             # on the replicas yet: so something is written, in a slot of the same server.
             pipeline.execute_command("SET", f"tt:{{{key[key.index('{') + 1 : key.index('}')]}}}:wait", 1, "PX", 1000)
             pipeline.execute_command("WAIT", self._wait_replicas, self._timeout_ms, **({"target_nodes": target} if target else {}))
-            waits += 1
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        if self.is_cluster and any(isinstance(reply, (RedisConnectionError, OSError)) for reply in replies):
-            await self.redis.aclose()  # a primary may have changed: ask for the slots again
-        for held in replies[len(commands) + 1 :: 2]:
-            if isinstance(held, Exception) or held < self._wait_replicas:
-                raise StoreUnavailable(f"fewer than {self._wait_replicas} replicas confirmed the write; it may be sent again")
-        return replies[: len(commands)] if waits else replies
+        if self.is_cluster:
+            for reply in replies:
+                if isinstance(reply, (RedisConnectionError, ClusterDownError, OSError)):
+                    raise reply
+        held = replies[len(commands) + 1 :: 2]
+        if any(isinstance(found, Exception) or found < self._wait_replicas for found in held) or nodes != self._nodes_of(written):
+            raise StoreUnavailable(f"fewer than {self._wait_replicas} replicas confirmed the write; it may be sent again")
+        return replies[: len(commands)]
 
     def _nodes_of(self, keys: Sequence[str]) -> list[tuple[ClusterNode | None, str]]:
         """The servers that have the keys, each with one of them."""
@@ -217,12 +236,15 @@ class RedisLink:
         by_name = {node.name: (node, key) for key, node in nodes.items()}
         return list(by_name.values())
 
-    def _primaries(self) -> list[ClusterNode | None]:
-        return list(self.redis.get_primaries()) if isinstance(self.redis, RedisCluster) else [None]
+    async def _primaries(self) -> list[ClusterNode | None]:
+        if not isinstance(self.redis, RedisCluster):
+            return [None]
+        async with translated():
+            await self.redis.initialize()
+        return list(self.redis.get_primaries())
 
     async def _on(self, node: ClusterNode | None, *command: Any) -> Any:
-        where = {"target_nodes": node} if node else {}
-        return await self.redis.execute_command(*command, **where)
+        return await (node or self.redis).execute_command(*command)
 
 
 @cache
