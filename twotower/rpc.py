@@ -2,19 +2,21 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from twotower.errors import TwotowerError, status_code, to_status
+from twotower.errors import FieldViolation, InvalidArgument, TwotowerError, status_code, to_status
 
 _LOG = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
@@ -72,7 +74,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             self._in_flight += 1
             self._idle.clear()
             try:
-                return await inner(request, context)
+                return await inner(_decoded_stream(request) if handler.request_streaming else _decoded(request), context)
             except TwotowerError as error:
                 metadata = ((_STATUS_DETAILS, to_status(error).SerializeToString()),)
                 await context.abort(status_code(error), str(error), metadata)
@@ -87,7 +89,27 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                     self._idle.set()
 
         make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-        return make(call, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer)
+        decode = functools.partial(_decode, handler.request_deserializer)
+        return make(call, request_deserializer=decode, response_serializer=handler.response_serializer)
+
+
+def _decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
+    """The message, or the error: raised here, gRPC would log it and answer UNKNOWN."""
+    try:
+        return deserialize(data)
+    except DecodeError as error:
+        return error
+
+
+def _decoded(request: Any) -> Any:
+    if isinstance(request, DecodeError):
+        raise InvalidArgument([FieldViolation("request", "must be a message of the method's type; its bytes can't be parsed")])
+    return request
+
+
+async def _decoded_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _decoded(request)
 
 
 class Server:
