@@ -161,8 +161,10 @@ class _Problems:
     def malformed(self, raw: RawReviews) -> NDArray[np.bool_]:
         """Report rows of another width than the header; they are not in the columns. All others are usable so far."""
         if raw.malformed:
-            examples = tuple((row, f"{fields} fields") for row, fields in list(raw.malformed.items())[:_SHOWN])
-            self._all.append(Problem("row", f"must have {raw.fields} fields like the header", "dropped", len(raw.malformed), examples))
+            found = list(raw.malformed.items())[:_SHOWN]
+            examples = tuple((row, wrong if isinstance(wrong, str) else f"{wrong} fields") for row, wrong in found)
+            rule = raw.row_rule or f"must have {raw.fields} fields like the header"
+            self._all.append(Problem("row", rule, "dropped", len(raw.malformed), examples))
         return np.ones(len(raw.row_numbers), bool)
 
     def found(self, field: str, broken: NDArray[np.bool_], rule: str, action: str) -> NDArray[np.bool_]:
@@ -171,7 +173,7 @@ class _Problems:
         if len(rows):
             values = self._raw.columns[field]
             examples = tuple((self._raw.row_numbers[row], values[row]) for row in rows[:_SHOWN].tolist())
-            self._all.append(Problem(field, rule, action, len(rows), examples))
+            self._all.append(Problem(self._raw.names.get(field, field), rule, action, len(rows), examples))
         return ~broken
 
 

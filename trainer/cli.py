@@ -11,6 +11,7 @@ from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
     from trainer.progress import Progress
+    from trainer.sources import SourceOptions
     from twotower.release import Release
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -52,8 +53,42 @@ def _service_options(command: _Command) -> _Command:
     return command
 
 
+def _source_options(command: _Command) -> _Command:
+    """What a review file is: the same for every command that reads one."""
+    for option in (
+        click.option(
+            "--column",
+            "columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="The file's own COLUMN for the schema's NAME.",
+        ),
+        click.option("--metadata", type=_FILE, help="Of the amazon format: the products' metadata JSONL."),
+        click.option(
+            "--format",
+            "file_format",
+            type=click.Choice(["auto", "datafiniti", "amazon", "parquet"]),
+            default="auto",
+            show_default=True,
+            help="Told by the file's content if auto. All but Parquet may be gzipped.",
+        ),
+        click.option("--reviews", type=_FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet."),
+    ):
+        command = option(command)
+    return command
+
+
+def _source(file_format: str, metadata: Path | None, columns: tuple[str, ...]) -> "SourceOptions":
+    from trainer.sources import SourceOptions
+
+    pairs = [column.partition("=") for column in columns]
+    if not all(name and found for name, _, found in pairs):
+        raise click.BadParameter("must be NAME=COLUMN", param_hint="--column")
+    return SourceOptions(file_format, metadata, {name: found for name, _, found in pairs})  # type: ignore[arg-type] # click checked the choice
+
+
 @click.command("train")
-@click.option("--reviews", type=_FILE, required=True, help="Review file: CSV or CSV.gz in the 25-column schema.")
+@_source_options
 @click.option("--out", type=_FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @click.option("--preset", type=click.Choice(_PRESETS), default="v5_power", show_default=True, help="Recipe.")
 @click.option("--epochs", type=click.IntRange(1, 15), default=10, show_default=True, help="At most this many; the best is kept.")
@@ -85,6 +120,9 @@ def _service_options(command: _Command) -> _Command:
 def train(
     *,
     reviews: Path,
+    file_format: str,
+    metadata: Path | None,
+    columns: tuple[str, ...],
     out: Path,
     preset: str,
     epochs: int,
@@ -122,6 +160,7 @@ def train(
         preset_named(preset),
         CleaningOptions(default_username, anonymous_names, max_dropped, strict),
         FitOptions(epochs=epochs, batch_size=batch_size, seed=seed),
+        _source(file_format, metadata, columns),
         validation_fraction,
     )
     if encoder is None:
@@ -175,7 +214,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 
 
 @click.command("evaluate")
-@click.option("--reviews", type=_FILE, required=True, help="Review file.")
+@_source_options
 @click.option("--presets", default="best", show_default=True, help="Comma-separated names, `all`, or `none` for the baselines alone.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Fits of whatever is random.")
 @click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
@@ -187,6 +226,9 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 def evaluate(
     *,
     reviews: Path,
+    file_format: str,
+    metadata: Path | None,
+    columns: tuple[str, ...],
     presets: str,
     seeds: int,
     folds: int,
@@ -214,7 +256,7 @@ def evaluate(
     cache = cache or _default_cache()
     names = _PRESETS if presets == "all" else tuple(name.strip() for name in presets.split(",") if name.strip() not in ("", "none"))
     with progress.stage("read reviews"):
-        found, _ = read_reviews(reviews, CleaningOptions())
+        found, _ = read_reviews(reviews, CleaningOptions(), _source(file_format, metadata, columns))
     if leak_audit:
         click.echo(audit(found, folds=folds, progress=progress))
     table = evaluate_reviews(

@@ -6,9 +6,9 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -71,43 +71,51 @@ class RawReviews:
     Attributes:
         columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no such column).
         row_numbers: number of each row as a spreadsheet shows it: the header is row 1.
-        malformed: rows left out because they have another number of fields than the header: row number → fields.
+        malformed: rows left out because they have another number of fields than the header: row number → fields, or what else is wrong.
         fields: fields of the header.
         sha256: of the uncompressed bytes, hex.
+        row_rule: what a row must be; told by `fields` if "".
+        names: column → what the file calls it, where that differs.
     """
 
     columns: dict[str, list[str]]
     row_numbers: list[int]
-    malformed: dict[int, int]
+    malformed: Mapping[int, int | str]
     fields: int
     sha256: str
+    row_rule: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_raw(path: Path) -> RawReviews:
+def read_raw(path: Path, names: Mapping[str, str] | None = None) -> RawReviews:
     """Read a CSV file, gzipped or not (told by its content).
+
+    Args:
+        path: the file.
+        names: column of the schema → column of the file, where the file calls it otherwise.
 
     Raises:
         InvalidFile: no such file, not UTF-8 (with the offset and the line), a broken gzip stream, not CSV, a column missing, or no rows.
     """
-    sha256 = _inspect(path)
-    with _open_bytes(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
+    sha256 = inspect_text(path)
+    with open_bytes(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
         reader = csv.reader(text, strict=True)
         try:
-            return _read_rows(path, reader, sha256)
+            return _read_rows(path, reader, sha256, names or {})
         except csv.Error as error:
             raise InvalidFile(path, [FieldViolation(f"line {reader.line_num}", f"must be CSV: {error}")]) from error
 
 
-def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str) -> RawReviews:
+def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str, names: Mapping[str, str]) -> RawReviews:
     header = next(reader, [])
-    missing = [name for name in REQUIRED if name not in header]
+    missing = [names.get(name, name) for name in REQUIRED if names.get(name, name) not in header]
     if missing:
         found = ", ".join(header[:30])
         raise InvalidFile(path, [FieldViolation(name, f"column is missing; the header has: {found}"[:500]) for name in missing])
-    places = {name: header.index(name) for name in (*REQUIRED, REVIEW_ID) if name in header}
+    places = {name: header.index(names.get(name, name)) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
     columns: dict[str, list[str]] = {name: [] for name in (*REQUIRED, REVIEW_ID)}
     row_numbers: list[int] = []
-    malformed: dict[int, int] = {}
+    malformed: dict[int, int | str] = {}
     # Product columns repeat on every row: one string each, not one a row.
     kept: dict[str, str] = {}
     for number, row in enumerate(reader, start=2):
@@ -123,11 +131,11 @@ def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str) -> RawRev
         columns[REVIEW_ID] = [""] * len(row_numbers)
     if not row_numbers and not malformed:
         raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
-    return RawReviews(columns, row_numbers, malformed, len(header), sha256)
+    return RawReviews(columns, row_numbers, malformed, len(header), sha256, names=names)
 
 
 @contextmanager
-def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """The uncompressed bytes of a file."""
     try:
         with path.open("rb") as raw:
@@ -144,12 +152,12 @@ def _open_bytes(path: Path) -> Iterator[IO[bytes]]:
         raise InvalidFile(path, [FieldViolation("file", f"must be readable: {error.strerror or error}")]) from error
 
 
-def _inspect(path: Path) -> str:
+def inspect_text(path: Path) -> str:
     """Hex sha256 of the uncompressed bytes; refuses what is not UTF-8 text."""
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, lines = 0, 1
-    with _open_bytes(path) as file:
+    with open_bytes(path) as file:
         while True:
             chunk = file.read(_CHUNK_BYTES)
             pending = len(decoder.getstate()[0])

@@ -20,6 +20,7 @@ from trainer.progress import Progress
 from trainer.reviews import Reviews, read_reviews, training_rows
 from trainer.runtime import load_tensorflow
 from trainer.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
+from trainer.sources import SourceOptions
 from trainer.towers import FeatureTables
 from trainer.vectors import ReviewVectors, VectorCache, encode_unique
 from twotower.als import ItemFactors
@@ -37,12 +38,14 @@ class TrainingOptions:
         preset: the recipe.
         cleaning: rules for the file.
         fit: epochs, batch, seed.
+        source: format of the file and what belongs to it.
         validation_fraction: last share of the rows by time that is not trained on, 0 to below 1.
     """
 
     preset: Preset
     cleaning: CleaningOptions = field(default_factory=CleaningOptions)
     fit: FitOptions = field(default_factory=FitOptions)
+    source: SourceOptions = field(default_factory=SourceOptions)
     validation_fraction: float = 0.1
 
 
@@ -105,7 +108,7 @@ def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path
         InvalidFile: the file breaks a rule.
     """
     with progress.stage("read reviews"):
-        reviews, report = read_reviews(path, options.cleaning)
+        reviews, report = read_reviews(path, options.cleaning, options.source)
     rows = training_rows(reviews, options.validation_fraction)
     catalogue = build_catalogue(reviews, rows)
     encoder = TextEncoder(encoder_path)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.cleaning import CleaningOptions, CleaningReport, clean
-from trainer.datafiniti import read_raw
+from trainer.sources import SourceOptions, read_source
 from twotower.features import Float32, Int32, Int64
 
 UNDATED: Final = int(np.iinfo(np.int64).max)
@@ -72,15 +72,15 @@ def training_rows(reviews: Reviews, validation_fraction: float) -> int:
     return max(1, len(reviews) - int(len(reviews) * validation_fraction))
 
 
-def read_reviews(path: Path, options: CleaningOptions) -> tuple[Reviews, CleaningReport]:
+def read_reviews(path: Path, options: CleaningOptions, source: SourceOptions | None = None) -> tuple[Reviews, CleaningReport]:
     """Read, clean and order a review file.
 
     Raises:
-        InvalidFile: see :func:`trainer.datafiniti.read_raw` and :func:`trainer.cleaning.clean`.
+        InvalidFile: see :func:`trainer.sources.read_source` and :func:`trainer.cleaning.clean`.
     """
     import pandas as pd
 
-    raw = read_raw(path)
+    raw = read_source(path, source or SourceOptions())
     frame, report = clean(path, raw, options)
     user, user_ids = pd.factorize(frame["user_id"])
     product, _ = pd.factorize(frame["product_id"])

@@ -95,11 +95,12 @@ class Period:
 
 def prepare_period(
     reviews: Reviews,
+    *,
     vectors: ReviewVectors,
     product_vectors: Float32,
     fold: Fold,
     options: TrainingOptions,
-    constants: DataConstants | None,
+    constants: DataConstants | None = None,
 ) -> Period:
     """Fit what the methods share: factors, features, negatives and, unless given, the constants of the data."""
     inputs = prepare(reviews, fold.training, vectors, product_vectors, options, progress=Progress())

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tests.support.trained import train_tiny_result
 from trainer.export import replay_golden
+from trainer.pipeline import TrainingResult
 from trainer.towers import score_pairs
 from twotower.cli import main
 from twotower.scoring import LiftScoring
@@ -19,7 +20,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.listwise._STEPS", 40)
 
 
-def test_a_best_release_is_served_by_lift(work: Path, encoder_path: Path) -> None:
+def test_a_best_release_is_served_by_lift(work: Path, encoder_path: Path, trained: TrainingResult) -> None:
     root, cache, reviews = work / "best", work / "cache", work / "reviews.csv.gz"
     result = train_tiny_result(root, cache, encoder_path, preset="best", reviews=reviews)
     release = result.release
@@ -39,16 +40,16 @@ def test_a_best_release_is_served_by_lift(work: Path, encoder_path: Path) -> Non
     assert again.release.release_id == release.release_id
 
 
-def _product_rows(result: object) -> np.ndarray:
+def _product_rows(result: TrainingResult) -> np.ndarray:
     from twotower.encoder import TextEncoder
     from twotower.features import dequantize, product_rows, product_text
 
-    release = result.release  # type: ignore[attr-defined]
+    release = result.release
     texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in release.catalogue]
     return product_rows(release.item_factors.factors, dequantize(TextEncoder(release.encoder_path).encode(texts).fixed_point))
 
 
-def test_evaluate_writes_the_whole_table(work: Path, encoder_path: Path, tmp_path: Path, trained: object) -> None:
+def test_evaluate_writes_the_whole_table(work: Path, encoder_path: Path, tmp_path: Path, trained: TrainingResult) -> None:
     file = tmp_path / "table.json"
     flags = ["--reviews", str(work / "reviews.csv.gz"), "--cache", str(work / "cache"), "--encoder", str(encoder_path)]
     options = ["--presets", "v4,best", "--seeds", "1", "--folds", "2", "--epochs", "1", "--leak-audit", "--json", str(file)]
