@@ -27,7 +27,7 @@ PAIRS_AT_ONCE: Final = 4_000_000
 
 _SLICED: Final = 20_000
 """Products above which one user is scored by several lanes."""
-_LEAST_PART: Final = 8
+_LEAST_PART: Final = 4
 """Users below which a batch is not cut into lanes: one user and two take almost the same time."""
 
 

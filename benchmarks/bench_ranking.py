@@ -1,0 +1,163 @@
+"""Scoring 600 products in process: the notebook's `model.predict` on tiled rows, the whole model under XLA, and the split fusion head.
+
+The rivals run in a process of their own with TensorFlow's default threads, ours with one thread an operation and a lane a core; rounds are
+interleaved, never at the same time, and the medians are compared. The floor is the two matrix products of the fusion head alone (64 → 32 → 1
+for every pair), the faster of both kinds of threads. Not measured: gRPC, features, Redis (bench_serving.py).
+
+The last line is JSON: `b1_vs_notebook`, how many times faster one user is; `b128_vs_notebook`, the same a user in a batch of 128, against the
+notebook's one user after the other; `b128_over_floor`, the head's time over the floor's at 128 users.
+"""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import numpy as np
+import rig
+
+from ranking_service.head import Head, Lanes, import_tensorflow
+from tests.support.releases import random_user_rows, unit_vectors
+from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, product_rows
+from twotower.model import TwoTowerWeights, product_fusion, run_layers
+
+BATCHES: Final = (1, 8, 32, 128)
+ROUNDS: Final = 25
+
+
+def main() -> None:
+    """Run, print, and check that all give the same scores."""
+    context = multiprocessing.get_context("spawn")
+    pipe, other = context.Pipe()
+    rival = context.Process(target=_rival, args=(other,), daemon=True)
+    rival.start()
+    weights, products = pipe.recv()
+    import_tensorflow()
+    fusion = product_fusion(weights, run_layers(weights.product_tower, products))
+    lanes = Lanes()
+    head = Head(weights, fusion, lanes)
+    head.warm_up()
+
+    def remote(name: str, batch: int) -> float:
+        pipe.send((name, batch))
+        seconds: float = pipe.recv()
+        return seconds
+
+    rig.print_machine("keras")
+    print(f"{rig.PRODUCTS} products, µs a user, medians of interleaved rounds")
+    print(
+        f"{'users':>6} {'notebook':>10} {'whole, XLA':>11} {'ours':>8} {'floor':>8} {'vs notebook':>12} {'vs whole':>9} {'over floor':>11}"
+    )
+    found: dict[int, dict[str, float]] = {}
+    for batch in BATCHES:
+        rows = _rows(batch)
+        pipe.send(("scores", batch))
+        for answer in pipe.recv():
+            np.testing.assert_allclose(head(rows), answer, atol=1e-3)
+        ours, floor = partial(_timed, partial(head, rows)), partial(_timed, _floor(batch, lanes))
+        slow = {"notebook": partial(remote, "notebook", batch), "whole": partial(remote, "whole", batch)}
+        fast = {"ours": ours, "floor": floor, "floor, own threads": partial(remote, "floor", batch)}
+        times = _medians(slow, 5) | _medians(fast, ROUNDS * (8 if batch == 1 else 1))
+        times["floor"] = min(times["floor"], times.pop("floor, own threads"))
+        found[batch] = {name: seconds / batch for name, seconds in times.items()}
+        notebook, whole, own, least = (1e6 * found[batch][name] for name in ("notebook", "whole", "ours", "floor"))
+        ratios = f"{notebook / own:>11.0f}x {whole / own:>8.1f}x {own / least:>10.2f}x"
+        print(f"{batch:>6} {notebook:>10.0f} {whole:>11.0f} {own:>8.1f} {least:>8.1f} {ratios}")
+    pipe.send(None)
+    rival.join()
+    lanes.close()
+    one = found[1]["notebook"]
+    rig.print_json(
+        b1_vs_notebook=one / found[1]["ours"],
+        b128_vs_notebook=one / found[128]["ours"],
+        b128_over_floor=found[128]["ours"] / found[128]["floor"],
+    )
+
+
+def _rival(pipe: Connection) -> None:
+    """Builds the network, sends its weights and products, then times what it is asked to."""
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+    import tensorflow as tf
+
+    from trainer.presets import preset_named
+    from trainer.towers import build_network, kernel_weights
+
+    rng = np.random.default_rng(0)
+    network = build_network(preset_named("v5_power"))
+    products = product_rows(rng.normal(0, 0.1, (rig.PRODUCTS, ALS_DIM)).astype(np.float32), unit_vectors(rng, rig.PRODUCTS))
+    weights: TwoTowerWeights = kernel_weights(network)
+    pipe.send((weights, products))
+    whole = tf.function(lambda rows: network(rows, training=False), jit_compile=True)
+
+    def tiled(rows: Float32) -> list[Float32]:
+        """Every (user, product) pair as rows of the network's inputs, as the notebook tiles them."""
+        users, items = np.repeat(rows, rig.PRODUCTS, axis=0), np.tile(products, (len(rows), 1))
+        columns = {
+            "user_ALS_Embedding": users[:, :ALS_DIM],
+            "user_BERT_Embedding": users[:, ALS_DIM : ALS_DIM + BERT_DIM],
+            "is_anonymous_user": users[:, USER_DIM - 1 :],
+            "product_ALS_Embedding": items[:, :ALS_DIM],
+            "product_BERT_Embedding": items[:, ALS_DIM:],
+        }
+        return [columns[tensor.name] for tensor in network.inputs]
+
+    def notebook(rows: Float32) -> Float32:
+        scores: Float32 = network.predict(tiled(rows), verbose=0).reshape(len(rows), -1)
+        return scores
+
+    def whole_model(rows: Float32) -> Float32:
+        scores: Float32 = whole([tf.constant(column) for column in tiled(rows)]).numpy().reshape(len(rows), -1)
+        return scores
+
+    floors: dict[int, Callable[[], Any]] = {}
+    while (asked := pipe.recv()) is not None:
+        name, batch = asked
+        rows = _rows(batch)
+        if name == "scores":
+            floors[batch] = _floor(batch, Lanes(1))
+            floors[batch]()
+            pipe.send((notebook(rows), whole_model(rows)))
+        else:
+            way = {"notebook": partial(notebook, rows), "whole": partial(whole_model, rows), "floor": floors[batch]}[name]
+            pipe.send(_timed(way))
+
+
+def _rows(batch: int) -> Float32:
+    return random_user_rows(np.random.default_rng(batch), batch)
+
+
+def _floor(batch: int, lanes: Lanes) -> Callable[[], Any]:
+    """The two matrix products for every pair of a batch, cut into lanes as the head cuts it."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(1)
+    users = -(-batch // lanes.count) if batch >= 16 else batch
+    kernels = [tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in ((64, 32), (32, 1))]
+    function = tf.function(lambda x: tf.matmul(tf.matmul(x, kernels[0]), kernels[1]), jit_compile=True, autograph=False)
+    compiled = function.get_concrete_function(tf.TensorSpec([users * rig.PRODUCTS, 64]))
+    parts = [tf.constant(rng.normal(size=(users * rig.PRODUCTS, 64)).astype(np.float32)) for _ in range(-(-batch // users))]
+    compiled(parts[0])
+    return lambda: lanes.map(lambda part: compiled(part).numpy(), parts)
+
+
+def _timed(way: Callable[[], Any]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    way()
+    return time.perf_counter() - start
+
+
+def _medians(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, in interleaved rounds, so that others' work on the machine meets all alike."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            times[name].append(way())
+    return {name: float(np.median(found)) for name, found in times.items()}
+
+
+if __name__ == "__main__":
+    main()
