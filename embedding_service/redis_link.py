@@ -17,7 +17,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import EqualJitterBackoff, NoBackoff
-from redis.exceptions import ClusterDownError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import ClusterDownError, NoPermissionError, NoScriptError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -64,13 +64,14 @@ def connect(url: str, *, timeout_s: float, connections: int, tls: Mapping[str, s
         )
         return RedisLink(cluster, timeout_s=timeout_s, wait_replicas=wait_replicas)
     if scheme in SENTINEL_SCHEMES:
-        return RedisLink(_by_sentinel(url, connections, retry, options), timeout_s=timeout_s, wait_replicas=wait_replicas)
+        primary, sentinels = _by_sentinel(url, connections, retry, options)
+        return RedisLink(primary, timeout_s=timeout_s, wait_replicas=wait_replicas, sentinels=sentinels)
     pool = BlockingConnectionPool.from_url(url, max_connections=connections, timeout=timeout_s, retry=retry, **options)
     pool.connection_class = PACKED[pool.connection_class]
     return RedisLink(Redis(connection_pool=pool), timeout_s=timeout_s, wait_replicas=wait_replicas)
 
 
-def _by_sentinel(url: str, connections: int, retry: Retry, options: Mapping[str, Any]) -> Redis:
+def _by_sentinel(url: str, connections: int, retry: Retry, options: Mapping[str, Any]) -> tuple[Redis, list[Redis]]:
     parts = urlsplit(url)
     hosts = [address.rsplit(":", 1) for address in parts.netloc.rpartition("@")[2].split(",")]
     secure = SENTINEL_SCHEMES[parts.scheme] == "rediss"
@@ -82,7 +83,7 @@ def _by_sentinel(url: str, connections: int, retry: Retry, options: Mapping[str,
         [(host, int(port)) for host, port in hosts], sentinel_kwargs=dict(shared), **shared, **credentials
     )
     primary: Redis = sentinel.master_for(parts.path.strip("/"), db=database, max_connections=connections, retry=retry)
-    return primary
+    return primary, sentinel.sentinels
 
 
 @dataclass
@@ -116,10 +117,12 @@ class RedisLink:
         redis: client, owned by the link from now on.
         timeout_s: how long replicas may take.
         wait_replicas: replicas that must hold a write before it is acknowledged.
+        sentinels: clients that the link closes with its own.
     """
 
-    def __init__(self, redis: "Redis | RedisCluster", *, timeout_s: float, wait_replicas: int = 0) -> None:
+    def __init__(self, redis: "Redis | RedisCluster", *, timeout_s: float, wait_replicas: int = 0, sentinels: Sequence[Redis] = ()) -> None:
         self.redis = redis
+        self._sentinels = sentinels
         self._timeout_ms = round(timeout_s * 500)
         self._wait_replicas = wait_replicas
 
@@ -180,10 +183,11 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close connections."""
-        if isinstance(self.redis, Redis):
-            await self.redis.aclose(close_connection_pool=True)
-        else:
-            await self.redis.aclose()
+        for client in (self.redis, *self._sentinels):
+            if isinstance(client, Redis):
+                await client.aclose(close_connection_pool=True)
+            else:
+                await client.aclose()
 
     async def _load(self, script: Script) -> str:
         sha = ""
@@ -284,5 +288,5 @@ async def translated() -> AsyncIterator[None]:
         raise StoreUnavailable("Redis does not answer; nothing was half done") from error
     except RedisError as error:
         # Out of memory, read-only replica, loading, no permission: nothing that the caller could mend.
-        why = f": {error}" if isinstance(error, ResponseError) and str(error).startswith("NOPERM") else ""
+        why = f": {error}" if isinstance(error, NoPermissionError) else ""
         raise StoreUnavailable(f"Redis refused{why}; nothing was half done") from error
