@@ -115,6 +115,9 @@ def _source(file_format: str, metadata: Path | None, columns: tuple[str, ...]) -
 @click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
 @click.option("--encoder", type=_FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
 @click.option("--cache", type=_FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+@click.option("--evaluation", type=_FILE, help="Table of `twotower evaluate --json`, for the report.")
+@click.option("--write-samples", type=_FOLDER, help="Write negative_samples and final_df to this folder.")
+@click.option("--samples-format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="Of --write-samples.")
 @click.option("--publish", "publish_it", is_flag=True, help="Then send the users to the embedding service and load the release on ranking.")
 @_service_options
 def train(
@@ -135,6 +138,9 @@ def train(
     strict: bool,
     encoder: Path | None,
     cache: Path | None,
+    evaluation: Path | None,
+    write_samples: Path | None,
+    samples_format: str,
     publish_it: bool,
     embedding: str,
     ranking: str,
@@ -142,6 +148,8 @@ def train(
     tls_ca: Path | None,
 ) -> None:
     """Train a PRESET on a review file and write the release."""
+    import json
+
     from rich.console import Console
 
     from trainer.cleaning import CleaningOptions
@@ -150,6 +158,8 @@ def train(
     from trainer.pipeline import train as run
     from trainer.presets import preset_named
     from trainer.progress import Progress
+    from trainer.report.page import write_report
+    from trainer.sample_files import write_sample_files
     from trainer.summary import print_curve, print_report, print_result
     from trainer.text import cached_encoder
 
@@ -170,6 +180,13 @@ def train(
     print_report(console, result.report)
     print_curve(console, result.fitted)
     print_result(console, result, progress.seconds)
+    if write_samples:
+        with progress.stage("write samples"):
+            click.echo(f"samples: {', '.join(map(str, write_sample_files(write_samples, result, samples_format)))}")
+    with progress.stage("write report"):
+        table = json.loads(evaluation.read_text(encoding="utf-8")) if evaluation else None
+        page = write_report(out / "reports" / result.release.release_id, result, table)
+    click.echo(f"report: {page}")
     if publish_it:
         _publish(result.release, progress, embedding=embedding, ranking=ranking, timeout_s=timeout_s, tls_ca=tls_ca)
 
@@ -272,3 +289,27 @@ def evaluate(
     print_table(Console(width=180), table)
     if json_file:
         json_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+@click.command("describe")
+@_source_options
+@click.option("--html", "html_file", type=_FILE, help="Write the pictures to this page.")
+@click.option("--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Of the negatives in the figures after sampling.")
+def describe(
+    *, reviews: Path, file_format: str, metadata: Path | None, columns: tuple[str, ...], html_file: Path | None, alpha: float
+) -> None:
+    """Tell what is in a review file: sizes, ratings before and after sampling, popularity, missing values, dates."""
+    from rich.console import Console
+
+    from trainer.cleaning import CleaningOptions
+    from trainer.describe import description, print_description, write_pictures
+    from trainer.reviews import read_reviews
+    from trainer.summary import print_report
+
+    found, report = read_reviews(reviews, CleaningOptions(), _source(file_format, metadata, columns))
+    console = Console()
+    print_report(console, report)
+    print_description(console, description(found, alpha))
+    if html_file:
+        write_pictures(html_file, found)
+        click.echo(f"pictures: {html_file}")

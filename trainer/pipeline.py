@@ -80,6 +80,8 @@ class TrainingResult:
         reviews: rows of the file after cleaning.
         samples: training, validation.
         fitted: the network and its curve.
+        inputs: what the network learned from.
+        training_rows: rows of the training period.
         golden_difference: largest difference of the replayed golden requests.
     """
 
@@ -88,6 +90,8 @@ class TrainingResult:
     reviews: Reviews
     samples: tuple[int, int]
     fitted: Fitted
+    inputs: TrainingInputs
+    training_rows: int
     golden_difference: float
 
 
@@ -136,7 +140,7 @@ def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path
     with progress.stage("write release"):
         release = write_release(out, trained, encoder_path, encoder)
         difference = replay_golden(release)
-    return TrainingResult(release, report, reviews, (len(samples[0]), len(samples[1])), fitted, difference)
+    return TrainingResult(release, report, reviews, (len(samples[0]), len(samples[1])), fitted, inputs, rows, difference)
 
 
 def prepare(

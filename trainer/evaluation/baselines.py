@@ -4,6 +4,7 @@ A method that knows nothing of a user without a history ranks by decayed popular
 apart are in that order too.
 """
 
+import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -77,7 +78,9 @@ def _item_knn(period: Period) -> Scored:
     from implicit.nearest_neighbours import CosineRecommender
 
     model = CosineRecommender(K=_NEIGHBOURS)
-    model.fit(_training_matrix(period), show_progress=False)
+    with warnings.catch_warnings():  # it transposes the matrix itself and then warns of the form that this has
+        warnings.simplefilter("ignore")
+        model.fit(_training_matrix(period), show_progress=False)
     return Scored(_personal(period, np.asarray((_history(period) @ model.similarity.tocsr()).todense(), np.float32)))
 
 

@@ -1,0 +1,1 @@
+"""One self-contained page and a model card for each release."""
