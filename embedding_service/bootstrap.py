@@ -28,6 +28,7 @@ from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_
 _LOG = logging.getLogger(__name__)
 SERVICE_NAME: Final = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
 _TEXTS_PER_STREAM: Final = 8
+_CANCEL_AGAIN_S: Final = 0.2
 
 
 def open_text_encoder(threads: int | None) -> Callable[[Path], Encoder]:
@@ -104,9 +105,10 @@ def describe(settings: Settings) -> str:
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    """Until it has ended: in Python 3.11 `asyncio.wait_for`, which redis-py awaits, may swallow a cancellation that comes with a result."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
 def redis_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, str]:
