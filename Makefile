@@ -8,7 +8,7 @@ REVIEWS ?=
 PROTOS := $(wildcard proto/twotower/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check check-extras format proto proto-baseline bench loadtest clean bench-ingest bench-features
+.PHONY: bench-encoder bench-training bench-quality help setup demo up down test check check-extras format proto proto-baseline bench bench-ranking bench-serving bench-catalogue bench-reload loadtest clean bench-ingest bench-features
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -67,6 +67,12 @@ bench-ingest: $(INSTALLED) ## Reviews a second into the embedding service, again
 
 bench-features: $(INSTALLED) ## Features of 1, 32, 512 users, against a bare redis-py pipeline and against Feast
 	$(BIN)/python benchmarks/bench_features.py
+
+bench-ranking bench-serving bench-catalogue bench-reload: $(INSTALLED)
+	$(BIN)/python benchmarks/$(subst -,_,$@).py
+
+bench-encoder bench-training bench-quality: $(INSTALLED) ## Ours against sentence-transformers; against the notebook's way; ranking quality
+	$(BIN)/python benchmarks/$(subst -,_,$@).py
 
 loadtest: $(INSTALLED) ## Load what `make up` left running with Locust, 30 s, 16 callers
 	$(BIN)/locust -f clients/loadtest/locustfile.py --headless -u 16 -r 16 -t 30s --user-ids "$$(dirname "$$(ls -t run/demo/releases/*/manifest.json | head -1)")" --only-summary

@@ -1,7 +1,7 @@
 """Exact top-10 of large catalogues for one user: 600, 10k, 100k and 1M products, against the same network tiled in numpy.
 
-Each size runs in a process of its own, whose memory is that of the whole scoring process: TensorFlow, the release's product matrix, the head.
-The catalogue's texts are not in it.
+Each size runs in a process of its own, whose memory is that of the whole scoring process: TensorFlow, the release's product matrix, the
+head. The catalogue's texts are not in it.
 
 The last line is JSON: `ms_1m`, median milliseconds a user at 1M products; `mb_1m`, peak resident memory there; `two_stage_speedup` and
 `two_stage_recall` are null, because every answer is exact: there is no two-stage retrieval.

@@ -1,11 +1,11 @@
 """Scoring 600 products in process: the notebook's `model.predict` on tiled rows, the whole model under XLA, and the split fusion head.
 
-The rivals run in a process of their own with TensorFlow's default threads, ours with one thread an operation and a lane a core; rounds are
-interleaved, never at the same time, and the medians are compared. The floor is the two matrix products of the fusion head alone (64 → 32 → 1
-for every pair), the faster of both kinds of threads. Not measured: gRPC, features, Redis (bench_serving.py).
+The rivals run in a process of their own with TensorFlow's default threads, ours with one thread an operation and a lane a core; rounds
+are interleaved, never at the same time, and the medians are compared. The floor is the two matrix products of the fusion head alone (64 →
+32 → 1 for every pair), the faster of both kinds of threads. Not measured: gRPC, features, Redis (bench_serving.py).
 
-The last line is JSON: `b1_vs_notebook`, how many times faster one user is; `b128_vs_notebook`, the same a user in a batch of 128, against the
-notebook's one user after the other; `b128_over_floor`, the head's time over the floor's at 128 users.
+The last line is JSON: `b1_vs_notebook`, how many times faster one user is; `b128_vs_notebook`, the same a user in a batch of 128, against
+the notebook's one user after the other; `b128_over_floor`, the head's time over the floor's at 128 users.
 """
 
 import multiprocessing

@@ -1,10 +1,11 @@
 """100 swaps of the served release under load, against the same load without a swap.
 
-Two callers ask without a pause while LoadRelease goes back and forth between two releases. The rival is the service itself left alone: p99
-before, p99 while swaps run, failed requests, and memory before and after. Both releases have been loaded twice before the measurement starts: the first loads
-compile, later ones reuse what was compiled.
+Two callers ask without a pause while LoadRelease goes back and forth between two releases. The rival is the service itself left alone:
+p99 before, p99 while swaps run, failed requests, and memory before and after. Both releases have been loaded twice before the measurement
+starts: the first loads compile, later ones reuse what was compiled.
 
-The last line is JSON: `failed` requests; `p99_ratio`, p99 during the swaps over p99 before; `rss_growth`, resident memory after over before, less 1.
+The last line is JSON: `failed` requests; `p99_ratio`, p99 during the swaps over p99 before; `rss_growth`, resident memory after over
+before, less 1.
 """
 
 import asyncio
@@ -44,36 +45,38 @@ async def _swap(services: rig.Services, release_ids: list[str]) -> None:
             for index in range(count):
                 await releases.LoadRelease(release_service_pb2.LoadReleaseRequest(release_id=release_ids[index % 2]))
 
-        async def load(until: asyncio.Task[None]) -> tuple[list[float], int]:
-            times, failed = [], 0
+        async def load(until: asyncio.Task[None]) -> tuple[list[float], int, int]:
+            times, failed, degraded = [], 0, 0
             users = rig.user_ids()
 
             async def caller(first: int) -> None:
-                nonlocal failed
+                nonlocal failed, degraded
                 index = first
                 while not until.done():
                     start = time.perf_counter()
                     try:
                         answer = await ranking.Recommend(ranking_service_pb2.RecommendRequest(user_id=users[index % rig.USERS], k=10))
-                        failed += answer.user.degraded or answer.release_id not in release_ids
-                    except Exception:
+                        failed += answer.release_id not in release_ids or len(answer.recommendations) != 10
+                        degraded += answer.user.degraded
+                    except Exception as error:
+                        print(f"failed: {error}")
                         failed += 1
                     times.append(time.perf_counter() - start)
                     index += CALLERS
 
             await asyncio.gather(*(caller(first) for first in range(CALLERS)), until)
-            return times, failed
+            return times, failed, degraded
 
         await load(asyncio.create_task(swap(6)))
-        before, _ = await load(asyncio.create_task(asyncio.sleep(BASELINE_S)))
+        before, *_ = await load(asyncio.create_task(asyncio.sleep(BASELINE_S)))
         rss = process.memory_info().rss
         start = time.perf_counter()
-        during, failed = await load(asyncio.create_task(swap(SWAPS)))
+        during, failed, degraded = await load(asyncio.create_task(swap(SWAPS)))
         seconds = time.perf_counter() - start
     p99 = [1e3 * float(np.percentile(times, 99)) for times in (before, during)]
     p50 = [1e3 * float(np.median(times)) for times in (before, during)]
     grown = process.memory_info().rss
-    print(f"{SWAPS} swaps in {seconds:.1f} s; {len(during)} requests, {failed} failed")
+    print(f"{SWAPS} swaps in {seconds:.1f} s; {len(during)} requests, {failed} failed, {degraded} answered without features")
     print(f"p50 {p50[0]:.2f} ms alone, {p50[1]:.2f} ms during; p99 {p99[0]:.2f} ms alone, {p99[1]:.2f} ms during: {p99[1] / p99[0]:.2f}x")
     print(f"resident memory {rss / 2**20:.0f} MB before, {grown / 2**20:.0f} MB after")
     rig.print_json(failed=failed, p99_ratio=p99[1] / p99[0], rss_growth=grown / rss - 1)

@@ -1,56 +1,14 @@
 """``python -m ranking_service``."""
 
-import asyncio
-import logging
-import signal
 import sys
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from ranking_service.process import run
 from ranking_service.settings import RankingSettings
-from twotower.errors import TwotowerError
+from ranking_service.workers import Workers
 from twotower.telemetry import configure_logging
-
-_LOG = logging.getLogger(__name__)
-
-
-async def serve(settings: RankingSettings) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Raises:
-        TwotowerError: the release asked for can't be served.
-    """
-    from ranking_service.bootstrap import RankingService
-
-    service = RankingService(settings, reuse_port=settings.workers > 1)
-    _LOG.info("listening on port %d", service.server.port)
-    starting = asyncio.create_task(service.start())
-    stopping = asyncio.create_task(_signalled())
-    try:
-        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            starting.result()
-        await stopping
-    finally:
-        starting.cancel()
-        await service.stop()
-
-
-async def _signalled() -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-
-
-def run(settings: RankingSettings) -> None:
-    """One process; a problem at start is one line and exit code 1."""
-    try:
-        configure_logging("ranking_service", settings.log_level)
-        asyncio.run(serve(settings))
-    except (TwotowerError, OSError, RuntimeError) as error:
-        sys.exit(f"ranking_service: {error}")
 
 
 def main() -> None:
@@ -63,8 +21,6 @@ def main() -> None:
     if settings.workers == 1:
         run(settings)
         return
-    from ranking_service.workers import Workers
-
     configure_logging("ranking_service", settings.log_level)
     sys.exit(Workers(settings, run).run())
 

@@ -1,0 +1,180 @@
+"""Recommendations over gRPC, everything on this machine: client process, ranking service, embedding service, real Redis.
+
+The rival is NVIDIA PyTriton, a Python model server with Triton's C++ gRPC front, in an environment of its own that this script makes
+under `run/` (Debian's python3.11; its bundled interpreter needs 3.11.2). It serves the same network as numpy code and is given the
+finished user row: no feature look-up, no Redis. Both are asked by a separate client process, one after the other.
+
+The last line is JSON: `throughput_vs_rival` at 64 callers; `p50_vs_rival`, ours over the rival's at one caller; `p50_ms` of ours at one
+caller; `batch_users_per_s` of BatchRecommend with 1,024 users a call.
+"""
+
+import asyncio
+import multiprocessing
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import rig
+
+from tests.support.processes import free_port
+from twotower.release import Release
+from twotower.rpc import open_async_channel
+from twotower.v1 import ranking_service_pb2 as pb
+from twotower.v1 import ranking_service_pb2_grpc
+
+SECONDS: Final = 5.0
+CALLERS: Final = 64
+_ENVIRONMENT: Final = Path("run/pytriton")
+_SCRIPT: Final = Path(__file__).with_name("pytriton_head.py")
+
+
+def main() -> None:
+    """Measure ours, then the rival, and print."""
+    rig.print_machine()
+    context = multiprocessing.get_context("spawn")
+    with rig.services() as services, context.Pool(1) as client:
+        ours = client.apply(_ours, (services.ranking.address,))
+        release = services.release
+        print(f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; {ours['calls']:.0f} calls/s at {CALLERS}")
+        print(f"        p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms at half of it, Poisson arrivals")
+        print(f"        BatchRecommend {ours['batch']:.0f} users/s; {ours['degraded']:.0f} degraded answers")
+        weights = _save(release)
+    rival = _rival(weights)
+    print(f"rival   p50 {rival['p50_ms']:.2f} ms at 1 caller; {rival['calls']:.0f} calls/s at {CALLERS} (PyTriton {rival['version']})")
+    print(f"ratio   throughput {ours['calls'] / rival['calls']:.2f}x, p50 {ours['p50_ms'] / rival['p50_ms']:.2f}x")
+    rig.print_json(
+        throughput_vs_rival=ours["calls"] / rival["calls"],
+        p50_vs_rival=ours["p50_ms"] / rival["p50_ms"],
+        p50_ms=ours["p50_ms"],
+        batch_users_per_s=ours["batch"],
+    )
+
+
+def _ours(address: str) -> dict[str, float]:
+    return asyncio.run(_measured(address))
+
+
+async def _measured(address: str) -> dict[str, float]:
+    users = rig.user_ids()
+    degraded = 0
+    async with open_async_channel(address) as channel:
+        stub = ranking_service_pb2_grpc.RankingServiceStub(channel)
+
+        async def ask(index: int, times: list[float]) -> None:
+            nonlocal degraded
+            start = time.perf_counter()
+            answer = await stub.Recommend(pb.RecommendRequest(user_id=users[index % len(users)], k=10))
+            degraded += answer.user.degraded
+            times.append(time.perf_counter() - start)
+
+        async def load(callers: int, seconds: float) -> list[float]:
+            times: list[float] = []
+            end = time.perf_counter() + seconds
+
+            async def caller(first: int) -> None:
+                index = first
+                while time.perf_counter() < end:
+                    await ask(index, times)
+                    index += callers
+
+            await asyncio.gather(*(caller(first) for first in range(callers)))
+            return times
+
+        async def poisson(rate: float, seconds: float) -> list[float]:
+            times: list[float] = []
+            calls, at = [], time.perf_counter()
+            end = at + seconds
+            gaps = np.random.default_rng(0)
+            while at < end:
+                at += gaps.exponential(1 / rate)
+                await asyncio.sleep(max(0.0, at - time.perf_counter()))
+                calls.append(asyncio.create_task(ask(len(calls), times)))
+            await asyncio.gather(*calls)
+            return times
+
+        async def batches(seconds: float) -> float:
+            count, end = 0, time.perf_counter() + seconds
+
+            async def caller(part: slice) -> None:
+                nonlocal count
+                while time.perf_counter() < end:
+                    count += len((await stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=users[part], k=10))).results)
+
+            start = time.perf_counter()
+            await asyncio.gather(caller(slice(0, 1024)), caller(slice(1024, 2048)))
+            return count / (time.perf_counter() - start)
+
+        await load(8, 1.0)
+        one, many = await load(1, SECONDS), await load(CALLERS, SECONDS)
+        calls = len(many) / SECONDS
+        half = await poisson(calls / 2, SECONDS)
+        return {
+            "p50_ms": 1e3 * float(np.median(one)),
+            "p99_ms": 1e3 * float(np.percentile(one, 99)),
+            "calls": calls,
+            "half_p50_ms": 1e3 * float(np.median(half)),
+            "half_p99_ms": 1e3 * float(np.percentile(half, 99)),
+            "batch": await batches(SECONDS),
+            "degraded": float(degraded),
+        }
+
+
+def _save(release: Release) -> Path:
+    """The network for the rival."""
+    weights = release.weights
+    tower = {f"kernel{i}": layer.kernel for i, layer in enumerate(weights.user_tower)}
+    tower |= {f"bias{i}": layer.bias for i, layer in enumerate(weights.user_tower)}
+    first, second, last = weights.fusion
+    _ENVIRONMENT.mkdir(parents=True, exist_ok=True)
+    path = _ENVIRONMENT / "weights.npz"
+    rest = {"second": second.kernel, "second_bias": second.bias, "last": last.kernel, "last_bias": last.bias}
+    np.savez(path, user_kernel=first.kernel[:64], products=release.product_fusion, **tower, **rest)
+    return path
+
+
+def _rival(weights: Path) -> dict[str, float]:
+    """Start the rival, ask it, stop it."""
+    python = _ENVIRONMENT / "bin/python"
+    if not (_ENVIRONMENT / ".installed").exists():
+        subprocess.run(["/usr/bin/python3.11", "-m", "venv", str(_ENVIRONMENT)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "nvidia-pytriton==0.7.0"], check=True)
+        (_ENVIRONMENT / ".installed").touch()
+    version = subprocess.run(
+        [str(python), "-c", "import pytriton; print(pytriton.__version__)"], check=True, capture_output=True, text=True
+    )
+    port = free_port()
+    with (_ENVIRONMENT / "server.log").open("wb") as log:
+        server = subprocess.Popen([str(python), str(_SCRIPT), "serve", str(weights), str(port)], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(port + 1, server)
+        found = []
+        for callers in (1, CALLERS):
+            command = [str(python), str(_SCRIPT), "load", str(port), str(callers), str(SECONDS)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+            found.append([float(value) for value in done.stdout.split()])
+    finally:
+        server.terminate()
+        server.wait(30)
+    return {"p50_ms": found[0][1], "calls": found[1][0], "version": version.stdout.strip()}  # type: ignore[dict-item]
+
+
+def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
+    """Until the port is open; the model is bound before."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                time.sleep(5)  # the model follows the port
+                return
+        if server.poll() is not None:
+            break
+        time.sleep(0.2)
+    sys.exit(f"the rival does not start, see {_ENVIRONMENT / 'server.log'}")
+
+
+if __name__ == "__main__":
+    main()
