@@ -1,4 +1,4 @@
-"""The rival of bench_serving.py: NVIDIA PyTriton serving the numpy split fusion head, without feature look-up; in an environment of its own.
+"""The rival of bench_serving.py: NVIDIA PyTriton serving the numpy split fusion head without features; in an environment of its own.
 
 python pytriton_head.py serve <weights.npz> <port>          until it is killed
 python pytriton_head.py load <port> <concurrency> <seconds>  prints calls a second and the median in milliseconds
