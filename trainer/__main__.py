@@ -2,7 +2,7 @@
 
 import click
 
-from trainer.cli import describe, evaluate, publish, sample_data, train
+from trainer.cli import describe, evaluate, import_keras, publish, sample_data, train
 from twotower.cli import DomainErrorGroup
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Turn a review file into a release, and publish it."""
 
 
-for command in (describe, evaluate, publish, sample_data, train):
+for command in (describe, evaluate, import_keras, publish, sample_data, train):
     main.add_command(command)
 
 if __name__ == "__main__":

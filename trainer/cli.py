@@ -313,3 +313,35 @@ def describe(
     if html_file:
         write_pictures(html_file, found)
         click.echo(f"pictures: {html_file}")
+
+
+@click.command("import-keras")
+@click.argument("model", type=_FILE)
+@click.option("--products", type=_FILE, required=True, help="JSONL: product_id, name and, where known, brand, categories, manufacturer.")
+@click.option("--item-factors", type=_FILE, help=".npy (products, 64): the ALS factors that the network was trained with.")
+@click.option("--global-mean", type=_FILE, help=".npy (384,): the mean review embedding, what users without a history have.")
+@click.option("--out", type=_FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
+@click.option("--encoder", type=_FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
+@click.option("--cache", type=_FOLDER, envvar="TWOTOWER_CACHE", help="Folder of the exported encoder.  [default: ~/.cache/twotower]")
+def import_keras(
+    *,
+    model: Path,
+    products: Path,
+    item_factors: Path | None,
+    global_mean: Path | None,
+    out: Path,
+    encoder: Path | None,
+    cache: Path | None,
+) -> None:
+    """Make a release of a Keras MODEL with the contracted inputs."""
+    from rich.console import Console
+
+    from trainer.import_keras import ImportedFiles
+    from trainer.import_keras import import_keras as run
+    from trainer.progress import Progress
+    from trainer.text import cached_encoder
+
+    files = ImportedFiles(products, item_factors, global_mean)
+    with Progress(Console(stderr=True)).stage("import") as on_progress:
+        release = run(model, files, out, encoder or cached_encoder(cache or _default_cache()), on_progress)
+    click.echo(f"{release.path}: {release.manifest.product_count:,} products, golden requests replayed")

@@ -73,7 +73,7 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
     weights = kernel_weights(trained.fitted.network)
     towers = run_layers(weights.product_tower, trained.tables.products)
     with ReleaseWriter(root) as writer:
-        _write_keras(writer, trained.fitted.network)
+        write_keras(writer, trained.fitted.network)
         writer.weights(weights)
         writer.scoring(trained.scoring)
         writer.array("product_towers.npy", towers)
@@ -107,7 +107,7 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
         )
 
 
-def _write_keras(writer: ReleaseWriter, network: Any) -> None:
+def write_keras(writer: ReleaseWriter, network: Any) -> None:
     """``two_tower.keras`` and ``two_tower.weights.h5``, without the times that Keras writes into the first."""
     network.save_weights(writer.path("two_tower.weights.h5"))
     with tempfile.TemporaryDirectory() as folder:

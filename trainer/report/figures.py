@@ -76,7 +76,7 @@ def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> str:
         made.axes.set_yticks(np.arange(len(methods)), list(methods))
         made.axes.invert_yaxis()
         made.axes.set_xlabel("nDCG@10")
-        made.axes.legend(frameon=False, ncols=folds, loc="lower right")
+        made.axes.legend(frameon=False, ncols=folds, loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return made.svg
 
 
@@ -89,7 +89,7 @@ def warm_and_cold(methods: Mapping[str, Mapping[str, Any]]) -> str:
         made.axes.set_yticks(np.arange(len(methods)), list(methods))
         made.axes.invert_yaxis()
         made.axes.set_xlabel("nDCG@10")
-        made.axes.legend(frameon=False, loc="lower right")
+        made.axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return made.svg
 
 

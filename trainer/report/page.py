@@ -97,9 +97,11 @@ def _user_inputs(preset: Preset) -> list[str]:
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
+    flat = {**facts, **{name: f"{count:,} rows" for name, count in facts.get("problems", {}).items()}}
+    flat.pop("problems", None)
     rows = "".join(
         f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{html.escape(f'{value:,}' if isinstance(value, int) else str(value))}"
-        for name, value in facts.items()
+        for name, value in flat.items()
     )
     return f"<table>{rows}</table>"
 

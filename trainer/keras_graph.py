@@ -1,0 +1,129 @@
+"""The two towers and the head of any Keras network with the contracted inputs, found by its graph.
+
+Walking back from the output: dense layers (dropout and separate activations between them) up to the concatenation of two towers; from
+each of its inputs the same, up to a concatenation of contracted inputs, in whatever order.
+"""
+
+from typing import Any, Final, cast
+
+import numpy as np
+
+from twotower.errors import FieldViolation, InvalidArgument
+from twotower.features import (
+    ALS_DIM,
+    BERT_DIM,
+    IS_ANONYMOUS_INPUT,
+    PRODUCT_ALS_INPUT,
+    PRODUCT_BERT_INPUT,
+    TOWER_DIM,
+    USER_ALS_INPUT,
+    USER_BERT_INPUT,
+    Float32,
+)
+from twotower.model import LEAKY_RELU_SLOPE, Activation, Dense, TwoTowerWeights
+
+WIDTHS: Final = {
+    USER_ALS_INPUT: ALS_DIM,
+    USER_BERT_INPUT: BERT_DIM,
+    IS_ANONYMOUS_INPUT: 1,
+    PRODUCT_ALS_INPUT: ALS_DIM,
+    PRODUCT_BERT_INPUT: BERT_DIM,
+}
+_USER: Final = (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)
+_PRODUCT: Final = (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)
+_ACTIVATIONS: Final = ("linear", "relu", "leaky_relu", "elu", "selu")
+_PASSED: Final = ("Dropout", "AlphaDropout", "GaussianDropout", "SpatialDropout1D")
+
+
+def graph_weights(network: Any) -> TwoTowerWeights:
+    """Weights by part.
+
+    Raises:
+        InvalidArgument: naming the input, layer or width that does not fit.
+    """
+    _check_inputs(network)
+    if len(network.outputs) != 1 or network.outputs[0].shape[1:] != (1,):
+        raise _refused("output", f"must be one number a row, got shapes {[tuple(output.shape) for output in network.outputs]}")
+    head, towers = _dense_chain(network.outputs[0])
+    if len(towers) != 2:
+        raise _refused("head", f"must start where two towers are concatenated, here {len(towers)} tensors meet")
+    sides = [_tower(tensor) for tensor in towers]
+    names = [name for name, _ in sides]
+    if sorted(names) != ["product", "user"]:
+        raise _refused("towers", f"must be one of user inputs and one of product inputs, found {' and '.join(names)}")
+    if names[0] == "product":
+        first = head[0]
+        head = (Dense(np.concatenate([first.kernel[TOWER_DIM:], first.kernel[:TOWER_DIM]]), first.bias, first.activation), *head[1:])
+    parts = dict(sides)
+    if len(head) < 2:
+        raise _refused("head", "must have at least two dense layers")
+    return TwoTowerWeights(parts["user"], parts["product"], head)
+
+
+def _refused(field: str, text: str) -> InvalidArgument:
+    return InvalidArgument([FieldViolation(field, text)])
+
+
+def _check_inputs(network: Any) -> None:
+    found = {tensor.name: tensor.shape[-1] for tensor in network.inputs}
+    problems = [FieldViolation(name, "input is missing") for name in WIDTHS if name not in found and name != IS_ANONYMOUS_INPUT]
+    problems += [
+        FieldViolation(name, f"must be {WIDTHS[name]} wide, got {width}" if name in WIDTHS else "is not one of the contracted inputs")
+        for name, width in found.items()
+        if WIDTHS.get(name) != width
+    ]
+    if problems:
+        raise InvalidArgument(problems)
+
+
+def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
+    """Side and layers of the tower that ends in `tensor`; the rows of its first kernel in the contracted order."""
+    layers, inputs = _dense_chain(tensor)
+    names = [source.name for source in inputs]
+    side = "user" if set(names) <= set(_USER) else "product" if set(names) == set(_PRODUCT) else ""
+    if not side or not layers:
+        raise _refused("towers", f"must be dense layers over user or over product inputs alone, one is over {', '.join(names)}")
+    if layers[-1].kernel.shape[1] != TOWER_DIM:
+        raise _refused(f"{side} tower", f"must end {TOWER_DIM} wide, got {layers[-1].kernel.shape[1]}")
+    edges = np.cumsum([0, *(WIDTHS[name] for name in names)])
+    first = layers[0]
+    rows = {name: first.kernel[start:end] for name, start, end in zip(names, edges, edges[1:], strict=False)}
+    absent = np.zeros((1, first.kernel.shape[1]), np.float32)
+    kernel: Float32 = np.concatenate([rows.get(name, absent) for name in (_USER if side == "user" else _PRODUCT)])
+    return side, (Dense(kernel, first.bias, first.activation), *layers[1:])
+
+
+def _dense_chain(tensor: Any) -> tuple[tuple[Dense, ...], list[Any]]:
+    """Dense layers that lead to `tensor`, first to last, and the tensors that are concatenated before them."""
+    found: list[Dense] = []
+    pending: Activation | None = None
+    while True:
+        layer = tensor._keras_history.operation
+        kind = type(layer).__name__
+        sources = layer._inbound_nodes[tensor._keras_history.node_index].input_tensors
+        if kind == "Concatenate":
+            return tuple(reversed(found)), list(sources)
+        if kind == "Dense":
+            own = _activation(layer)
+            if pending and own != "linear":
+                raise _refused(layer.name, f"has the activation {own} and another layer's {pending} after it")
+            kernel, *bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
+            found.append(Dense(kernel, bias[0] if bias else np.zeros(kernel.shape[1], np.float32), pending or own))
+            pending = None
+        elif kind in ("Activation", "ReLU", "LeakyReLU", "ELU"):
+            pending = _activation(layer)
+        elif kind not in _PASSED:
+            raise _refused(layer.name, f"is a {kind} layer; only dense layers, activations and dropout can be served")
+        (tensor,) = sources
+
+
+def _activation(layer: Any) -> Activation:
+    """The kernel's name of a layer's activation."""
+    kind = type(layer).__name__
+    name = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu"}.get(kind) or layer.activation.__name__
+    if name not in _ACTIVATIONS:
+        raise _refused(layer.name, f"has the activation {name}; must be one of {', '.join(_ACTIVATIONS)}")
+    slope = float(getattr(layer, "negative_slope", LEAKY_RELU_SLOPE)) if kind == "LeakyReLU" else LEAKY_RELU_SLOPE
+    if name == "leaky_relu" and abs(slope - LEAKY_RELU_SLOPE) > 1e-6:
+        raise _refused(layer.name, f"must have the slope {LEAKY_RELU_SLOPE:g}, got {slope:g}")
+    return cast(Activation, name)
