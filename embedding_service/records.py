@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,7 @@ class UserKeys:
 
     user_id: str
 
-    @property
+    @cached_property
     def _tag(self) -> str:
         return f"tt:{{{self.hash_tag}}}:"
 
