@@ -1,0 +1,85 @@
+"""Options that several commands of the trainer share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from trainer.sources import SourceOptions
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+Command = Callable[..., None]
+PRESETS = ("v1", "v2", "v3", "v4", "v5_power", "v6_power", "best")
+
+
+def default_cache() -> Path:
+    """``~/.cache/twotower``, or under ``$XDG_CACHE_HOME``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twotower"
+
+
+def service_options(command: Command) -> Command:
+    """Where the services are: the same for `publish` and for `train --publish`."""
+    for option in (
+        click.option("--tls-ca", type=FILE, help="PEM file of the services' certificate authority; plaintext if not given."),
+        click.option(
+            "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a service."
+        ),
+        click.option(
+            "--ranking",
+            envvar="TWOTOWER_RANKING",
+            default="127.0.0.1:50052",
+            show_default=True,
+            show_envvar=True,
+            help="host:port of the ranking service.",
+        ),
+        click.option(
+            "--embedding",
+            envvar="TWOTOWER_EMBEDDING",
+            default="127.0.0.1:50051",
+            show_default=True,
+            show_envvar=True,
+            help="host:port of the embedding service.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def source_options(command: Command) -> Command:
+    """What a review file is: the same for every command that reads one."""
+    for option in (
+        click.option(
+            "--column",
+            "columns",
+            multiple=True,
+            metavar="NAME=COLUMN",
+            help="The file's own COLUMN for the schema's NAME.",
+        ),
+        click.option("--metadata", type=FILE, help="Of the amazon format: the products' metadata JSONL."),
+        click.option(
+            "--format",
+            "file_format",
+            type=click.Choice(["auto", "datafiniti", "amazon", "parquet"]),
+            default="auto",
+            show_default=True,
+            help="Told by the file's content if auto. All but Parquet may be gzipped.",
+        ),
+        click.option("--reviews", type=FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet."),
+    ):
+        command = option(command)
+    return command
+
+
+def source_of(file_format: str, metadata: Path | None, columns: tuple[str, ...]) -> "SourceOptions":
+    """What :func:`source_options` were given, checked."""
+    from trainer.sources import SourceOptions
+
+    pairs = [column.partition("=") for column in columns]
+    if not all(name and found for name, _, found in pairs):
+        raise click.BadParameter("must be NAME=COLUMN", param_hint="--column")
+    return SourceOptions(file_format, metadata, {name: found for name, _, found in pairs})  # type: ignore[arg-type] # click checked the choice
