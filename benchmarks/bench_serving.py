@@ -163,12 +163,11 @@ def _rival(weights: Path) -> dict[str, float]:
 
 
 def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    """Until the port is open; the model is bound before."""
+    """Until the port is open; the caller waits for the model."""
     end = time.monotonic() + 90
     while time.monotonic() < end:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                time.sleep(5)  # the model follows the port
                 return
         if server.poll() is not None:
             break

@@ -59,6 +59,7 @@ def load(port: int, concurrency: int, seconds: float) -> None:
     times: list[float] = []
     row = np.random.default_rng(0).normal(0, 0.3, (1, 449)).astype(np.float32)
     connection = client.InferenceServerClient(f"127.0.0.1:{port + 1}")
+    _wait_for_model(connection)
     tensor = client.InferInput("row", row.shape, "FP32")
     tensor.set_data_from_numpy(row)
     connection.infer("Recommend", [tensor])
@@ -76,6 +77,19 @@ def load(port: int, concurrency: int, seconds: float) -> None:
     for thread in threads:
         thread.join()
     print(len(times) / seconds, 1e3 * float(np.median(times)))
+
+
+def _wait_for_model(connection: Any) -> None:
+    """The model follows the port by some seconds."""
+    end, last = time.perf_counter() + 60, None
+    while time.perf_counter() < end:
+        try:
+            if connection.is_model_ready("Recommend"):
+                return
+        except Exception as error:
+            last = error
+        time.sleep(0.2)
+    sys.exit(f"the model is not ready: {last}")
 
 
 if __name__ == "__main__":
