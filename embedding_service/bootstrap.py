@@ -18,8 +18,9 @@ from embedding_service.redis_link import connect
 from embedding_service.redis_server import RedisServer
 from embedding_service.redis_store import RedisStore
 from embedding_service.servicer import EmbeddingServicer
-from embedding_service.settings import EMBEDDED, Settings
+from embedding_service.settings import Settings
 from embedding_service.spaces import Spaces
+from embedding_service.store_url import EMBEDDED
 from embedding_service.users import Users
 from twotower.rpc import Server, ServerTls
 from twotower.v1 import embedding_service_pb2

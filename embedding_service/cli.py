@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from embedding_service.settings import EMBEDDED
+from embedding_service.store_url import EMBEDDED
 
 _PATH = click.Path(path_type=Path)
 _TIMEOUT_S = 30.0

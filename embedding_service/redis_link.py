@@ -22,12 +22,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedding_service.redis_packing import PACKED
+from embedding_service.store_url import CLUSTER_SCHEMES, SENTINEL_SCHEMES
 from twotower.errors import StoreUnavailable
 
 Command = Sequence[bytes | str | int | float]
-CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
-SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
-SCHEMES: Final = ("redis", "rediss", "unix", *CLUSTER_SCHEMES, *SENTINEL_SCHEMES)
 SLOTS: Final = 16384
 _RETRIES: Final = 2
 

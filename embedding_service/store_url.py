@@ -1,0 +1,8 @@
+"""What `--store` may be. Without imports, so that the command line can name it at no cost."""
+
+from typing import Final
+
+EMBEDDED: Final = "embedded"
+CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
+SENTINEL_SCHEMES: Final = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
+SCHEMES: Final = ("redis", "rediss", "unix", *CLUSTER_SCHEMES, *SENTINEL_SCHEMES)
