@@ -132,7 +132,8 @@ def test_the_command_trains_on_everything_and_prints_what_it_made(
     options = ["--epochs", "1", "--preset", "v2", "--validation-fraction", "0"]
     result = CliRunner().invoke(train, [*map(str, arguments), *options], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    (release,) = (path for path in (tmp_path / "out").iterdir() if path.name != "encoders")
+    (release,) = (path.parent for path in (tmp_path / "out").glob("*/manifest.json"))
+    assert (tmp_path / "out" / "reports" / release.name / "report.html").is_file()
     for text in (release.name, "322,817", "1,200 (1,200 training, 0 validation)", "untrained", "MiB"):
         assert text in result.output
     assert Release.open(release).manifest.metrics["best_epoch"] == 1
