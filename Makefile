@@ -59,20 +59,11 @@ proto: $(INSTALLED) ## Generate the stubs from proto/
 proto-baseline: $(INSTALLED) ## Accept the API as it is: what `buf breaking` compares with from now on
 	PATH="$(abspath $(BIN)):$$PATH" buf build -o proto/baseline.binpb
 
-bench: $(INSTALLED) ## Run all benchmarks
+bench: $(INSTALLED) ## Run all benchmarks; one alone: make bench-ranking, bench-serving, bench-features, … (benchmarks/bench_*.py)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-bench-ingest: $(INSTALLED) ## Reviews a second into the embedding service, against its encoder alone; users a second of an import
-	$(BIN)/python benchmarks/bench_ingest.py
-
-bench-features: $(INSTALLED) ## Features of 1, 32, 512 users, against a bare redis-py pipeline and against Feast
-	$(BIN)/python benchmarks/bench_features.py
-
-bench-ranking bench-serving bench-catalogue bench-reload: $(INSTALLED)
-	$(BIN)/python benchmarks/$(subst -,_,$@).py
-
-bench-encoder bench-training bench-quality: $(INSTALLED) ## Ours against sentence-transformers; against the notebook's way; ranking quality
-	$(BIN)/python benchmarks/$(subst -,_,$@).py
+bench-%: $(INSTALLED)
+	$(BIN)/python benchmarks/bench_$*.py
 
 loadtest: $(INSTALLED) ## Load what `make up` left running with Locust, 30 s, 16 callers
 	$(BIN)/locust -f clients/loadtest/locustfile.py --headless -u 16 -r 16 -t 30s --user-ids "$$(dirname "$$(ls -t run/demo/releases/*/manifest.json | head -1)")" --only-summary

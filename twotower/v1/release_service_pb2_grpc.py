@@ -86,7 +86,8 @@ class ReleaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Makes the previous `stable` release `stable` again and takes the canary away. Rolling back twice changes nothing. NOT_FOUND if no release
+        """Makes the previous `stable` release `stable` again and takes the canary away; the release rolled back from is then the
+        previous one, so rolling back twice goes there and back. NOT_FOUND if no release
         was stable before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
