@@ -8,7 +8,7 @@ REVIEWS ?=
 PROTOS := $(wildcard proto/twotower/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-encoder bench-training bench-quality help setup demo up down test check check-extras format proto proto-baseline bench bench-ranking bench-serving bench-catalogue bench-reload loadtest clean bench-ingest bench-features
+.PHONY: help setup demo up down test check check-extras format proto proto-baseline bench loadtest clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
