@@ -1,7 +1,6 @@
 """Everything a request may ask beyond the best k, over gRPC, and labels, added products and overload; scores by lift and popularity."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -212,23 +211,23 @@ async def test_overload_is_refused_fast_and_says_when(server: Clients, lift: Rel
     """One request keeps the service waiting; the queue holds 1,024 users; the next is refused, and those who wait are answered."""
     settings = ranking_settings(lift.path.parent, fake.port, release=lift.release_id, queue_users=1024, lookup_timeout_ms=10_000)
     async with running(settings) as small:
+        fake.reset()
         fake.blocked.clear()
-        fake.called.clear()
         busy = [asyncio.ensure_future(small.ranking.Recommend(ask(user="warm 3", k=1))) for _ in range(2)]
-        await fake.called.wait()
-        waiting = asyncio.ensure_future(small.ranking.BatchRecommend(pb.BatchRecommendRequest(user_ids=["warm 1"] * 1024, k=1)))
-        refused: grpc.aio.AioRpcError | None = None
-        while refused is None:
-            more = small.ranking.Recommend(ask(user="warm 4", k=1), timeout=1)
-            with contextlib.suppress(asyncio.TimeoutError):
-                try:
-                    await more
-                except grpc.aio.AioRpcError as error:
-                    refused = error if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+        while len(fake.calls) < 2:  # both of the batches that may run at a time
+            fake.called.clear()
+            await fake.called.wait()
+        # Whichever of the two comes first fills the queue, and the other one is refused.
+        request = pb.BatchRecommendRequest(user_ids=["warm 1"] * 1024, k=1)
+        batches = [asyncio.ensure_future(small.ranking.BatchRecommend(request)) for _ in range(2)]
+        done, waiting = await asyncio.wait(batches, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        refused = done.pop().exception()
+        assert isinstance(refused, grpc.aio.AioRpcError)
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         info = error_details_pb2.RetryInfo()
         assert rpc_status.from_call(refused).details[0].Unpack(info)
         assert info.retry_delay.ToMilliseconds() > 0
         fake.blocked.set()
-        assert len((await waiting).results) == 1024
+        assert len((await waiting.pop()).results) == 1024
         for call in busy:
             assert not (await call).user.degraded
