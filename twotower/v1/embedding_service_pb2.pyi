@@ -12,6 +12,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class FeatureLayout(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FEATURE_LAYOUT_UNSPECIFIED: _ClassVar[FeatureLayout]
+    FEATURE_LAYOUT_MESSAGES: _ClassVar[FeatureLayout]
+    FEATURE_LAYOUT_COLUMNS: _ClassVar[FeatureLayout]
+
 class RecordOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     RECORD_OUTCOME_UNSPECIFIED: _ClassVar[RecordOutcome]
@@ -19,6 +25,9 @@ class RecordOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECORD_OUTCOME_DUPLICATE: _ClassVar[RecordOutcome]
     RECORD_OUTCOME_REPLACED: _ClassVar[RecordOutcome]
     RECORD_OUTCOME_ANONYMOUS: _ClassVar[RecordOutcome]
+FEATURE_LAYOUT_UNSPECIFIED: FeatureLayout
+FEATURE_LAYOUT_MESSAGES: FeatureLayout
+FEATURE_LAYOUT_COLUMNS: FeatureLayout
 RECORD_OUTCOME_UNSPECIFIED: RecordOutcome
 RECORD_OUTCOME_RECORDED: RecordOutcome
 RECORD_OUTCOME_DUPLICATE: RecordOutcome
@@ -42,20 +51,46 @@ class GetUserFeaturesResponse(_message.Message):
     def __init__(self, features: _Optional[_Union[_types_pb2.UserFeatures, _Mapping]] = ..., release_id: _Optional[str] = ...) -> None: ...
 
 class BatchGetUserFeaturesRequest(_message.Message):
-    __slots__ = ("user_ids", "space")
+    __slots__ = ("user_ids", "space", "layout")
     USER_IDS_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
     user_ids: _containers.RepeatedScalarFieldContainer[str]
     space: _types_pb2.EmbeddingSpace
-    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ...) -> None: ...
+    layout: FeatureLayout
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., layout: _Optional[_Union[FeatureLayout, str]] = ...) -> None: ...
 
 class BatchGetUserFeaturesResponse(_message.Message):
-    __slots__ = ("features", "release_id")
+    __slots__ = ("features", "release_id", "columns")
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     features: _containers.RepeatedCompositeFieldContainer[_types_pb2.UserFeatures]
     release_id: str
-    def __init__(self, features: _Optional[_Iterable[_Union[_types_pb2.UserFeatures, _Mapping]]] = ..., release_id: _Optional[str] = ...) -> None: ...
+    columns: UserFeatureColumns
+    def __init__(self, features: _Optional[_Iterable[_Union[_types_pb2.UserFeatures, _Mapping]]] = ..., release_id: _Optional[str] = ..., columns: _Optional[_Union[UserFeatureColumns, _Mapping]] = ...) -> None: ...
+
+class UserFeatureColumns(_message.Message):
+    __slots__ = ("kinds", "bert_means", "als", "als_origins", "review_counts", "ages_us", "seen_counts", "seen_product_ids", "space")
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    BERT_MEANS_FIELD_NUMBER: _ClassVar[int]
+    ALS_FIELD_NUMBER: _ClassVar[int]
+    ALS_ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    AGES_US_FIELD_NUMBER: _ClassVar[int]
+    SEEN_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SEEN_PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    kinds: _containers.RepeatedScalarFieldContainer[_types_pb2.UserKind]
+    bert_means: bytes
+    als: bytes
+    als_origins: _containers.RepeatedScalarFieldContainer[_types_pb2.AlsOrigin]
+    review_counts: _containers.RepeatedScalarFieldContainer[int]
+    ages_us: _containers.RepeatedScalarFieldContainer[int]
+    seen_counts: _containers.RepeatedScalarFieldContainer[int]
+    seen_product_ids: _containers.RepeatedScalarFieldContainer[str]
+    space: _types_pb2.EmbeddingSpace
+    def __init__(self, kinds: _Optional[_Iterable[_Union[_types_pb2.UserKind, str]]] = ..., bert_means: _Optional[bytes] = ..., als: _Optional[bytes] = ..., als_origins: _Optional[_Iterable[_Union[_types_pb2.AlsOrigin, str]]] = ..., review_counts: _Optional[_Iterable[int]] = ..., ages_us: _Optional[_Iterable[int]] = ..., seen_counts: _Optional[_Iterable[int]] = ..., seen_product_ids: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ...) -> None: ...
 
 class RecordReviewRequest(_message.Message):
     __slots__ = ("review",)
