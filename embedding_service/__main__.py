@@ -1,6 +1,5 @@
 """``python -m embedding_service``: one process, until SIGTERM."""
 
-import asyncio
 import sys
 
 from pydantic import ValidationError
@@ -9,6 +8,7 @@ from pydantic_settings import CliApp
 from embedding_service.bootstrap import running_service
 from embedding_service.settings import Settings
 from twotower.errors import TwotowerError
+from twotower.rpc import run
 from twotower.telemetry import configure_logging
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         settings = CliApp.run(Settings)
         configure_logging("embedding_service", settings.log_level)
-        asyncio.run(serve(settings))
+        run(serve(settings))
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors())
         sys.exit(f"embedding_service: {'; '.join(problems)}")

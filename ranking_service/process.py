@@ -6,6 +6,7 @@ import signal
 import sys
 
 from ranking_service.settings import RankingSettings
+from twotower import rpc
 from twotower.errors import TwotowerError
 from twotower.telemetry import configure_logging
 
@@ -45,6 +46,6 @@ def run(settings: RankingSettings) -> None:
     """Serve; a problem at start is one line and exit code 1."""
     try:
         configure_logging("ranking_service", settings.log_level)
-        asyncio.run(serve(settings))
+        rpc.run(serve(settings))
     except (TwotowerError, OSError, RuntimeError) as error:
         sys.exit(f"ranking_service: {error}")

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -227,3 +227,11 @@ def open_async_channel(target: str, tls: ChannelTls | None = None, options: Sequ
     if tls:
         return grpc.aio.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *options])
     return grpc.aio.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *options])
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    ""X""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
