@@ -22,6 +22,7 @@ from twotower.model import as_rating
 POPULARITY_FLOOR: Final = 1e-4
 """Added to a product's share of all weight, so that a product nobody has bought lately keeps a finite score."""
 MS_PER_DAY: Final = 86_400_000
+US_PER_DAY: Final = 1000 * MS_PER_DAY
 
 
 def decayed_counts(product_indices: Int64, times_ms: Int64, as_of_ms: int, half_life_days: float, product_count: int) -> Float64:
