@@ -42,16 +42,15 @@ def main() -> None:
 
 def _measure(products: int) -> dict[str, float]:
     """One size, in a fresh process."""
-    from ranking_service.head import HeadPool, Lanes, import_tensorflow
+    from ranking_service.head import Lanes, Programs, open_head
 
     rng = np.random.default_rng(0)
     weights = random_weights(rng, "elu")
     fusion = rng.standard_normal((products, 64), np.float32)
     users = random_user_rows(rng, 8)
     start = time.perf_counter()
-    import_tensorflow()
     lanes = Lanes()
-    head = HeadPool(lanes).open(weights, fusion)
+    head = open_head(weights, fusion, lanes, Programs())
     head.warm_up()
     ready_s = time.perf_counter() - start
 

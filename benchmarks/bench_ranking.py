@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import rig
 
-from ranking_service.head import Head, Lanes, import_tensorflow
+from ranking_service.head import Head, Lanes
 from tests.support.releases import random_user_rows, unit_vectors
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, product_rows
 from twotower.model import TwoTowerWeights, product_fusion, run_layers
@@ -35,7 +35,6 @@ def main() -> None:
     rival = context.Process(target=_rival, args=(other,), daemon=True)
     rival.start()
     weights, products = pipe.recv()
-    import_tensorflow()
     fusion = product_fusion(weights, run_layers(weights.product_tower, products))
     lanes = Lanes()
     head = Head(weights, fusion, lanes)

@@ -11,7 +11,8 @@ import grpc
 from clients.features import FeatureClient
 from ranking_service.breaker import Breaker, GuardedFeatures
 from ranking_service.features import FeatureLookup
-from ranking_service.head import HeadPool, Lanes, PooledHead, import_tensorflow
+from ranking_service.graph import import_jax
+from ranking_service.head import Head, Lanes, Programs, SlicedHead, open_head
 from ranking_service.popularity import LivePopularity
 from ranking_service.ranker import Ranker
 from ranking_service.registry import open_registry
@@ -52,11 +53,10 @@ class RankingService:
         client = FeatureClient(self._channel, settings.lookup_timeout_ms / 1000)
         registry = open_registry(settings.releases, settings.mirror)
         self._added = AddedProducts(registry, client, self._loading)
-        heads = HeadPool(self._lanes)
+        programs = Programs()
 
-        def build_head(release: Release) -> PooledHead:
-            import_tensorflow()
-            return heads.open(release.weights, release.product_fusion)
+        def build_head(release: Release) -> Head | SlicedHead:
+            return open_head(release.weights, release.product_fusion, self._lanes, programs)
 
         def open_release(path: Path) -> ServedRelease:
             return self._added.fit(open_served(path, build_head))
@@ -104,7 +104,7 @@ class RankingService:
             _LOG.error("the release named by the pointer file is not served, waiting for LoadRelease: %s", error)
         self._background = [asyncio.create_task(self._popularity.run()), asyncio.create_task(self._follow())]
         # Without a release nothing has imported it yet; the first LoadRelease should not have to.
-        await asyncio.get_running_loop().run_in_executor(self._loading, import_tensorflow)
+        await asyncio.get_running_loop().run_in_executor(self._loading, import_jax)
 
     async def stop(self) -> None:
         """Drain and release everything."""

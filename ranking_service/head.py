@@ -3,7 +3,6 @@
 The user tower and the split fusion head are compiled once for each of a few batch sizes; a batch is padded to the next one.
 """
 
-import contextlib
 import logging
 import os
 import time
@@ -14,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from ranking_service.graph import BUCKETS, arrays, build, signature
+from ranking_service.graph import BUCKETS, COMPILER_OPTIONS, Activations, Parameters, activations, build, import_jax, parameters
 from twotower.features import USER_DIM, Float32
 from twotower.model import TwoTowerWeights
 
@@ -25,29 +24,16 @@ MAX_BATCH: Final = BUCKETS[-1]
 PAIRS_AT_ONCE: Final = 4_000_000
 """(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a time."""
 
-_SLICED: Final = 20_000
+_SLICED: Final = 10_000
 """Products above which one user is scored by several lanes."""
 _LEAST_PART: Final = 4
-"""Users below which a batch is not cut into lanes: one user and two take almost the same time."""
-
-
-def import_tensorflow() -> None:
-    """Import TensorFlow, quietly, without looking for a GPU, and with one thread an operation: the lanes use the other cores.
-
-    Takes seconds, so call it off the event loop.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    import tensorflow as tf
-
-    with contextlib.suppress(RuntimeError):  # it already runs: that of the first import holds
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+"""Users below which a batch is not cut into lanes: handing a part over costs as much as scoring a user."""
 
 
 class Lanes:
     """Threads that score parts of a batch side by side, one a core.
 
-    Each runs a whole part by itself. That costs less than TensorFlow's own threads, which meet after every operation.
+    Each runs a whole part by itself. That costs less than XLA's own threads, which meet after every operation.
 
     Args:
         count: cores to use; all that the process may run on if None.
@@ -69,6 +55,65 @@ class Lanes:
             self._threads.shutdown()
 
 
+class Program:
+    """The compiled function for one kind of network and one number of products; the weights are its arguments.
+
+    Args:
+        names: activations of all layers.
+    """
+
+    def __init__(self, names: Activations) -> None:
+        self._function = build(names)
+        self._compiled: dict[int, Any] = {}
+
+    def compile(self, bucket: int, given: Parameters) -> None:
+        """Compile for a batch of this size; nothing if that was done."""
+        if bucket in self._compiled:
+            return
+        jax = import_jax()
+        start = time.perf_counter()
+        rows = jax.ShapeDtypeStruct((bucket, USER_DIM), np.float32)
+        compiled = jax.jit(self._function).lower(rows, given).compile(COMPILER_OPTIONS)
+        used = compiled.memory_analysis()
+        kilobytes = (used.temp_size_in_bytes + used.output_size_in_bytes + used.generated_code_size_in_bytes) / 1024
+        _LOG.info(
+            "compiled %d users × %d products in %.2f s; a call takes %.0f kB",
+            bucket,
+            len(given.products),
+            time.perf_counter() - start,
+            kilobytes,
+        )
+        self._compiled[bucket] = compiled
+
+    def __call__(self, rows: Float32, given: Parameters) -> Float32:
+        """(users, 449) → (users, products); a number of users that is no bucket is padded."""
+        count = len(rows)
+        bucket = next(size for size in BUCKETS if size >= count)
+        self.compile(bucket, given)
+        if count < bucket:
+            rows = np.concatenate([rows, np.zeros((bucket - count, USER_DIM), np.float32)])
+        return np.asarray(self._compiled[bucket](rows, given))[:count]
+
+
+class Programs:
+    """Programs in use, shared by all releases that can share them: a swap to a release of the same shape compiles nothing.
+
+    A program goes when the last head that runs it goes, and its memory with it.
+    """
+
+    def __init__(self) -> None:
+        self._in_use: weakref.WeakValueDictionary[tuple[object, ...], Program] = weakref.WeakValueDictionary()
+
+    def get(self, names: Activations, given: Parameters) -> Program:
+        """The program for these activations and for arrays of these shapes."""
+        shapes = tuple(kernel.shape for kernel, _ in (*given.user_tower, *given.rest))
+        kind = (names, shapes, given.products.shape, given.table is None)
+        program = self._in_use.get(kind)
+        if program is None:
+            program = self._in_use[kind] = Program(names)
+        return program
+
+
 class Head:
     """Scores users against every product of one release. Thread-safe.
 
@@ -76,27 +121,22 @@ class Head:
         weights: the network.
         product_fusion: (products, units) float32, the product's half of the first fusion layer.
         lanes: threads to score in; the caller's own if None.
+        programs: where to find one that is compiled already.
     """
 
-    def __init__(self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes | None = None) -> None:
+    def __init__(
+        self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes | None = None, programs: Programs | None = None
+    ) -> None:
         self._lanes = lanes or Lanes(1)
-        self.product_count = len(product_fusion)
-        share = min(MAX_BATCH // self._lanes.count, max(1, PAIRS_AT_ONCE // self.product_count))
+        share = min(MAX_BATCH // self._lanes.count, max(1, PAIRS_AT_ONCE // max(1, len(product_fusion))))
         self._largest = max(size for size in BUCKETS if size <= max(1, share))
-        self._graph, self._variables = build(weights, product_fusion)
-        self._compiled: dict[int, Any] = {}
-
-    def load(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
-        """Take other weights of the same :func:`signature`, without compiling anew; nobody may be scoring."""
-        for variable, array in zip(self._variables, arrays(weights, product_fusion), strict=True):
-            variable.assign(array)
+        self._parameters = parameters(weights, product_fusion)
+        self._program = (programs or Programs()).get(activations(weights), self._parameters)
 
     def warm_up(self) -> None:
-        """Compile every bucket and run it once; takes seconds."""
+        """Compile every bucket; takes a second or two the first time."""
         for bucket in BUCKETS[: BUCKETS.index(self._largest) + 1]:
-            start = time.perf_counter()
-            self._bucket(bucket)(_zeros(bucket))
-            _LOG.info("compiled %d users × %d products in %.2f s", bucket, self.product_count, time.perf_counter() - start)
+            self._program.compile(bucket, self._parameters)
 
     def __call__(self, user_rows: Float32) -> Float32:
         """Score users.
@@ -105,54 +145,27 @@ class Head:
             user_rows: (users, 449) float32, any number of users; the caller keeps to :func:`batch_users`.
 
         Returns:
-            (users, products) float32: the network's output. A user's scores in two different batches differ by
+            (users, products) float32: the network's output, not to be written to. A user's scores in two different batches differ by
             rounding only, less than 1e-5.
         """
         size = min(max(-(-len(user_rows) // self._lanes.count), _LEAST_PART), self._largest)
-        parts = self._lanes.map(self._padded, [user_rows[start : start + size] for start in range(0, len(user_rows), size)])
+        parts = self._lanes.map(self._score, [user_rows[start : start + size] for start in range(0, len(user_rows), size)])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _padded(self, rows: Float32) -> Float32:
-        import tensorflow as tf
-
-        count = len(rows)
-        bucket = next(size for size in BUCKETS if size >= count)
-        if count < bucket:
-            rows = np.concatenate([rows, np.zeros((bucket - count, USER_DIM), np.float32)])
-        scores: Float32 = self._bucket(bucket)(tf.constant(rows)).numpy()
-        return scores[:count]
-
-    def _bucket(self, bucket: int) -> Any:
-        if bucket not in self._compiled:
-            import tensorflow as tf
-
-            function = tf.function(self._graph, jit_compile=True, autograph=False)
-            # A concrete function skips a tenth of a millisecond of signature matching a call.
-            self._compiled[bucket] = function.get_concrete_function(tf.TensorSpec([bucket, USER_DIM], tf.float32))
-        return self._compiled[bucket]
-
-
-def _zeros(bucket: int) -> Any:
-    import tensorflow as tf
-
-    return tf.zeros([bucket, USER_DIM])
+    def _score(self, rows: Float32) -> Float32:
+        return self._program(rows, self._parameters)
 
 
 class SlicedHead:
     """The head of a large catalogue: each lane scores its slice of the products, so that one user has all cores.
 
     Args:
-        weights, product_fusion, lanes: as :class:`Head`.
+        weights, product_fusion, lanes, programs: as :class:`Head`.
     """
 
-    def __init__(self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes) -> None:
+    def __init__(self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes, programs: Programs) -> None:
         self._lanes = lanes
-        self._heads = [Head(weights, part) for part in np.array_split(product_fusion, lanes.count)]
-
-    def load(self, weights: TwoTowerWeights, product_fusion: Float32) -> None:
-        """As :meth:`Head.load`."""
-        for head, part in zip(self._heads, np.array_split(product_fusion, len(self._heads)), strict=True):
-            head.load(weights, part)
+        self._heads = [Head(weights, part, programs=programs) for part in np.array_split(product_fusion, lanes.count)]
 
     def warm_up(self) -> None:
         """As :meth:`Head.warm_up`."""
@@ -169,43 +182,7 @@ def batch_users(product_count: int) -> int:
     return max(1, min(MAX_BATCH, PAIRS_AT_ONCE // max(product_count, 1)))
 
 
-class HeadPool:
-    """Compiled heads to be used again by the next release of the same shape.
-
-    XLA keeps a compiled program for the life of the process, and compiling one takes the cores for seconds. So the head of a release that
-    is no longer served takes the weights of the next one.
-    """
-
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
-        self._free: dict[tuple[object, ...], list[Head | SlicedHead]] = {}
-
-    def open(self, weights: TwoTowerWeights, product_fusion: Float32) -> "PooledHead":
-        """A head with these weights; it comes back to the pool when the last reference to it is gone."""
-        kind = signature(weights, product_fusion)
-        self._free = {kind: self._free.get(kind, [])}
-        free = self._free[kind]
-        if free:
-            head = free.pop()
-            head.load(weights, product_fusion)
-        else:
-            sliced = len(product_fusion) > _SLICED and self._lanes.count > 1
-            head = (SlicedHead if sliced else Head)(weights, product_fusion, self._lanes)
-        pooled = PooledHead(head)
-        weakref.finalize(pooled, free.append, head).atexit = False
-        return pooled
-
-
-class PooledHead:
-    """A head of a pool."""
-
-    def __init__(self, head: Head | SlicedHead) -> None:
-        self._head = head
-
-    def warm_up(self) -> None:
-        """As :meth:`Head.warm_up`."""
-        self._head.warm_up()
-
-    def __call__(self, user_rows: Float32) -> Float32:
-        """As :meth:`Head.__call__`."""
-        return self._head(user_rows)
+def open_head(weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes, programs: Programs) -> Head | SlicedHead:
+    """The head for a catalogue of this size."""
+    sliced = len(product_fusion) > _SLICED and lanes.count > 1
+    return (SlicedHead if sliced else Head)(weights, product_fusion, lanes, programs)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ranking_service.head import BUCKETS, Head
+from ranking_service.graph import BUCKETS
+from ranking_service.head import Head
 from tests.support.releases import unit_vectors
 from trainer.presets import PRESETS
 from trainer.towers import build_network, kernel_weights, score_pairs

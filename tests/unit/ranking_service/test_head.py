@@ -1,12 +1,14 @@
 """The XLA head against the numpy reference."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ranking_service.graph import BUCKETS
-from ranking_service.head import Head, HeadPool, Lanes
+from ranking_service.head import Head, Lanes, Programs, open_head
 from tests.support.releases import random_user_rows, random_weights, write_random_release
 from twotower.model import Activation, TwoTowerWeights, product_fusion, score_catalogue
 
@@ -77,28 +79,34 @@ def test_a_large_catalogue_in_tiles_and_slices_equals_the_reference(products: in
     fusion = product_fusion(weights, rng.normal(0, 1, (products, 64)).astype(np.float32))
     rows = random_user_rows(rng, 3)
     lanes = Lanes(2)
-    head = HeadPool(lanes).open(weights, fusion)
+    head = open_head(weights, fusion, lanes, Programs())
     np.testing.assert_allclose(head(rows), score_catalogue(weights, rows, fusion), atol=1e-4, rtol=0)
     lanes.close()
 
 
-def test_a_head_that_is_free_serves_the_next_release() -> None:
-    """The weights are the next one's, and nothing is compiled anew."""
+def test_releases_of_one_shape_share_a_program_and_keep_their_weights() -> None:
+    """Nothing is compiled anew, and the program goes with its last head."""
     rng = np.random.default_rng(7)
-    pool = HeadPool(Lanes(1))
+    programs, lanes = Programs(), Lanes(1)
     rows = random_user_rows(rng, 5)
 
-    def network() -> tuple[TwoTowerWeights, np.ndarray]:
-        weights = random_weights(rng, "elu")
-        return weights, product_fusion(weights, rng.normal(0, 1, (30, 64)).astype(np.float32))
+    def network(products: int = 30, activation: Activation = "elu") -> tuple[TwoTowerWeights, np.ndarray]:
+        weights = random_weights(rng, activation)
+        return weights, product_fusion(weights, rng.normal(0, 1, (products, 64)).astype(np.float32))
 
-    first, second, third = network(), network(), network()
-    a, b = pool.open(*first), pool.open(*second)
-    for head, made in ((a, first), (b, second)):
+    first, second = network(), network()
+    a, b = (open_head(*made, lanes, programs) for made in (first, second))
+    for head, made in ((a, first), (b, second), (a, first)):
         np.testing.assert_allclose(head(rows), score_catalogue(made[0], rows, made[1]), atol=1e-4)
-    was = a._head
-    del head, a
-    c = pool.open(*third)
-    assert c._head is was
-    np.testing.assert_allclose(c(rows), score_catalogue(third[0], rows, third[1]), atol=1e-4)
-    np.testing.assert_allclose(b(rows), score_catalogue(second[0], rows, second[1]), atol=1e-4)
+    assert isinstance(a, Head)
+    assert isinstance(b, Head)
+    assert a._program is b._program
+    for other in (network(31), network(activation="relu")):
+        head = open_head(*other, lanes, programs)
+        assert isinstance(head, Head)
+        assert head._program is not a._program
+        np.testing.assert_allclose(head(rows), score_catalogue(other[0], rows, other[1]), atol=1e-4)
+    program = weakref.ref(a._program)
+    del a, b, head
+    gc.collect()
+    assert program() is None
