@@ -1,6 +1,7 @@
 """Messages to domain values and back."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,8 @@ _ORIGINS: Final = {
     AlsOrigin.FOLDED_IN: types_pb2.ALS_ORIGIN_FOLDED_IN,
     AlsOrigin.NONE: types_pb2.ALS_ORIGIN_NONE,
 }
+_ORIGIN_NUMBERS: Final = np.array([_ORIGINS.get(origin, types_pb2.ALS_ORIGIN_UNSPECIFIED) for origin in AlsOrigin])
+"""The same, to be indexed by a whole column."""
 _OUTCOMES: Final = {
     Outcome.RECORDED: pb.RECORD_OUTCOME_RECORDED,
     Outcome.DUPLICATE: pb.RECORD_OUTCOME_DUPLICATE,
@@ -74,6 +77,23 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
             age = message.age
             age.seconds, microseconds = divmod(ages_us[row], 1_000_000)
             age.nanos = 1000 * microseconds
+
+
+def to_columns(features: Features) -> pb.UserFeatureColumns:
+    """One message for all users: a copy a matrix, and no object a user."""
+    space = features.release.space
+    warm_or_cold = np.where(features.counts > 0, types_pb2.USER_KIND_WARM, types_pb2.USER_KIND_COLD)
+    return pb.UserFeatureColumns(
+        kinds=np.where(features.anonymous, types_pb2.USER_KIND_ANONYMOUS, warm_or_cold).tolist(),
+        bert_means=features.bert_mean.astype("<f4", copy=False).tobytes(),
+        als=features.als.astype("<f4", copy=False).tobytes(),
+        als_origins=_ORIGIN_NUMBERS[features.als_origins].tolist(),
+        review_counts=features.counts.tolist(),
+        ages_us=features.ages_us.tolist(),
+        seen_counts=list(map(len, features.seen_product_ids)),
+        seen_product_ids=chain.from_iterable(features.seen_product_ids),
+        space=types_pb2.EmbeddingSpace(encoder_id=space.encoder_id, als_id=space.als_id),
+    )
 
 
 def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:

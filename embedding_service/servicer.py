@@ -35,10 +35,13 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
 
     async def BatchGetUserFeatures(self, request: pb.BatchGetUserFeaturesRequest, context: _Context) -> pb.BatchGetUserFeaturesResponse:
         """Features of many users."""
-        checks.check_user_ids(request.user_ids)
+        checks.check_batch_features(request)
         space = convert.to_space(request.space) if request.HasField("space") else None
         features = await self._users.features(list(request.user_ids), space)
-        response = pb.BatchGetUserFeaturesResponse(release_id=features.release.release_id)
+        release_id = features.release.release_id
+        if request.layout == pb.FEATURE_LAYOUT_COLUMNS:
+            return pb.BatchGetUserFeaturesResponse(columns=convert.to_columns(features), release_id=release_id)
+        response = pb.BatchGetUserFeaturesResponse(release_id=release_id)
         convert.add_features(features, response.features.add)
         return response
 

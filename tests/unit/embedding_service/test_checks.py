@@ -19,6 +19,10 @@ def record(**changes: Any) -> pb.RecordReviewRequest:
     return pb.RecordReviewRequest(review=types_pb2.Review(**(GOOD_REVIEW | changes)))
 
 
+def batch_features(*user_ids: str, layout: int = 0) -> pb.BatchGetUserFeaturesRequest:
+    return pb.BatchGetUserFeaturesRequest(user_ids=user_ids, layout=layout)  # type: ignore[arg-type] # any int32 may come in
+
+
 def batch(*users: pb.ImportedUser) -> pb.ImportBatch:
     return pb.ImportBatch(users=users)
 
@@ -31,7 +35,7 @@ def imported(**changes: Any) -> pb.ImportBatch:
     "call",
     [
         lambda: checks.check_user_id("ü" * 128),
-        lambda: checks.check_user_ids(["u"] * 1024),
+        lambda: checks.check_batch_features(batch_features(*["u"] * 1024, layout=pb.FEATURE_LAYOUT_COLUMNS)),
         lambda: checks.check_record(record()),
         lambda: checks.check_record(record(rating=0.0, review_time=Timestamp(seconds=-62_135_596_800))),
         lambda: checks.check_record(record(rating=5.0, product_id="{not in} the catalogue")),
@@ -50,9 +54,10 @@ def test_good_requests_pass(call: Callable[[], None]) -> None:
         (lambda: checks.check_user_id(""), "user_id", "1 to 256 bytes"),
         (lambda: checks.check_user_id("ü" * 129), "user_id", "got 258"),
         (lambda: checks.check_user_id("a\0b"), "user_id", "NUL"),
-        (lambda: checks.check_user_ids([]), "user_ids", "1 to 1024"),
-        (lambda: checks.check_user_ids(["u"] * 1025), "user_ids", "got 1025"),
-        (lambda: checks.check_user_ids(["u", "", "v"]), "user_ids[1]", "1 to 256"),
+        (lambda: checks.check_batch_features(batch_features()), "user_ids", "1 to 1024"),
+        (lambda: checks.check_batch_features(batch_features(*["u"] * 1025)), "user_ids", "got 1025"),
+        (lambda: checks.check_batch_features(batch_features("u", "", "v")), "user_ids[1]", "1 to 256"),
+        (lambda: checks.check_batch_features(batch_features("u", layout=3)), "layout", "FEATURE_LAYOUT_COLUMNS, got 3"),
         (lambda: checks.check_record(record(review_id="")), "review.review_id", "1 to 256"),
         (lambda: checks.check_record(record(user_id="x" * 257)), "review.user_id", "got 257"),
         (lambda: checks.check_record(record(product_id="")), "review.product_id", "1 to 256"),
@@ -100,5 +105,5 @@ def test_all_broken_rules_are_named_at_once_up_to_a_limit() -> None:
         checks.check_record(record(review_id="", user_id="", rating=-1))
     assert [violation.field for violation in caught.value.violations] == ["review.review_id", "review.user_id", "review.rating"]
     with pytest.raises(InvalidArgument) as caught:
-        checks.check_user_ids([""] * 1000)
+        checks.check_batch_features(batch_features(*[""] * 1000))
     assert len(caught.value.violations) == checks.MAX_VIOLATIONS
