@@ -1,8 +1,8 @@
 """Scoring 600 products in process: the notebook's `model.predict` on tiled rows, the whole model under XLA, and the split fusion head.
 
-The rivals run in a process of their own with TensorFlow's default threads, ours with one thread an operation and a lane a core; rounds
-are interleaved, never at the same time, and the medians are compared. The floor is the two matrix products of the fusion head alone (64 →
-32 → 1 for every pair), the faster of both kinds of threads. Not measured: gRPC, features, Redis (bench_serving.py).
+The rivals run in a process of their own with TensorFlow's default threads, ours with a lane a core; rounds are interleaved, never at the
+same time, and the medians are compared. The floor is the two matrix products of the fusion head alone (64 → 32 → 1 for every pair), the
+faster of both kinds of threads. Not measured: gRPC, features, Redis (bench_serving.py).
 
 The last line is JSON: `b1_vs_notebook`, how many times faster one user is; `b128_vs_notebook`, the same a user in a batch of 128, against
 the notebook's one user after the other; `b128_over_floor`, the head's time over the floor's at 128 users.
@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import rig
 
+from ranking_service.graph import COMPILER_OPTIONS, import_jax
 from ranking_service.head import Head, Lanes
 from tests.support.releases import random_user_rows, unit_vectors
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, product_rows
@@ -116,8 +117,7 @@ def _rival(pipe: Connection) -> None:
         name, batch = asked
         rows = _rows(batch)
         if name == "scores":
-            floors[batch] = _floor(batch, Lanes(1))
-            floors[batch]()
+            floors[batch] = _floor_own_threads(batch)
             pipe.send((notebook(rows), whole_model(rows)))
         else:
             way = {"notebook": partial(notebook, rows), "whole": partial(whole_model, rows), "floor": floors[batch]}[name]
@@ -129,17 +129,30 @@ def _rows(batch: int) -> Float32:
 
 
 def _floor(batch: int, lanes: Lanes) -> Callable[[], Any]:
-    """The two matrix products for every pair of a batch, cut into lanes as the head cuts it."""
+    """The two matrix products for every pair of a batch, in the runtime of the head and cut into lanes as the head cuts it."""
+    jax = import_jax()
+    rng = np.random.default_rng(1)
+    users = -(-batch // lanes.count) if batch >= 8 else batch
+    shapes = ((users * rig.PRODUCTS, 64), (64, 32), (32, 1))
+    hidden, first, second = (jax.device_put(rng.normal(size=shape).astype(np.float32)) for shape in shapes)
+    products = jax.jit(lambda x, a, b: x @ a @ b).lower(hidden, first, second).compile(COMPILER_OPTIONS)
+    parts = [jax.device_put(np.array(hidden)) for _ in range(-(-batch // users))]
+    products(parts[0], first, second)
+    return lambda: lanes.map(lambda part: np.asarray(products(part, first, second)), parts)
+
+
+def _floor_own_threads(batch: int) -> Callable[[], Any]:
+    """The same in TensorFlow with its default threads."""
     import tensorflow as tf
 
     rng = np.random.default_rng(1)
-    users = -(-batch // lanes.count) if batch >= 16 else batch
-    kernels = [tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in ((64, 32), (32, 1))]
-    function = tf.function(lambda x: tf.matmul(tf.matmul(x, kernels[0]), kernels[1]), jit_compile=True, autograph=False)
-    compiled = function.get_concrete_function(tf.TensorSpec([users * rig.PRODUCTS, 64]))
-    parts = [tf.constant(rng.normal(size=(users * rig.PRODUCTS, 64)).astype(np.float32)) for _ in range(-(-batch // users))]
-    compiled(parts[0])
-    return lambda: lanes.map(lambda part: compiled(part).numpy(), parts)
+    hidden, first, second = (
+        tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in ((batch * rig.PRODUCTS, 64), (64, 32), (32, 1))
+    )
+    products = tf.function(lambda x: tf.matmul(tf.matmul(x, first), second), jit_compile=True, autograph=False)
+    compiled = products.get_concrete_function(tf.TensorSpec(hidden.shape))
+    compiled(hidden)
+    return lambda: compiled(hidden).numpy()
 
 
 def _timed(way: Callable[[], Any]) -> float:
