@@ -13,7 +13,17 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from ranking_service.graph import BUCKETS, COMPILER_OPTIONS, Activations, Parameters, activations, build, import_jax, parameters
+from ranking_service.graph import (
+    BUCKETS,
+    COMPILER_OPTIONS,
+    PAIRS_PER_STEP,
+    Activations,
+    Parameters,
+    activations,
+    build,
+    import_jax,
+    parameters,
+)
 from twotower.features import USER_DIM, Float32
 from twotower.model import TwoTowerWeights
 
@@ -24,7 +34,7 @@ MAX_BATCH: Final = BUCKETS[-1]
 PAIRS_AT_ONCE: Final = 4_000_000
 """(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a time."""
 
-_SLICED: Final = 10_000
+_SLICED: Final = 2 * PAIRS_PER_STEP
 """Products above which one user is scored by several lanes."""
 _LEAST_PART: Final = 4
 """Users below which a batch is not cut into lanes: handing a part over costs as much as scoring a user."""
