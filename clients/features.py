@@ -29,7 +29,7 @@ class FeatureClient:
         self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         """Look users up.
 
         Args:
@@ -37,23 +37,27 @@ class FeatureClient:
             space: the spaces that the vectors must be in.
 
         Returns:
-            One a user, in order.
+            All users, in order; a column a feature.
 
         Raises:
             FeaturesUnavailable: no usable answer in time.
             SpaceMismatch: the embedding service does not have the space.
         """
-        request = embedding_service_pb2.BatchGetUserFeaturesRequest(user_ids=user_ids, space=space)
+        request = embedding_service_pb2.BatchGetUserFeaturesRequest(
+            user_ids=user_ids, space=space, layout=embedding_service_pb2.FEATURE_LAYOUT_COLUMNS
+        )
         try:
             response = await self._stub.BatchGetUserFeatures(request, timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                 raise SpaceMismatch(f"the embedding service refused: {error.details()}") from error
             raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
-        if len(response.features) != len(user_ids):
-            raise FeaturesUnavailable(f"{len(response.features)} answers to {len(user_ids)} users")
-        features: Sequence[types_pb2.UserFeatures] = response.features
-        return features
+        if not response.HasField("columns"):
+            raise FeaturesUnavailable("answered without columns: the embedding service is older than this one")
+        columns: embedding_service_pb2.UserFeatureColumns = response.columns
+        if len(columns.kinds) != len(user_ids):
+            raise FeaturesUnavailable(f"{len(columns.kinds)} answers to {len(user_ids)} users")
+        return columns
 
     async def popularity(self, als_id: str) -> embedding_service_pb2.GetPopularityResponse:
         """Time-decayed review counts.

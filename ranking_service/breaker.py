@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from clients.features import FeaturesUnavailable
 from ranking_service.features import FeatureSource
 from twotower.errors import SpaceMismatch
-from twotower.v1 import types_pb2
+from twotower.v1 import embedding_service_pb2, types_pb2
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class GuardedFeatures:
         self._source = source
         self._breaker = breaker
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         """As the source.
 
         Raises:

@@ -5,23 +5,27 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import accumulate, pairwise
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from clients.features import FeaturesUnavailable
+from ranking_service.catalogue import Catalogue
+from ranking_service.jobs import Known
 from ranking_service.served import ServedRelease
 from twotower.errors import SpaceMismatch
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, is_anonymous, user_rows
-from twotower.v1 import ranking_service_pb2, types_pb2
+from twotower.v1 import embedding_service_pb2, types_pb2
 
 _LOG = logging.getLogger(__name__)
+ValueT = TypeVar("ValueT")
 
 
 class FeatureSource(Protocol):
     """Where features come from; :class:`clients.features.FeatureClient` is one."""
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         """Features of users, in order; raises FeaturesUnavailable or SpaceMismatch."""
 
 
@@ -32,17 +36,31 @@ class UserBatch:
     Attributes:
         rows: (users, 449) float32.
         seen: for each user, the catalogue rows of the products that the user has reviewed.
-        contexts: what is known of each user.
+        known: what is known of each user.
     """
 
     rows: Float32
     seen: list[list[int]]
-    contexts: list[ranking_service_pb2.UserContext]
+    known: list[Known]
 
     @classmethod
     def empty(cls) -> "UserBatch":
         """No user."""
         return cls(np.zeros((0, USER_DIM), np.float32), [], [])
+
+    def part(self, users: slice) -> "UserBatch":
+        """Some of the users."""
+        return UserBatch(self.rows[users], self.seen[users], self.known[users])
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Features of one user, for any release of their space."""
+
+    looked_up_at: float
+    row: Float32
+    seen_product_ids: list[str]
+    known: Known
 
 
 class FeatureLookup:
@@ -60,7 +78,7 @@ class FeatureLookup:
         self._source = source
         self._cache_users = cache_users
         self._clock = clock
-        self._cache: OrderedDict[tuple[str, str, str], tuple[float, types_pb2.UserFeatures]] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
 
     async def get(self, served: ServedRelease, user_ids: Sequence[str], max_staleness_s: Sequence[float] = ()) -> UserBatch:
         """Look users up; all are cold ones and degraded if the embedding service is away.
@@ -80,40 +98,46 @@ class FeatureLookup:
         parts: list[tuple[list[int], UserBatch]] = []
         if missing:
             asked = [user_ids[i] for i in missing]
-            remembered = [asked[n] for n, i in enumerate(missing) if max_staleness_s[i]]
+            remembered = [place for place, i in enumerate(missing) if max_staleness_s[i]]
             parts.append((missing, await self._ask(served, asked, remembered)))
         if kept:
-            batch = from_features([features for _, features in kept.values()], served)
-            for context, (age_s, _) in zip(batch.contexts, kept.values(), strict=True):
-                context.staleness.FromNanoseconds(int(age_s * 1e9))
-            parts.append((list(kept), batch))
+            parts.append((list(kept), self._recalled(served, kept.values())))
         return _joined(parts)
 
-    async def _ask(self, served: ServedRelease, user_ids: Sequence[str], remembered: Iterable[str] = ()) -> UserBatch:
+    async def _ask(self, served: ServedRelease, user_ids: Sequence[str], remembered: Sequence[int] = ()) -> UserBatch:
+        """Features looked up now; the users at the places `remembered` are kept for later."""
         try:
-            features = await self._source.get(user_ids, served.space)
-            batch = from_features(features, served)
+            columns = await self._source.get(user_ids, served.space)
+            batch = from_columns(columns, served)
         except FeaturesUnavailable as error:
             _LOG.debug("%d users are answered as cold ones: %s", len(user_ids), error)
             return cold_start(user_ids, served)
-        keep = set(remembered)
-        for user in features if keep else ():
-            if user.user_id in keep:
-                key = _cache_key(served, user.user_id)
-                self._cache[key] = self._clock(), user
+        if remembered:
+            now, seen = self._clock(), _each(columns.seen_product_ids, columns.seen_counts)
+            for place in remembered:
+                key = _cache_key(served, user_ids[place])
+                self._cache[key] = _Kept(now, batch.rows[place].copy(), seen[place], batch.known[place])
                 self._cache.move_to_end(key)
-        while len(self._cache) > self._cache_users:
-            self._cache.popitem(last=False)
+            while len(self._cache) > self._cache_users:
+                self._cache.popitem(last=False)
         return batch
 
-    def _recall(self, served: ServedRelease, user_id: str, limit_s: float) -> tuple[float, types_pb2.UserFeatures] | None:
-        """Age in seconds, and features, if they are not too old."""
+    def _recall(self, served: ServedRelease, user_id: str, limit_s: float) -> _Kept | None:
+        """What is kept of a user, if it is not too old."""
         key = _cache_key(served, user_id)
         found = self._cache.get(key)
-        if found is None or (age_s := self._clock() - found[0]) > limit_s:
+        if found is None or self._clock() - found.looked_up_at > limit_s:
             return None
         self._cache.move_to_end(key)
-        return age_s, found[1]
+        return found
+
+    def _recalled(self, served: ServedRelease, kept: Iterable[_Kept]) -> UserBatch:
+        now, users = self._clock(), list(kept)
+        return UserBatch(
+            np.stack([user.row for user in users]),
+            [served.catalogue.known_indices(user.seen_product_ids) for user in users],
+            [user.known._replace(staleness_us=int(1e6 * (now - user.looked_up_at))) for user in users],
+        )
 
 
 def _cache_key(served: ServedRelease, user_id: str) -> tuple[str, str, str]:
@@ -125,39 +149,48 @@ def _joined(parts: Sequence[tuple[list[int], UserBatch]]) -> UserBatch:
     places = [place for part, _ in parts for place in part]
     order = np.argsort(places, kind="stable")
     seen = [rows for _, batch in parts for rows in batch.seen]
-    contexts = [context for _, batch in parts for context in batch.contexts]
+    known = [user for _, batch in parts for user in batch.known]
     rows = np.concatenate([batch.rows for _, batch in parts])
-    return UserBatch(rows[order], [seen[i] for i in order], [contexts[i] for i in order])
+    return UserBatch(rows[order], [seen[i] for i in order], [known[i] for i in order])
 
 
-def from_features(features: Sequence[types_pb2.UserFeatures], served: ServedRelease) -> UserBatch:
+def from_columns(columns: embedding_service_pb2.UserFeatureColumns, served: ServedRelease) -> UserBatch:
     """Users as the embedding service knows them.
 
     Raises:
-        SpaceMismatch: a vector of another space than the release's.
-        FeaturesUnavailable: a vector of another size, or not finite.
+        SpaceMismatch: vectors of another space than the release's.
+        FeaturesUnavailable: a column of another length, or a vector that is not finite.
     """
-    expected, row_of = served.space, served.catalogue.row
-    als, bert, seen, contexts, anonymous = [], [], [], [], []
-    for user in features:
-        if user.space != expected:
-            raise _other_space(user.space, served)
-        als.append(user.als.values)
-        bert.append(user.bert_mean.values)
-        kind = user.kind
-        anonymous.append(kind == types_pb2.USER_KIND_ANONYMOUS)
-        seen.append([row for product_id in user.seen_product_ids if (row := row_of(product_id)) >= 0])
-        age = user.age if user.HasField("age") else None
-        contexts.append(
-            ranking_service_pb2.UserContext(kind=kind, review_count=user.review_count, als_origin=user.als_origin, feature_age=age)
-        )
-    if set(map(len, als)) - {4 * ALS_DIM} or set(map(len, bert)) - {4 * BERT_DIM}:
+    if columns.space != served.space:
+        raise _other_space(columns.space, served)
+    kinds, counts = list(columns.kinds), list(columns.seen_counts)
+    origins, review_counts, ages_us = list(columns.als_origins), list(columns.review_counts), list(columns.ages_us)
+    als, bert, users = columns.als, columns.bert_means, len(kinds)
+    if len(als) != 4 * ALS_DIM * users or len(bert) != 4 * BERT_DIM * users:
         raise FeaturesUnavailable("vectors of another size")
-    als_block = np.frombuffer(b"".join(als), "<f4").reshape(-1, ALS_DIM)
-    rows = user_rows(als_block, np.frombuffer(b"".join(bert), "<f4").reshape(-1, BERT_DIM), np.array(anonymous, bool))
+    if {len(counts), len(origins), len(review_counts), len(ages_us)} != {users} or sum(counts) != len(columns.seen_product_ids):
+        raise FeaturesUnavailable("columns of different lengths")
+    rows = user_rows(
+        np.frombuffer(als, "<f4").reshape(users, ALS_DIM),
+        np.frombuffer(bert, "<f4").reshape(users, BERT_DIM),
+        np.array([kind == types_pb2.USER_KIND_ANONYMOUS for kind in kinds]),
+    )
     if not np.isfinite(rows).all():
         raise FeaturesUnavailable("features that are not finite")
-    return UserBatch(rows, seen, contexts)
+    known = list(map(Known, kinds, origins, review_counts, ages_us))
+    return UserBatch(rows, _seen_rows(columns.seen_product_ids, counts, served.catalogue), known)
+
+
+def _seen_rows(product_ids: Iterable[str], counts: Sequence[int], catalogue: Catalogue) -> list[list[int]]:
+    """Each user's products as catalogue rows, without those that the release does not have."""
+    row_of = catalogue.row
+    rows = _each([row_of(product_id) for product_id in product_ids], counts)
+    return [[row for row in user if row >= 0] if -1 in user else user for user in rows]
+
+
+def _each(values: Sequence[ValueT], counts: Sequence[int]) -> list[list[ValueT]]:
+    """A flat column cut into the users' parts."""
+    return [list(values[start:end]) for start, end in pairwise(accumulate(counts, initial=0))]
 
 
 def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
@@ -167,10 +200,7 @@ def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
     als = np.zeros((users, ALS_DIM), np.float32)
     rows = user_rows(als, np.broadcast_to(served.global_mean, (users, BERT_DIM)), np.array(anonymous))
     kinds = [types_pb2.USER_KIND_ANONYMOUS if name else types_pb2.USER_KIND_COLD for name in anonymous]
-    contexts = [
-        ranking_service_pb2.UserContext(kind=kind, als_origin=types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds
-    ]  # fmt: skip
-    return UserBatch(rows, [[] for _ in anonymous], contexts)
+    return UserBatch(rows, [[] for _ in anonymous], [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds])
 
 
 def _other_space(space: types_pb2.EmbeddingSpace, served: ServedRelease) -> SpaceMismatch:

@@ -2,10 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ranking_service.popularity import Snapshot
 from twotower.features import Float32, Int64
-from twotower.v1 import ranking_service_pb2
+from twotower.v1 import types_pb2
+
+
+class Known(NamedTuple):
+    """What is known of a user, as the answer says it.
+
+    Attributes:
+        kind: warm, cold or anonymous.
+        als_origin: how the ALS part was obtained.
+        review_count: reviews that the features hold.
+        age_us: microseconds since the user's state last changed; -1 for a user without state.
+        staleness_us: microseconds since the features were looked up; -1 if they were looked up for this answer.
+        degraded: cold-start features, because the embedding service did not answer.
+    """
+
+    kind: types_pb2.UserKind
+    als_origin: types_pb2.AlsOrigin
+    review_count: int = 0
+    age_us: int = -1
+    staleness_us: int = -1
+    degraded: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,14 +64,14 @@ class Page:
         row: (449,) float32 user row.
         seen: catalogue rows that the user has reviewed.
         shown: catalogue rows of the pages so far, in their order.
-        context: what was known of the user.
+        known: what was known of the user.
         popularity: what the scores hold.
     """
 
     row: Float32
     seen: list[int]
     shown: list[int]
-    context: ranking_service_pb2.UserContext
+    known: Known
     popularity: Snapshot
 
 
@@ -134,7 +155,7 @@ class ScoredProducts:
         scores: (users, k) float32.
         ratings: (users, k) float32, 0–5.
         counts: for each user, how many of the k are an answer; the rest are products that must not come back.
-        contexts: what is known of each user.
+        known: what is known of each user.
         popularity: what the scores hold.
         explanations: of the one user, if asked for.
         next_page: where the one user's ranking goes on, if asked for and there is more.
@@ -144,7 +165,7 @@ class ScoredProducts:
     scores: Float32
     ratings: Float32
     counts: list[int]
-    contexts: list[ranking_service_pb2.UserContext]
+    known: Sequence[Known]
     popularity: Snapshot = field(default_factory=Snapshot)
     explanations: Explanations | None = None
     next_page: Page | None = None

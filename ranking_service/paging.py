@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
-from ranking_service.jobs import Page
+from ranking_service.jobs import Known, Page
 from ranking_service.popularity import Snapshot
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import USER_DIM, Float32
 from twotower.v1 import ranking_service_pb2 as pb
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _HEADER: Final = struct.Struct("<BB8sqII")
+_KNOWN: Final = struct.Struct("<BBIqq?")
 _CHECK_BYTES: Final = 8
 _MALFORMED: Final = "must be a token from a previous answer"
 
@@ -33,7 +33,7 @@ class Token:
         row: (449,) float32 user row.
         seen: catalogue rows that the user has reviewed.
         shown: catalogue rows of the pages so far.
-        context: what was known of the user.
+        known: what was known of the user.
     """
 
     release_id: str
@@ -42,11 +42,11 @@ class Token:
     row: Float32
     seen: list[int]
     shown: list[int]
-    context: pb.UserContext
+    known: Known
 
     def page(self, popularity: Snapshot) -> Page:
         """Where the ranking goes on."""
-        return Page(self.row, self.seen, self.shown, self.context, popularity)
+        return Page(self.row, self.seen, self.shown, self.known, popularity)
 
 
 def request_digest(request: pb.RecommendRequest) -> bytes:
@@ -63,7 +63,7 @@ def encode(release_id: str, request: pb.RecommendRequest, page: Page) -> str:
     name = release_id.encode()
     header = _HEADER.pack(_VERSION, len(name), request_digest(request), page.popularity.version, len(page.seen), len(page.shown))
     rows = np.array([*page.seen, *page.shown], "<i4").tobytes()
-    body = header + name + rows + page.row.astype("<f4").tobytes() + page.context.SerializeToString()
+    body = header + name + rows + page.row.astype("<f4").tobytes() + _KNOWN.pack(*page.known)
     return base64.urlsafe_b64encode(_digest(body) + body).decode()
 
 
@@ -90,9 +90,9 @@ def decode(token: str, request: pb.RecommendRequest) -> Token:
             row=np.frombuffer(body[rows_end:row_end], "<f4", count=USER_DIM),
             seen=rows[:seen_count],
             shown=rows[seen_count:],
-            context=pb.UserContext.FromString(body[row_end:]),
+            known=Known._make(_KNOWN.unpack(body[row_end:])),
         )
-    except (binascii.Error, UnicodeError, ValueError, struct.error, DecodeError) as error:
+    except (binascii.Error, UnicodeError, ValueError, struct.error) as error:
         raise _refused(_MALFORMED) from error
     if found.request != request_digest(request):
         raise _refused("is of another request: only k may differ from page to page")

@@ -13,12 +13,11 @@ import numpy as np
 from ranking_service.batcher import Batcher, Done
 from ranking_service.features import FeatureLookup, UserBatch
 from ranking_service.head import batch_users
-from ranking_service.jobs import Job, PredictJob, RankJob, ScoredProducts
+from ranking_service.jobs import Job, Known, PredictJob, RankJob, ScoredProducts
 from ranking_service.popularity import Snapshot
 from ranking_service.score import score_jobs
 from ranking_service.served import ServedRelease
 from twotower.features import Float32
-from twotower.v1 import ranking_service_pb2
 
 
 @dataclass(frozen=True)
@@ -158,17 +157,17 @@ def _with_pages(jobs: Sequence[Job], batch: UserBatch) -> UserBatch:
     """The looked-up users, with those who go on from a page in their places."""
     rows: list[Float32] = []
     seen: list[list[int]] = []
-    contexts: list[ranking_service_pb2.UserContext] = []
+    known: list[Known] = []
     start = 0
     for job in jobs:
         if isinstance(job, RankJob) and job.page:
             rows.append(job.page.row[np.newaxis])
             seen.append(job.page.seen)
-            contexts.append(job.page.context)
+            known.append(job.page.known)
         else:
             part = slice(start, start + len(job.user_ids))
             start = part.stop
             rows.append(batch.rows[part])
             seen += batch.seen[part]
-            contexts += batch.contexts[part]
-    return UserBatch(np.concatenate(rows), seen, contexts)
+            known += batch.known[part]
+    return UserBatch(np.concatenate(rows), seen, known)

@@ -42,18 +42,17 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     best_ratings = served.scoring.ratings(np.take_along_axis(network, order, 1), order)
     answers = []
     for job, part in zip(jobs, slices, strict=True):
-        contexts = batch.contexts[part]
+        known = batch.known[part]
         if isinstance(job, PredictJob):
             chosen = job.products[np.newaxis]
             ratings = served.scoring.ratings(network[part, job.products], chosen)
-            answers.append(ScoredProducts(chosen, scores[part, job.products], ratings, [job.products.size], contexts, popularity))
+            answers.append(ScoredProducts(chosen, scores[part, job.products], ratings, [job.products.size], known, popularity))
         elif job.plain:
             counts = [min(job.k, scores.shape[1] - (0 if job.include_seen else len(seen))) for seen in batch.seen[part]]
             k = slice(job.k)
-            answers.append(ScoredProducts(order[part, k], best_scores[part, k], best_ratings[part, k], counts, contexts, popularity))
+            answers.append(ScoredProducts(order[part, k], best_scores[part, k], best_ratings[part, k], counts, known, popularity))
         else:
-            users = UserBatch(batch.rows[part], batch.seen[part], contexts)
-            answers.append(_selected(served, job, users, network[part], ablated=ablated.get(part.start), popularity=popularity))
+            answers.append(_selected(served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity))
     return answers
 
 
@@ -78,13 +77,13 @@ def _selected(
         products[user, : counts[user]] = found[: job.k]
     page = None
     if job.paginate and len(chosen[0]) > job.k:
-        page = Page(users.rows[0], users.seen[0], [*shown, *chosen[0][: job.k]], users.contexts[0], popularity)
+        page = Page(users.rows[0], users.seen[0], [*shown, *chosen[0][: job.k]], users.known[0], popularity)
     explanations = None
     if ablated is not None:
         every, chosen_products = np.concatenate([network, ablated]), products[0, : counts[0]]
         explanations = explain(served.catalogue, served.scoring, every, products=chosen_products, seen=users.seen[0], popularity=popularity)
     picked_scores, picked_ratings = np.take_along_axis(scores, products, 1), np.take_along_axis(ratings, products, 1)
-    return ScoredProducts(products, picked_scores, picked_ratings, counts, users.contexts, popularity, explanations, page)
+    return ScoredProducts(products, picked_scores, picked_ratings, counts, users.known, popularity, explanations, page)
 
 
 def _slices(jobs: Sequence[Job]) -> Iterator[slice]:

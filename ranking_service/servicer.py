@@ -36,13 +36,8 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         served, page = self._continued(request) if request.page_token else (self._releases.for_user(request.user_id), None)
         checks.recommend(request, len(served.catalogue))
         ranking = await self._traffic.rank(served, messages.rank_job(request, page), context.time_remaining())
-        response = pb.RecommendResponse(
-            release_id=served.release_id,
-            recommendations=messages.recommendations(ranking, served.catalogue),
-            user=messages.user(ranking),
-            timing=messages.timing(ranking.durations),
-            popularity_source=messages.popularity_source(ranking),
-        )
+        response = pb.RecommendResponse()
+        messages.fill(response, ranking, served)
         if next_page := ranking.parts[0].next_page:
             self._popularity.hold(served, next_page.popularity)
             response.next_page_token = paging.encode(served.release_id, request, next_page)
@@ -64,12 +59,10 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         if canary:
             return await self._batch_recommend_split(request, served, canary, context.time_remaining())
         ranking = await self._traffic.rank(served, messages.batch_job(request), context.time_remaining())
-        return pb.BatchRecommendResponse(
-            release_id=served.release_id,
-            results=messages.ranked_products(ranking, served.catalogue),
-            timing=messages.timing(ranking.durations),
-            popularity_source=messages.popularity_source(ranking),
-        )
+        response = pb.BatchRecommendResponse(release_id=served.release_id)
+        messages.fill_batch(response, ranking, served)
+        messages.finish_batch(response, ranking, ranking.durations)
+        return response
 
     async def _batch_recommend_split(
         self, request: pb.BatchRecommendRequest, served: ServedRelease, canary: ServedRelease, timeout_s: float | None
@@ -84,16 +77,11 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         rankings = await asyncio.gather(
             *(self._traffic.rank(release, part, timeout_s) for (release, _), part in zip(groups, parts, strict=True))
         )
-        results: dict[int, pb.RankedProducts] = {}
+        response = pb.BatchRecommendResponse(release_id=served.release_id, results=[pb.RankedProducts()] * len(request.user_ids))
         for (release, users), ranking in zip(groups, rankings, strict=True):
-            name = "" if release is served else release.release_id
-            results.update(zip(users, messages.ranked_products(ranking, release.catalogue, name), strict=True))
-        return pb.BatchRecommendResponse(
-            release_id=served.release_id,
-            results=[results[place] for place in range(len(results))],
-            timing=messages.timing(messages.longest([ranking.durations for ranking in rankings])),
-            popularity_source=messages.popularity_source(rankings[0]),
-        )
+            messages.fill_batch(response, ranking, release, users)
+        messages.finish_batch(response, rankings[0], messages.longest([ranking.durations for ranking in rankings]))
+        return response
 
     async def PredictRatings(self, request: pb.PredictRatingsRequest, context: Context) -> pb.PredictRatingsResponse:
         """Scores and predicted ratings of given products."""
@@ -102,13 +90,9 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         products = np.array([served.catalogue.index_of(product_id) for product_id in request.product_ids], np.int64)
         job = PredictJob((request.user_id,), products, request.max_staleness.ToTimedelta().total_seconds())
         ranking = await self._ranker.predict(served, job, context.time_remaining())
-        return pb.PredictRatingsResponse(
-            release_id=served.release_id,
-            predictions=messages.recommendations(ranking, served.catalogue),
-            user=messages.user(ranking),
-            timing=messages.timing(ranking.durations),
-            popularity_source=messages.popularity_source(ranking),
-        )
+        response = pb.PredictRatingsResponse()
+        messages.fill(response, ranking, served)
+        return response
 
     async def SimilarProducts(self, request: pb.SimilarProductsRequest, context: Context) -> pb.SimilarProductsResponse:
         """Products with the nearest towers."""

@@ -1,7 +1,7 @@
 """A small embedding service in the test's process: the real protocol on a real port, with features that the test chooses."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,14 +72,8 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         await self.blocked.wait()
         if self.failure:
             await context.abort(self.failure, "as the test wants it")
-        features = []
-        for user_id in request.user_ids:
-            user = types_pb2.UserFeatures()
-            user.CopyFrom(self.users.get(user_id) or self._cold())
-            user.user_id = user_id
-            user.space.CopyFrom(self.space or request.space)
-            features.append(user)
-        return embedding_service_pb2.BatchGetUserFeaturesResponse(features=features, release_id=self.release.release_id)
+        columns = to_columns([self.users.get(user_id) or self._cold() for user_id in request.user_ids], self.space or request.space)
+        return embedding_service_pb2.BatchGetUserFeaturesResponse(columns=columns, release_id=self.release.release_id)
 
     async def GetPopularity(
         self, request: embedding_service_pb2.GetPopularityRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -105,6 +99,21 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
             als=to_vector(np.zeros(ALS_DIM, np.float32)),
             als_origin=types_pb2.ALS_ORIGIN_NONE,
         )
+
+
+def to_columns(users: Sequence[types_pb2.UserFeatures], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    """One message a user, put into columns."""
+    return embedding_service_pb2.UserFeatureColumns(
+        kinds=[user.kind for user in users],
+        bert_means=b"".join(user.bert_mean.values for user in users),
+        als=b"".join(user.als.values for user in users),
+        als_origins=[user.als_origin for user in users],
+        review_counts=[user.review_count for user in users],
+        ages_us=[user.age.ToMicroseconds() if user.HasField("age") else -1 for user in users],
+        seen_counts=[len(user.seen_product_ids) for user in users],
+        seen_product_ids=[product_id for user in users for product_id in user.seen_product_ids],
+        space=space,
+    )
 
 
 def warm_user(row: Float32, seen: list[str]) -> types_pb2.UserFeatures:

@@ -12,7 +12,7 @@ from ranking_service.breaker import Breaker, GuardedFeatures
 from ranking_service.features import FeatureLookup
 from ranking_service.popularity import LivePopularity
 from ranking_service.served import ServedRelease, open_served
-from tests.support.embedding import warm_user
+from tests.support.embedding import to_columns, warm_user
 from tests.support.releases import ReferenceScorer, product_id, random_user_rows, write_random_release
 from twotower.errors import SpaceMismatch
 from twotower.scoring import log_popularity
@@ -49,17 +49,13 @@ class Source:
     failure: BaseException | None = None
     calls: list[list[str]] = field(default_factory=list)
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         self.calls.append(list(user_ids))
         if self.failure:
             raise self.failure
-        users = []
-        for user_id, row in zip(user_ids, random_user_rows(np.random.default_rng(len(self.calls)), len(user_ids)), strict=True):
-            user = warm_user(row, [product_id(len(user_id))])
-            user.user_id = user_id
-            user.space.CopyFrom(space)
-            users.append(user)
-        return users
+        rows = random_user_rows(np.random.default_rng(len(self.calls)), len(user_ids))
+        users = [warm_user(row, [product_id(len(user_id))]) for user_id, row in zip(user_ids, rows, strict=True)]
+        return to_columns(users, space)
 
 
 async def test_the_breaker_opens_probes_and_closes(lift: ServedRelease) -> None:
@@ -114,16 +110,15 @@ async def test_kept_features_serve_who_allows_it(lift: ServedRelease) -> None:
     np.testing.assert_array_equal(again.rows[2], first.rows[0])
     assert (again.rows[1] != first.rows[1]).any()
     assert again.seen == [[4], [3], [3]]
-    assert [c.staleness.seconds for c in again.contexts] == [0, 0, 10]
-    assert [c.HasField("staleness") for c in again.contexts] == [False, False, True]
+    assert [user.staleness_us for user in again.known] == [-1, -1, 10_000_000]
 
     source.failure = FeaturesUnavailable("away")
     away = await lookup.get(lift, ["ann", "zoe", "bob"], [60.0, 60.0, 5.0])
-    assert [c.degraded for c in away.contexts] == [False, True, True]
+    assert [user.degraded for user in away.known] == [False, True, True]
     np.testing.assert_array_equal(away.rows[0], first.rows[0])
     clock.now += 51
     late = await lookup.get(lift, ["ann"], [60.0])
-    assert late.contexts[0].degraded
+    assert late.known[0].degraded
 
 
 async def test_without_leave_nothing_is_kept(lift: ServedRelease) -> None:

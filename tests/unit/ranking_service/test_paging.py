@@ -8,20 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranking_service import paging
-from ranking_service.jobs import Page
+from ranking_service.jobs import Known, Page
 from ranking_service.popularity import Snapshot
 from twotower.errors import InvalidArgument
 from twotower.features import USER_DIM
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import types_pb2
 
+KNOWN = Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2**32 - 1, 2**52, -1, degraded=True)
 REQUEST = pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2)
 
 
 def page(seen: list[int], shown: list[int], version: int = 7) -> Page:
     row = np.arange(USER_DIM, dtype=np.float32)
-    context = pb.UserContext(kind=types_pb2.USER_KIND_WARM, review_count=3)
-    return Page(row, seen, shown, context, Snapshot(version=version))
+    return Page(row, seen, shown, KNOWN, Snapshot(version=version))
 
 
 rows = st.lists(st.integers(0, 2**31 - 1), max_size=20)
@@ -33,7 +33,7 @@ def test_a_token_comes_back(seen: list[int], shown: list[int], release_id: str, 
     found = paging.decode(token, pb.RecommendRequest(user_id="ann", k=50, max_per_brand=2, page_token=token))
     assert (found.release_id, found.seen, found.shown, found.popularity_version) == (release_id, seen, shown, version)
     np.testing.assert_array_equal(found.row, np.arange(USER_DIM))
-    assert found.context.review_count == 3
+    assert found.known == KNOWN
 
 
 @pytest.mark.parametrize(

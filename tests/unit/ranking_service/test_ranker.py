@@ -12,19 +12,20 @@ from hypothesis import strategies as st
 
 from clients.features import FeaturesUnavailable
 from ranking_service.catalogue import Catalogue
-from ranking_service.features import FeatureLookup, UserBatch, cold_start, from_features
-from ranking_service.jobs import PredictJob, RankJob
+from ranking_service.features import FeatureLookup, UserBatch, cold_start, from_columns
+from ranking_service.jobs import Known, PredictJob, RankJob
 from ranking_service.popularity import Snapshot
 from ranking_service.ranker import Ranker
 from ranking_service.score import score_jobs
 from ranking_service.served import ServedRelease, open_served
+from tests.support.embedding import to_columns
 from tests.support.releases import product_id, random_product, unit_vectors, write_random_release
 from twotower.errors import NotFound, SpaceMismatch
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
 from twotower.model import score_catalogue
 from twotower.release import Release
 from twotower.scoring import RatingScoring
-from twotower.v1 import ranking_service_pb2, types_pb2
+from twotower.v1 import embedding_service_pb2, types_pb2
 from twotower.wire import to_vector
 
 PRODUCTS = 12
@@ -86,10 +87,10 @@ def test_every_job_is_answered_as_if_alone(served: ServedRelease, data: st.DataO
             jobs.append(PredictJob((str(user),), np.array(chosen)))
     rows = np.zeros((users, USER_DIM), np.float32)
     rows[:, 0] = np.arange(users)
-    contexts = [ranking_service_pb2.UserContext(review_count=user) for user in range(users)]
+    known = [Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_TRAINED, user) for user in range(users)]
 
     for user, (job, answer) in enumerate(
-        zip(jobs, score_jobs(with_scores(served, scores), jobs, UserBatch(rows, seen, contexts)), strict=True)
+        zip(jobs, score_jobs(with_scores(served, scores), jobs, UserBatch(rows, seen, known)), strict=True)
     ):
         if isinstance(job, PredictJob):
             expected = job.products.tolist()
@@ -100,10 +101,10 @@ def test_every_job_is_answered_as_if_alone(served: ServedRelease, data: st.DataO
         assert answer.products[0, :count].tolist() == expected
         assert answer.scores[0, :count].tolist() == [scores[user, p] for p in expected]
         assert answer.ratings[0, :count].tolist() == [min(scores[user, p], 5.0) for p in expected]
-        assert [context.review_count for context in answer.contexts] == [user]
+        assert [of.review_count for of in answer.known] == [user]
 
 
-def features_of(served: ServedRelease, user_id: str, **changes: object) -> types_pb2.UserFeatures:
+def features_of(user_id: str, **changes: object) -> types_pb2.UserFeatures:
     rng = np.random.default_rng(len(user_id))
     features = types_pb2.UserFeatures(
         user_id=user_id,
@@ -113,7 +114,6 @@ def features_of(served: ServedRelease, user_id: str, **changes: object) -> types
         als_origin=types_pb2.ALS_ORIGIN_FOLDED_IN,
         review_count=2,
         seen_product_ids=[product_id(3), "gone"],
-        space=served.space,
     )
     features.age.seconds = 60
     features.MergeFrom(types_pb2.UserFeatures(**changes))  # type: ignore[arg-type]
@@ -121,32 +121,44 @@ def features_of(served: ServedRelease, user_id: str, **changes: object) -> types
 
 
 def test_features_become_rows_in_the_order_of_the_user_tower(served: ServedRelease) -> None:
-    warm = features_of(served, "warm")
-    anonymous = features_of(served, "anonymous", kind=types_pb2.USER_KIND_ANONYMOUS)
-    batch = from_features([warm, anonymous], served)
+    warm = features_of("warm")
+    anonymous = features_of("anonymous", kind=types_pb2.USER_KIND_ANONYMOUS)
+    batch = from_columns(to_columns([warm, anonymous], served.space), served)
     assert batch.rows.shape == (2, USER_DIM)
     assert batch.rows[0].tobytes() == warm.als.values + warm.bert_mean.values + np.float32(0).tobytes()
     assert batch.rows[1, -1] == 1
     assert batch.seen == [[3], [3]]
-    assert (batch.contexts[0].review_count, batch.contexts[0].feature_age.seconds, batch.contexts[0].degraded) == (2, 60, False)
+    assert batch.known == [
+        Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2, 60_000_000),
+        Known(types_pb2.USER_KIND_ANONYMOUS, types_pb2.ALS_ORIGIN_FOLDED_IN, 2, 60_000_000),
+    ]
 
 
 def test_features_of_another_space_are_refused(served: ServedRelease) -> None:
     other = types_pb2.EmbeddingSpace(encoder_id=served.space.encoder_id, als_id="another")
     with pytest.raises(SpaceMismatch, match="another"):
-        from_features([features_of(served, "a"), features_of(served, "b", space=other)], served)
+        from_columns(to_columns([features_of("a"), features_of("b")], other), served)
 
 
 @pytest.mark.parametrize(
     "broken",
     [
-        {"als": types_pb2.Vector(values=b"\0" * 252, dimension=63)},
-        {"bert_mean": to_vector(np.full(BERT_DIM, np.nan, np.float32))},
+        {"als": b"\0" * 4 * (ALS_DIM - 1)},
+        {"bert_means": np.full(BERT_DIM, np.nan, "<f4").tobytes()},
+        {"review_counts": [1, 2]},
+        {"als_origins": []},
+        {"ages_us": []},
+        {"seen_counts": [3]},
+        {"seen_product_ids": []},
     ],
 )
-def test_unusable_vectors_are_as_good_as_none(served: ServedRelease, broken: dict[str, object]) -> None:
+def test_unusable_columns_are_as_good_as_none(served: ServedRelease, broken: dict[str, object]) -> None:
+    columns = to_columns([features_of("a")], served.space)
+    for name in broken:
+        columns.ClearField(name)  # type: ignore[arg-type]
+    columns.MergeFrom(embedding_service_pb2.UserFeatureColumns(**broken))  # type: ignore[arg-type]
     with pytest.raises(FeaturesUnavailable):
-        from_features([features_of(served, "a", **broken)], served)
+        from_columns(columns, served)
 
 
 def test_cold_start_knows_anonymous_names(served: ServedRelease) -> None:
@@ -154,8 +166,8 @@ def test_cold_start_knows_anonymous_names(served: ServedRelease) -> None:
     assert batch.rows[:, -1].tolist() == [0, 1]
     assert not batch.rows[:, :ALS_DIM].any()
     np.testing.assert_array_equal(batch.rows[:, ALS_DIM:-1], [served.global_mean] * 2)
-    assert [c.kind for c in batch.contexts] == [types_pb2.USER_KIND_COLD, types_pb2.USER_KIND_ANONYMOUS]
-    assert all(c.degraded for c in batch.contexts)
+    kinds = types_pb2.USER_KIND_COLD, types_pb2.USER_KIND_ANONYMOUS
+    assert batch.known == [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds]
 
 
 @dataclass
@@ -165,11 +177,11 @@ class Source:
     served: ServedRelease
     calls: list[int] = field(default_factory=list)
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         assert space == self.served.space
         self.calls.append(len(user_ids))
         await asyncio.sleep(0)
-        return [features_of(self.served, user_id) for user_id in user_ids]
+        return to_columns([features_of(user_id) for user_id in user_ids], space)
 
 
 class NoFeed:

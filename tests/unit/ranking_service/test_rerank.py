@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ranking_service.catalogue import Catalogue
 from ranking_service.features import UserBatch
-from ranking_service.jobs import Page, RankJob, ScoredProducts, Selection
+from ranking_service.jobs import Known, Page, RankJob, ScoredProducts, Selection
 from ranking_service.popularity import Snapshot
 from ranking_service.score import score_jobs
 from ranking_service.served import ServedRelease, open_served
@@ -18,7 +18,7 @@ from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
 from twotower.model import score_catalogue
 from twotower.release import Product
 from twotower.scoring import RatingScoring
-from twotower.v1 import ranking_service_pb2
+from twotower.v1 import types_pb2
 
 COUNT = 24
 
@@ -51,7 +51,7 @@ def tabled(lift: ServedRelease, scores: np.ndarray) -> ServedRelease:
 
 
 def batch_of(rows: np.ndarray, seen: list[list[int]]) -> UserBatch:
-    return UserBatch(rows, seen, [ranking_service_pb2.UserContext(review_count=i) for i in range(len(rows))])
+    return UserBatch(rows, seen, [Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_NONE, i) for i in range(len(rows))])
 
 
 def answer(

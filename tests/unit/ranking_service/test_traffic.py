@@ -18,11 +18,11 @@ from ranking_service.registry import FolderRegistry
 from ranking_service.releases import Releases
 from ranking_service.served import ServedRelease, open_served
 from ranking_service.traffic import Outcomes, Traffic, compare, why_worse
-from tests.support.embedding import warm_user
+from tests.support.embedding import to_columns, warm_user
 from tests.support.releases import ReferenceScorer, random_user_rows, write_random_release
 from twotower.errors import SpaceMismatch
 from twotower.model import score_catalogue
-from twotower.v1 import types_pb2
+from twotower.v1 import embedding_service_pb2, types_pb2
 
 
 def outcomes(requests: int, failures: int, seconds: float = 0.002) -> Outcomes:
@@ -56,13 +56,10 @@ class Source:
     def __init__(self) -> None:
         self.refused = ""
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> Sequence[types_pb2.UserFeatures]:
+    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         if space.als_id == self.refused:
             raise SpaceMismatch("not this one")
-        users = [warm_user(row, []) for row in random_user_rows(np.random.default_rng(0), len(user_ids))]
-        for user in users:
-            user.space.CopyFrom(space)
-        return users
+        return to_columns([warm_user(row, []) for row in random_user_rows(np.random.default_rng(0), len(user_ids))], space)
 
 
 class Own:
