@@ -12,16 +12,13 @@ import numpy as np
 from embedding_service.encoding import Encoder, EncodingQueue, worst_difference
 from embedding_service.store import ActiveRelease, Space
 from twotower.als import ItemFactors, fold_in
+from twotower.encoder import EncoderConfig
 from twotower.errors import FieldViolation, InvalidArgument, NotReady, ReleaseInvalid, SpaceMismatch
 from twotower.features import Float32, anonymous_keys
 from twotower.release import Release
 from twotower.scoring import LiftScoring
 
 _LOG = logging.getLogger(__name__)
-GOLDEN_TEXT_TOLERANCE: Final = 2
-"""Units of 1/32767 that a golden text's element may differ by: 0 on the CPU that wrote it, 1 seen where another instruction set rounds
-the other way, and one more for safety. Another model, tokenizer or template is off by thousands."""
-
 DEFAULT_HALF_LIFE_DAYS: Final = 7.0
 """For a release whose scores have no popularity in them and so name no half-life."""
 
@@ -206,6 +203,6 @@ async def _replay_golden_texts(release: Release, queue: EncodingQueue) -> None:
     if not texts:
         return
     worst = worst_difference((await queue.encode(texts)).fixed_point, expected)
-    if worst > GOLDEN_TEXT_TOLERANCE:
-        allowed = f"allowed {GOLDEN_TEXT_TOLERANCE}"
-        raise ReleaseInvalid(f"golden/texts.json: an embedding differs by {worst} units of 1/32767, {allowed}")
+    allowed = EncoderConfig.read(release.encoder_path).golden_tolerance
+    if worst > allowed:
+        raise ReleaseInvalid(f"golden/texts.json: an embedding differs by {worst} units of 1/32767, allowed {allowed}")

@@ -1,16 +1,17 @@
 """The text encoder that a release carries: a sentence-transformer exported to OpenVINO, run without torch.
 
-Each text is inferred alone, at its own length, by one thread. So there is no padding, and a text's vector can't depend on its batch-mates,
-on the batch size or on the number of cores: the same text gives the same int16 vector in training and in serving. Throughput comes from one
-inference stream a core. (docs/adr/0004-encoder-one-text-a-call.md has the measurement: batches are no faster here.)
+A text is inferred at its own length, by one thread, alone or with texts of exactly as many tokens. So there is no padding, and its vector
+does not depend on its batch-mates, on the batch size or on the number of cores: the same text gives the same int16 vector in training and
+in serving. Throughput comes from one inference stream a core. (docs/adr/0004-encoder-without-padding.md has the measurement.)
 """
 
 import hashlib
+import itertools
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ MODEL_XML: Final = "model.xml"
 MODEL_BIN: Final = "model.bin"
 TOKENIZER: Final = "tokenizer.json"
 CONFIG: Final = "config.json"
+BATCH_TOKENS: Final = 512
+"""Tokens of one inference: enough for the matrix products to be efficient, few enough for their activations to stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class EncoderConfig:
     Attributes:
         model: name of the sentence-transformer.
         max_tokens: longer texts are cut, special tokens included.
-        precision: OpenVINO's inference precision, ``f32`` or ``bf16``.
+        precision: OpenVINO's inference precision, ``f32`` or ``bf16``; a CPU without bf16 computes in f32 all the same.
         text_template_version: of :func:`twotower.features.review_text` and :func:`~twotower.features.product_text`.
     """
 
@@ -41,6 +44,21 @@ class EncoderConfig:
     max_tokens: int
     precision: str = "f32"
     text_template_version: int = TEXT_TEMPLATE_VERSION
+
+    @classmethod
+    def read(cls, directory: Path) -> "EncoderConfig":
+        """The config of an encoder folder."""
+        return cls(**json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+
+    @property
+    def golden_tolerance(self) -> int:
+        """Units of 1/32767 that an element of a golden text's vector may differ by.
+
+        In f32: 0 on the CPU that wrote it, 1 seen where another instruction set rounds the other way, and one more for safety. In bf16: 50
+        seen between a CPU that has it and one that computes in f32 instead (cosine 0.99996), and twice as much again for safety. Another
+        model, tokenizer or template is off by thousands.
+        """
+        return 150 if self.precision == "bf16" else 2
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ class TextEncoder:
         for name in (MODEL_XML, MODEL_BIN, TOKENIZER, CONFIG):
             if not (directory / name).is_file():
                 raise ReleaseInvalid(f"encoder/{name}: missing")
-        self.config = EncoderConfig(**json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+        self.config = EncoderConfig.read(directory)
         if self.config.text_template_version != TEXT_TEMPLATE_VERSION:
             found = self.config.text_template_version
             raise ReleaseInvalid(f"encoder/{CONFIG}: text_template_version {found}, this version writes {TEXT_TEMPLATE_VERSION}")
@@ -119,6 +137,8 @@ class TextEncoder:
         options = {"INFERENCE_PRECISION_HINT": self.config.precision, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
         core = ov.Core()
         self._model = core.compile_model(core.read_model(directory / MODEL_XML), "CPU", options)
+        # Encoders exported before this was measured take one text a call.
+        self._batches = self._model.input(0).partial_shape[0].is_dynamic
         self._requests = ov.AsyncInferQueue(self._model, streams)
         self._lock = threading.Lock()
 
@@ -153,17 +173,28 @@ class TextEncoder:
     def _infer(self, tokens: list[Tokens], vectors: np.ndarray, on_progress: Callable[[int], None]) -> None:
         failures: list[BaseException] = []
 
-        def store(request: Any, row: int) -> None:
+        def store(request: Any, rows: list[int]) -> None:
             try:
-                vectors[row] = request.get_output_tensor(0).data[0]
-                on_progress(1)
+                vectors[rows] = request.get_output_tensor(0).data
+                on_progress(len(rows))
             except BaseException as error:  # an exception must not be lost in the runtime's thread
                 failures.append(error)
 
         self._requests.set_callback(store)
-        # Longest first, so that no stream is left with a long text at the end.
-        for row in sorted(range(len(tokens)), key=lambda i: -len(tokens[i].ids)):
-            self._requests.start_async({0: np.array([tokens[row].ids], np.int64)}, row)
+        for rows in _of_one_length([len(text.ids) for text in tokens], BATCH_TOKENS if self._batches else 0):
+            self._requests.start_async({0: np.array([tokens[row].ids for row in rows], np.int64)}, rows)
         self._requests.wait_all()
         if failures:
             raise failures[0]
+
+
+def _of_one_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Batches of rows of equal length, each of at most `budget` tokens or one row.
+
+    Longest first, so that no stream is left with a long text at the end.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    for length, group in itertools.groupby(order, key=lambda row: lengths[row]):
+        rows = list(group)
+        size = max(1, budget // length)
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))

@@ -44,6 +44,21 @@ def test_a_vector_does_not_depend_on_its_batch_mates(batch: list[str], encoder: 
     assert all(np.array_equal(row, alone[text]) for row, text in zip(encoded.fixed_point, batch, strict=True))
 
 
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(
+        st.lists(st.sampled_from(["soap", "cake", "film", "good", "bad", "the"]), min_size=7, max_size=7), min_size=2, max_size=90
+    ),
+)
+def test_nor_does_it_among_texts_of_its_own_length(words: list[list[str]], encoder: TextEncoder) -> None:
+    """These go through the network together, in batches of up to 56."""
+    texts = [" ".join(text) for text in words]
+    encoded = encoder.encode(texts)
+    assert set(encoded.token_counts) == {9}
+    for row in {0, len(texts) // 2, len(texts) - 1}:
+        assert np.array_equal(encoded.fixed_point[row], encoder.encode([texts[row]]).fixed_point[0])
+
+
 def test_nor_on_the_number_of_threads_nor_on_concurrent_callers(
     encoder: TextEncoder, encoder_path: Path, alone: dict[str, np.ndarray]
 ) -> None:
