@@ -20,6 +20,7 @@ MAX_BATCH_TEXTS: Final = 256
 MAX_TEXT_BYTES: Final = 64 * 1024
 MAX_VIOLATIONS: Final = 20
 """Enough to mend a request by; thousands would not fit the status that carries them."""
+_LAYOUTS: Final = frozenset(pb.FeatureLayout.values())
 # Year 1 to year 9999, as google.protobuf.Timestamp has it.
 _MIN_SECONDS: Final = -62_135_596_800
 _MAX_SECONDS: Final = 253_402_300_799
@@ -112,8 +113,7 @@ def _user_ids(user_ids: Sequence[str]) -> list[FieldViolation]:
 
 
 def _layout(layout: int) -> list[FieldViolation]:
-    known = pb.FeatureLayout.values()
-    return [] if layout in known else [FieldViolation("layout", f"must be one of {', '.join(pb.FeatureLayout.keys())}, got {layout}")]
+    return [] if layout in _LAYOUTS else [FieldViolation("layout", f"must be one of {', '.join(pb.FeatureLayout.keys())}, got {layout}")]
 
 
 def _text(field: str, text: str) -> list[FieldViolation]:

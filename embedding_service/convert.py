@@ -18,13 +18,11 @@ from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.wire import from_vector, to_vector
 
-_ORIGINS: Final = {
+_ORIGINS: Final[dict[int, types_pb2.AlsOrigin]] = {
     AlsOrigin.TRAINED: types_pb2.ALS_ORIGIN_TRAINED,
     AlsOrigin.FOLDED_IN: types_pb2.ALS_ORIGIN_FOLDED_IN,
     AlsOrigin.NONE: types_pb2.ALS_ORIGIN_NONE,
 }
-_ORIGIN_NUMBERS: Final = np.array([_ORIGINS.get(origin, types_pb2.ALS_ORIGIN_UNSPECIFIED) for origin in AlsOrigin])
-"""The same, to be indexed by a whole column."""
 _OUTCOMES: Final = {
     Outcome.RECORDED: pb.RECORD_OUTCOME_RECORDED,
     Outcome.DUPLICATE: pb.RECORD_OUTCOME_DUPLICATE,
@@ -79,21 +77,18 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
             age.nanos = 1000 * microseconds
 
 
-def to_columns(features: Features) -> pb.UserFeatureColumns:
+def fill_columns(features: Features, columns: pb.UserFeatureColumns) -> None:
     """One message for all users: a copy a matrix, and no object a user."""
-    space = features.release.space
-    warm_or_cold = np.where(features.counts > 0, types_pb2.USER_KIND_WARM, types_pb2.USER_KIND_COLD)
-    return pb.UserFeatureColumns(
-        kinds=np.where(features.anonymous, types_pb2.USER_KIND_ANONYMOUS, warm_or_cold).tolist(),
-        bert_means=features.bert_mean.astype("<f4", copy=False).tobytes(),
-        als=features.als.astype("<f4", copy=False).tobytes(),
-        als_origins=_ORIGIN_NUMBERS[features.als_origins].tolist(),
-        review_counts=features.counts.tolist(),
-        ages_us=features.ages_us.tolist(),
-        seen_counts=list(map(len, features.seen_product_ids)),
-        seen_product_ids=chain.from_iterable(features.seen_product_ids),
-        space=types_pb2.EmbeddingSpace(encoder_id=space.encoder_id, als_id=space.als_id),
-    )
+    counts = features.counts.tolist()
+    columns.kinds.extend([_kind(anonymous, count) for anonymous, count in zip(features.anonymous, counts, strict=True)])
+    columns.bert_means = features.bert_mean.astype("<f4", copy=False).tobytes()
+    columns.als = features.als.astype("<f4", copy=False).tobytes()
+    columns.als_origins.extend([_ORIGINS[origin] for origin in features.als_origins.tolist()])
+    columns.review_counts.extend(counts)
+    columns.ages_us.extend(features.ages_us.tolist())
+    columns.seen_counts.extend(map(len, features.seen_product_ids))
+    columns.seen_product_ids.extend(chain.from_iterable(features.seen_product_ids))
+    columns.space.encoder_id, columns.space.als_id = features.release.space.encoder_id, features.release.space.als_id
 
 
 def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:

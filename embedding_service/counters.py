@@ -5,11 +5,11 @@ from typing import Final
 import numpy as np
 
 from embedding_service.outbox import Changes, Outboxes
-from embedding_service.records import PopularityKeys, unpack_counter
+from embedding_service.records import PopularityKeys, unpack_counter, unpack_hash
 from embedding_service.redis_link import RedisLink
 from embedding_service.store import HourlyCounts
+from twotower.scoring import US_PER_DAY
 
-_DAY_US: Final = 86_400_000_000
 _HEAD: Final = 3
 """Kind and hour in front of the product id."""
 
@@ -28,7 +28,7 @@ class RedisPopularity:
     async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
         """See the protocol."""
         keys = PopularityKeys(encoder_id)
-        today = now_us // _DAY_US
+        today = now_us // US_PER_DAY
         newest = await self._link.one("ZREVRANGEBYSCORE", keys.days, today, "-inf", "LIMIT", 0, 1)
         if not newest:
             return HourlyCounts([], *np.zeros((3, 0), np.int64))
@@ -54,4 +54,4 @@ class RedisPopularity:
         """The hashes of days as they are."""
         keys = PopularityKeys(encoder_id)
         replies = await self._link.send([("HGETALL", keys.day(day)) for day in days])
-        return {day: {field: int(packed) for field, packed in fields.items()} for day, fields in zip(days, replies, strict=True)}
+        return {day: {field: int(packed) for field, packed in unpack_hash(fields)} for day, fields in zip(days, replies, strict=True)}

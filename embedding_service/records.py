@@ -5,7 +5,6 @@ import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -27,12 +26,11 @@ ALS_PATTERN: Final = "tt:{u:*}:als:*"
 POPULARITY_TAG: Final = "pop"
 
 MICRO_STARS: Final = 1_000_000
-_SUMS_BYTES: Final = 4 * BERT_DIM
-_ALS_BYTES: Final = 4 * ALS_DIM
 _STAMP_BYTES: Final = 8
-_ACCUMULATOR_BYTES: Final = _SUMS_BYTES + 4 + _STAMP_BYTES
-_ALS_HEAD_BYTES: Final = _ALS_BYTES + _STAMP_BYTES + 1
-_EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR_BYTES)
+_ACCUMULATOR: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4"), ("changed_us", ">i8")])
+_ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
+_ALS_HEAD_BYTES: Final = _ALS_HEAD.itemsize
+_EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR.itemsize)
 _NO_ALS: Final = bytes(_ALS_HEAD_BYTES)
 _ENTRY_HEAD: Final = struct.Struct("<BqI16s")
 _TIME_GIVEN: Final = 1
@@ -43,23 +41,18 @@ _ESCAPED: Final = re.compile(r"%(25|7B|7D)")
 _UNSAFE: Final = re.compile(r"[%{}]")
 
 
-@dataclass(frozen=True)
 class UserKeys:
     """A user's keys share a hash tag: one slot a user, so that a script over them stays atomic in a cluster.
 
     The id is escaped (``%``, ``{`` and ``}`` as ``%25``, ``%7B``, ``%7D``), so no id can end the tag early or take another user's keys.
     """
 
-    user_id: str
+    __slots__ = ("_tag", "hash_tag")
 
-    @cached_property
-    def _tag(self) -> str:
-        return f"tt:{{{self.hash_tag}}}:"
-
-    @property
-    def hash_tag(self) -> str:
+    def __init__(self, user_id: str) -> None:
+        self.hash_tag = "u:" + _UNSAFE.sub(_escape, user_id)
         """What Redis Cluster hashes."""
-        return "u:" + _UNSAFE.sub(lambda m: f"%{ord(m[0]):02X}", self.user_id)
+        self._tag = f"tt:{{{self.hash_tag}}}:"
 
     def accumulator(self, encoder_id: str) -> str:
         """Sums, review count and time of the last change: one string, so that one GET can't be torn."""
@@ -85,6 +78,16 @@ class UserKeys:
         """Every key that the user may have in these spaces."""
         by_encoder = [key(encoder_id) for encoder_id in encoder_ids for key in (self.accumulator, self.log, self.seen)]
         return by_encoder + [self.als(als_id) for als_id in als_ids]
+
+
+def keys_to_read(encoder_id: str, als_id: str, user_ids: Sequence[str]) -> list[str]:
+    """Accumulator and ALS record of users, by turns."""
+    suffixes = f"}}:acc:{encoder_id}", f"}}:als:{als_id}"
+    return [head + suffix for head in [f"tt:{{u:{_UNSAFE.sub(_escape, user_id)}" for user_id in user_ids] for suffix in suffixes]
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"%{ord(found[0]):02X}"
 
 
 @dataclass(frozen=True)
@@ -202,17 +205,16 @@ def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
     """Columns from the values of many users' keys."""
     sums, counts, changed_us = unpack_accumulators(accumulators)
-    heads = b"".join(value[:_ALS_HEAD_BYTES] if value else _NO_ALS for value in als)
-    records = np.frombuffer(heads, np.uint8).reshape(len(als), _ALS_HEAD_BYTES)
-    stamps = np.ascontiguousarray(records[:, _ALS_BYTES:-1]).view(">i8")[:, 0].astype(np.int64)
+    records = np.frombuffer(b"".join([value[:_ALS_HEAD_BYTES] if value else _NO_ALS for value in als]), _ALS_HEAD)
     # A stamp of 0 is no vector at all; any other must be that of the accumulator.
+    stamps = records["stamp"]
     fresh = (stamps == changed_us) & (stamps > 0)
     return StoredUsers(
         sums=sums,
         counts=counts,
         changed_us=changed_us,
-        als=np.ascontiguousarray(records[:, :_ALS_BYTES]).view("<f4"),
-        als_origins=np.where(fresh, records[:, -1], AlsOrigin.MISSING),
+        als=records["vector"].astype(np.float32),
+        als_origins=records["origin"] * fresh,  # MISSING is 0
         seen_product_ids=[unpack_seen(value) if valid and value else [] for value, valid in zip(als, fresh.tolist(), strict=True)],
     )
 
@@ -225,17 +227,18 @@ def unpack_seen(als_record: bytes) -> list[str]:
 
 def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:
     """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs; zeros where there is no state."""
-    raw = np.frombuffer(b"".join(value or _EMPTY_ACCUMULATOR for value in values), np.uint8).reshape(len(values), _ACCUMULATOR_BYTES)
-    sums = np.ascontiguousarray(raw[:, :_SUMS_BYTES]).view(">i4").astype(np.int32)
-    counts = np.ascontiguousarray(raw[:, _SUMS_BYTES:-_STAMP_BYTES]).view(">u4")[:, 0].astype(np.int64)
-    changed_us = np.ascontiguousarray(raw[:, -_STAMP_BYTES:]).view(">i8")[:, 0].astype(np.int64)
-    return sums, counts, changed_us
+    rows = np.frombuffer(b"".join([value or _EMPTY_ACCUMULATOR for value in values]), _ACCUMULATOR)
+    return rows["sums"].astype(np.int32), rows["count"].astype(np.int64), rows["changed_us"].astype(np.int64)
 
 
 def unpack_stars(pairs: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, float]:
     """Product id → sum of the user's ratings, exact to the millionth, from the `seen` hash."""
-    items = pairs.items() if isinstance(pairs, Mapping) else zip(pairs[::2], pairs[1::2], strict=True)
-    return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in items}
+    return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in unpack_hash(pairs)}
+
+
+def unpack_hash(reply: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """Fields and values of HGETALL: flat as Redis sends them, or a mapping as redis-py's cluster client makes it."""
+    return reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
 
 
 def unpack_seen_counts(pairs: Sequence[bytes]) -> dict[str, tuple[int, int]]:

@@ -15,6 +15,7 @@ from embedding_service.records import (
     SCHEMA_KEY,
     SCHEMA_VERSION,
     UserKeys,
+    keys_to_read,
     pack_als,
     pack_als_record,
     pack_entry,
@@ -95,7 +96,7 @@ class RedisStore:
 
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
         """See the protocol."""
-        keys = [key for user in map(UserKeys, user_ids) for key in (user.accumulator(space.encoder_id), user.als(space.als_id))]
+        keys = keys_to_read(space.encoder_id, space.als_id, user_ids)
         if self.link.is_cluster:
             values = [
                 value for pair in await self.link.send([("MGET", *keys[i : i + 2]) for i in range(0, len(keys), 2)]) for value in pair

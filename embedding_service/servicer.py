@@ -38,11 +38,11 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         checks.check_batch_features(request)
         space = convert.to_space(request.space) if request.HasField("space") else None
         features = await self._users.features(list(request.user_ids), space)
-        release_id = features.release.release_id
+        response = pb.BatchGetUserFeaturesResponse(release_id=features.release.release_id)
         if request.layout == pb.FEATURE_LAYOUT_COLUMNS:
-            return pb.BatchGetUserFeaturesResponse(columns=convert.to_columns(features), release_id=release_id)
-        response = pb.BatchGetUserFeaturesResponse(release_id=release_id)
-        convert.add_features(features, response.features.add)
+            convert.fill_columns(features, response.columns)
+        else:
+            convert.add_features(features, response.features.add)
         return response
 
     async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:

@@ -1,0 +1,211 @@
+"""Connections to one Redis server: redis-py opens them (TLS, AUTH, SELECT, Sentinel), then a protocol of ours carries commands and replies.
+
+redis-py's own way from a command to its reply (pool, lock, a task for each timed write, stream reader, retry) costs more than all the rest
+of a look-up, and half the time of an import (docs/adr/0019-own-protocol-over-redis-py.md).
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+Command = Sequence[bytes | str | int | float]
+_RETRIES: Final = 2
+_INCOMPLETE: Final = object()
+_ERRORS: Final[dict[str, Callable[[str], RedisError]]] = {
+    "NOSCRIPT": NoScriptError,
+    "NOPERM": NoPermissionError,
+    "NOAUTH": AuthenticationError,
+    "LOADING": BusyLoadingError,
+    "READONLY": ReadOnlyError,
+}
+
+
+def pack(command: Command) -> bytes:
+    """A command as Redis reads it; its name may be of two words."""
+    name, *rest = command
+    words: tuple[Any, ...] = (*str(name).split(), *rest)
+    packed: bytes = hiredis.pack_command(words)
+    return packed
+
+
+def _error(message: str) -> RedisError:
+    return _ERRORS.get(message.partition(" ")[0], ResponseError)(message)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: a number of commands out, as many replies in, then the next.
+
+    Args:
+        opened: connected by redis-py; its socket is this object's from now on.
+        on_idle: called when all replies have come, whether or not somebody still waits for them.
+        on_lost: called once when the connection is gone.
+    """
+
+    def __init__(
+        self, opened: AbstractConnection, on_idle: Callable[["_Connection"], None], on_lost: Callable[["_Connection", bool], None]
+    ) -> None:
+        assert opened._writer is not None
+        self._writer = opened._writer  # kept: it would close the transport when it is collected
+        self._transport = opened._writer.transport
+        self._transport.set_protocol(self)
+        opened._reader = opened._writer = None
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=_error, notEnoughData=_INCOMPLETE)
+        self._on_idle = on_idle
+        self._on_lost = on_lost
+        self._replies: list[Any] = []
+        self._awaited = 0
+        self._answer: asyncio.Future[list[Any]] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def exchange(self, packed: bytes, count: int, timeout_s: float) -> asyncio.Future[list[Any]]:
+        """Send commands; the future has their `count` replies, errors among them as objects."""
+        self._answer = self._loop.create_future()
+        self._replies, self._awaited = [], count
+        self._timer = self._loop.call_later(timeout_s, self.close, RedisTimeoutError("no reply in time"))
+        self._transport.write(packed)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """Replies, or parts of them."""
+        gets = self._reader.gets
+        try:
+            self._reader.feed(data)
+            while (reply := gets()) is not _INCOMPLETE:
+                self._replies.append(reply)
+        except InvalidResponse as error:
+            self.close(error)
+            return
+        if self._answer is None:
+            self.close(InvalidResponse("a reply to no command"))
+        elif len(self._replies) >= self._awaited:
+            answer = self._end()
+            if not answer.done():  # the caller may have left
+                answer.set_result(self._replies)
+            self._on_idle(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Of asyncio."""
+        busy = self._answer is not None
+        if busy:
+            answer = self._end()
+            if not answer.done():
+                answer.set_exception(RedisConnectionError(f"the connection was lost: {error or 'closed by Redis'}"))
+        self._on_lost(self, busy)
+
+    def close(self, error: Exception | None = None) -> None:
+        """Close at once; who waits gets the error."""
+        if error and self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+        self._transport.abort()
+
+    def _end(self) -> asyncio.Future[list[Any]]:
+        assert self._answer is not None
+        assert self._timer is not None
+        self._timer.cancel()
+        answer, self._answer = self._answer, None
+        return answer
+
+
+class Connections:
+    """A bounded number of connections to one server, opened when they are needed.
+
+    Args:
+        make: makes a connection of redis-py's, not yet connected.
+        limit: most connections; who finds all of them busy waits.
+        timeout_s: of an exchange, and of waiting for a connection.
+    """
+
+    def __init__(self, make: Callable[[], AbstractConnection], *, limit: int, timeout_s: float) -> None:
+        self._make = make
+        self._timeout_s = timeout_s
+        self._permits = asyncio.Semaphore(limit)
+        self._free: list[_Connection] = []
+        self._open: set[_Connection] = set()
+
+    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Replies to commands in one round trip, errors among them as objects.
+
+        If the connection is lost everything is sent again, over a new one. A Redis that does not answer in time is not asked again, so that
+        a caller never waits much longer than that.
+
+        Raises:
+            redis.exceptions.RedisError, OSError: nobody answers.
+        """
+        if not commands:
+            return []
+        packed = pack(commands[0]) if len(commands) == 1 else b"".join(map(pack, commands))
+        for attempt in range(_RETRIES):
+            with contextlib.suppress(RedisConnectionError, OSError):
+                return await self._exchange(packed, len(commands))
+            await asyncio.sleep(random.uniform(0.02, 0.05) * (attempt + 1))
+        return await self._exchange(packed, len(commands))
+
+    def close(self) -> None:
+        """Close all."""
+        for connection in list(self._open):
+            connection.close(RedisConnectionError("closed"))
+
+    async def _exchange(self, packed: bytes, count: int) -> list[Any]:
+        if self._permits.locked():
+            await self._wait()
+        else:
+            await self._permits.acquire()  # does not wait
+        try:
+            connection = self._free.pop() if self._free else await self._connect()
+        except BaseException:
+            self._permits.release()
+            raise
+        replies = await connection.exchange(packed, count, self._timeout_s)
+        for reply in replies:
+            if isinstance(reply, (RedisConnectionError, ReadOnlyError)):
+                # It still loads its data, or is a replica now: none of its connections is of use.
+                self.close()
+                raise RedisConnectionError(str(reply))
+        return replies
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._permits.acquire()
+        except TimeoutError:
+            raise RedisTimeoutError("all connections are busy") from None
+
+    async def _connect(self) -> _Connection:
+        opened = self._make()
+        try:
+            await opened.connect()  # type: ignore[no-untyped-call] # the Sentinel's has no types
+        except BaseException:
+            await opened.disconnect(nowait=True)
+            raise
+        connection = _Connection(opened, self._idle, self._lost)
+        self._open.add(connection)
+        return connection
+
+    def _idle(self, connection: _Connection) -> None:
+        self._free.append(connection)
+        self._permits.release()
+
+    def _lost(self, connection: _Connection, busy: bool) -> None:
+        self._open.discard(connection)
+        if busy:
+            self._permits.release()
+        else:
+            self._free.remove(connection)
