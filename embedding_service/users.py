@@ -96,13 +96,14 @@ class Users:
         anonymous = [is_anonymous(user_id, release.anonymous) for user_id in distinct]
         if True in anonymous:  # also one whose name was an ordinary one in an earlier release
             _forget(stored, [row for row, shared in enumerate(anonymous) if shared])
-        missing = np.flatnonzero((stored.als_origins == AlsOrigin.MISSING) & (stored.counts > 0))
-        if missing.size:
+        all_fresh = stored.als_origins.all()  # the usual case; a user without state has no fresh vector either
+        if not all_fresh:
+            missing = np.flatnonzero((stored.als_origins == AlsOrigin.MISSING) & (stored.counts > 0))
             await self._fold_in_missing(release, distinct, stored, missing.tolist())
-        cold = stored.counts == 0
-        means = _means(stored.sums, stored.counts + cold)
+        means = _means(stored.sums, stored.counts if all_fresh else np.maximum(stored.counts, 1))
         ages_us = np.maximum(round(self._clock() * 1e6) - stored.changed_us, 0)
-        if cold.any():
+        if not all_fresh:
+            cold = stored.counts == 0
             means[cold], ages_us[cold] = release.global_mean, -1
             stored.als[cold], stored.als_origins[cold] = 0, AlsOrigin.NONE
         found = Features(
@@ -169,6 +170,8 @@ class Users:
 
     async def _fold_in_missing(self, release: LoadedRelease, user_ids: Sequence[str], stored: StoredUsers, missing: Sequence[int]) -> None:
         """Put fresh ALS vectors where there is none or a stale one, and keep them."""
+        if not missing:
+            return
         names = [user_ids[row] for row in missing]
         snapshots = await self._store.snapshots(release.space.encoder_id, names)
         folded = _folded(release, names, [s.stars for s in snapshots], [s.changed_us for s in snapshots])
@@ -199,7 +202,7 @@ def _means(sums: Int32, counts: Int64) -> Float32:
 
 def _forget(stored: StoredUsers, rows: Sequence[int]) -> None:
     """Make users those without state."""
-    stored.counts[rows] = 0
+    stored.counts[rows], stored.als_origins[rows] = 0, AlsOrigin.MISSING
     for row in rows:
         stored.seen_product_ids[row] = []
 
