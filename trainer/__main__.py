@@ -3,6 +3,7 @@
 import click
 
 from trainer.cli import describe, evaluate, import_keras, publish, sample_data, train
+from trainer.cli_tune import tune
 from twotower.cli import DomainErrorGroup
 
 
@@ -11,7 +12,7 @@ def main() -> None:
     """Turn a review file into a release, and publish it."""
 
 
-for command in (describe, evaluate, import_keras, publish, sample_data, train):
+for command in (describe, evaluate, import_keras, publish, sample_data, train, tune):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.constants import DataConstants, fit_constants, row_half_life_days, standardised_similarity
 from trainer.history import ANONYMOUS, COLD, AsOfFeatures, first_of_moment, seen_mask
-from trainer.listwise import CONTEXTS, RATING_ROWS, TEMPERATURE, Contexts, LossPoint, Step, fit_listwise
+from trainer.listwise import RATING_ROWS, Contexts, ListwiseOptions, LossPoint, Step, fit_listwise
 from trainer.popularity import frozen_log_popularity, live_matrix, shrunk_item_means
 from trainer.presets import Preset
 from trainer.reviews import Reviews
@@ -17,13 +17,12 @@ from trainer.vectors import ReviewVectors
 from twotower.als import ItemFactors, fold_in
 from twotower.features import ALS_DIM, Float32, Float64, Int64, running_mean, user_rows
 from twotower.model import product_fusion, run_layers, score_catalogue
-from twotower.scoring import LiftScoring
+from twotower.scoring import US_PER_DAY, LiftScoring
 
 _FIRST_WARM: Final = 2
 _CHUNK: Final = 256
 _MAX_WARM_CELLS: Final = 40_000_000
 """Reviews of users with a history × products: of more, the newest reviews are learned from. A popularity row is kept for each."""
-_US_PER_DAY: Final = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,40 @@ class FittedBest:
 
 
 def fit_best(
-    preset: Preset, inputs: BestInputs, *, seed: int, rating_slope: float = 0.0, on_step: Callable[[int], None] = lambda _: None
+    preset: Preset,
+    inputs: BestInputs,
+    options: ListwiseOptions,
+    *,
+    seed: int,
+    constants: DataConstants | None = None,
+    rating_slope: float = 0.0,
+    on_step: Callable[[int], None] = lambda _: None,
 ) -> FittedBest:
-    """Fit the constants, then the network; the rating head has the slope given."""
+    """Fit the constants unless they are given, then the network; the rating head has the slope given."""
     reviews, rows = inputs.reviews, inputs.rows
-    constants = fit_constants(reviews, rows, inputs.features, inputs.product_vectors)
+    constants = constants or constants_for(inputs, options)
     log_popularity = frozen_log_popularity(reviews, rows, constants.half_life_days)
     cold = inputs.features.states[[COLD, ANONYMOUS]]
-    steps = _Draws(inputs, constants, log_popularity, seed).steps()
-    network, curve = fit_listwise(preset, cold, inputs.tables.products, log_popularity, steps, seed=seed, on_step=on_step)
+    steps = _Draws(inputs, constants, log_popularity, options.contexts, seed).steps()
+    network, curve = fit_listwise(preset, cold, inputs.tables.products, log_popularity, steps, options=options, seed=seed, on_step=on_step)
     cold_scores = network_scores(network, cold[:1], inputs.tables.products)[0]
     base = shrunk_item_means(reviews, rows)
-    scoring = LiftScoring(TEMPERATURE, rating_slope, constants.half_life_days, cold_scores, base, log_popularity)
+    scoring = LiftScoring(options.temperature, rating_slope, constants.half_life_days, cold_scores, base, log_popularity)
     return FittedBest(network, curve, constants, scoring)
+
+
+def constants_for(inputs: BestInputs, options: ListwiseOptions) -> DataConstants:
+    """The constants that the options name; what they leave open is fitted on the training period."""
+    if options.half_life_days is not None and options.teacher_weight is not None:
+        return DataConstants(options.half_life_days, options.teacher_weight)
+    fitted = fit_constants(inputs.reviews, inputs.rows, inputs.features, inputs.product_vectors)
+    return override(fitted, options)
+
+
+def override(fitted: DataConstants, options: ListwiseOptions) -> DataConstants:
+    """Fitted constants, but for those that the options name."""
+    half_life, weight = options.half_life_days, options.teacher_weight
+    return DataConstants(fitted.half_life_days if half_life is None else half_life, fitted.teacher_weight if weight is None else weight)
 
 
 def network_scores(network: Any, users: Float32, products: Float32) -> Float32:
@@ -114,8 +134,8 @@ def calibrate_rating_slope(fitted: FittedBest, inputs: BestInputs, rows: Int64) 
 class _Draws:
     """Draws what each step learns from."""
 
-    def __init__(self, inputs: BestInputs, constants: DataConstants, log_popularity: Float32, seed: int) -> None:
-        self._inputs, self._constants = inputs, constants
+    def __init__(self, inputs: BestInputs, constants: DataConstants, log_popularity: Float32, contexts: int, seed: int) -> None:
+        self._inputs, self._constants, self._contexts = inputs, constants, contexts
         self._log_popularity = log_popularity
         self._rng = np.random.default_rng([seed, 3])
         reviews, state = inputs.reviews, inputs.features.state[: inputs.rows]
@@ -130,8 +150,8 @@ class _Draws:
         if not len(warm):
             return np.zeros(0)
         time_us = self._inputs.reviews.time_us[warm]
-        ages = (time_us[-1] - time_us) / _US_PER_DAY
-        weights = np.exp2(-ages / row_half_life_days(ages, 10 * CONTEXTS))
+        ages = (time_us[-1] - time_us) / US_PER_DAY
+        weights = np.exp2(-ages / row_half_life_days(ages, 10 * self._contexts))
         return np.asarray(weights / weights.sum())
 
     def steps(self) -> Iterator[Step]:
@@ -141,7 +161,7 @@ class _Draws:
 
     def _step(self) -> Step:
         reviews, states = self._inputs.reviews, self._inputs.features.states
-        observed = self._rng.choice(len(self._warm), CONTEXTS, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
+        observed = self._rng.choice(len(self._warm), self._contexts, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
         rows = self._warm[observed]
         taught = self._taught()
         teacher = self._log_popularity + np.float32(self._constants.teacher_weight) * standardised_similarity(
@@ -163,10 +183,10 @@ class _Draws:
     def _taught(self) -> Contexts:
         """Half users with a history, half pseudo-users whose history is one review of anybody."""
         reviews, features = self._inputs.reviews, self._inputs.features
-        half = CONTEXTS // 2
+        half = self._contexts // 2
         real = self._rng.choice(len(self._warm), half, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
         rows = self._warm[real]
-        single = self._rng.integers(0, self._inputs.rows, CONTEXTS - len(rows))
+        single = self._rng.integers(0, self._inputs.rows, self._contexts - len(rows))
         histories = [{int(reviews.product[row]): float(reviews.rating[row])} for row in single.tolist()]
         als = fold_in(self._inputs.space, histories)
         means = running_mean(self._inputs.vectors.of(single).astype(np.int32), np.ones(len(single), np.int64))

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trainer.cli_options import FILE, FOLDER, PRESETS, default_cache, service_options, source_of, source_options
+from trainer.cli_options import (
+    FILE,
+    FOLDER,
+    PRESETS,
+    default_cache,
+    recipe_of,
+    recipe_options,
+    service_options,
+    source_of,
+    source_options,
+)
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
@@ -17,8 +27,7 @@ if TYPE_CHECKING:
 @source_options
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @click.option("--preset", type=click.Choice(PRESETS), default="v5_power", show_default=True, help="Recipe.")
-@click.option("--epochs", type=click.IntRange(1, 15), default=10, show_default=True, help="At most this many; the best is kept.")
-@click.option("--batch-size", type=click.IntRange(1), default=1024, show_default=True, help="Samples a step.")
+@recipe_options
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="The same seed gives the same release id.")
 @click.option(
     "--validation-fraction",
@@ -54,8 +63,9 @@ def train(
     columns: tuple[str, ...],
     out: Path,
     preset: str,
-    epochs: int,
-    batch_size: int,
+    epochs: int | None,
+    batch_size: int | None,
+    options_file: Path | None,
     seed: int,
     validation_fraction: float,
     default_username: str,
@@ -75,14 +85,12 @@ def train(
 ) -> None:
     """Train a PRESET on a review file and write the release."""
     import json
+    from dataclasses import replace
 
     from rich.console import Console
 
     from trainer.cleaning import CleaningOptions
-    from trainer.fit import FitOptions
-    from trainer.pipeline import TrainingOptions
     from trainer.pipeline import train as run
-    from trainer.presets import preset_named
     from trainer.progress import Progress
     from trainer.report.page import write_report
     from trainer.sample_files import write_sample_files
@@ -92,12 +100,13 @@ def train(
     console = Console()
     progress = Progress(Console(stderr=True))
     cache = cache or default_cache()
-    options = TrainingOptions(
-        preset_named(preset),
-        CleaningOptions(default_username, anonymous_names, max_dropped, strict),
-        FitOptions(epochs=epochs, batch_size=batch_size, seed=seed),
-        source_of(file_format, metadata, columns),
-        validation_fraction,
+    recipe = recipe_of(preset, options_file, epochs=epochs, batch_size=batch_size)
+    options = replace(
+        recipe,
+        cleaning=CleaningOptions(default_username, anonymous_names, max_dropped, strict),
+        fit=replace(recipe.fit, seed=seed),
+        source=source_of(file_format, metadata, columns),
+        validation_fraction=validation_fraction,
     )
     if encoder is None:
         with progress.stage("export encoder"):
@@ -161,7 +170,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @click.option("--presets", default="best", show_default=True, help="Comma-separated names, `all`, or `none` for the baselines alone.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Fits of whatever is random.")
 @click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Of the presets that are trained with MSE.")
+@recipe_options
 @click.option("--json", "json_file", type=FILE, help="Write the whole table here.")
 @click.option("--leak-audit", is_flag=True, help="First derive all features again with the future cut off; fail on any difference.")
 @click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
@@ -175,7 +184,9 @@ def evaluate(
     presets: str,
     seeds: int,
     folds: int,
-    epochs: int,
+    epochs: int | None,
+    batch_size: int | None,
+    options_file: Path | None,
     json_file: Path | None,
     leak_audit: bool,
     encoder: Path | None,
@@ -190,7 +201,7 @@ def evaluate(
     from trainer.evaluation.leak import audit
     from trainer.evaluation.protocol import evaluate_reviews
     from trainer.evaluation.show import print_table
-    from trainer.fit import FitOptions
+    from trainer.options import preset_in
     from trainer.progress import Progress
     from trainer.reviews import read_reviews
     from trainer.text import cached_encoder
@@ -202,12 +213,14 @@ def evaluate(
         found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
     if leak_audit:
         click.echo(audit(found, folds=folds, progress=progress))
+    tuned = preset_in(options_file) if options_file else None
+    if tuned and tuned not in names:
+        raise click.BadParameter(f"is for the preset {tuned}, which is not among --presets", param_hint="--options")
     table = evaluate_reviews(
         found,
-        names,
+        [recipe_of(name, options_file if name == tuned else None, epochs=epochs, batch_size=batch_size) for name in names],
         seeds=seeds,
         folds=folds,
-        fit=FitOptions(epochs=epochs),
         encoder_path=encoder or cached_encoder(cache),
         cache=cache,
         progress=progress,

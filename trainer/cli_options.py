@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from trainer.pipeline import TrainingOptions
     from trainer.sources import SourceOptions
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -51,7 +52,13 @@ def service_options(command: Command) -> Command:
 
 
 def source_options(command: Command) -> Command:
-    """What a review file is: the same for every command that reads one."""
+    """A review file and what it is: the same for every command that takes one as an option."""
+    file = click.option("--reviews", type=FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet.")
+    return file(format_options(command))
+
+
+def format_options(command: Command) -> Command:
+    """What a review file is."""
     for option in (
         click.option(
             "--column",
@@ -69,7 +76,6 @@ def source_options(command: Command) -> Command:
             show_default=True,
             help="Told by the file's content if auto. All but Parquet may be gzipped.",
         ),
-        click.option("--reviews", type=FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet."),
     ):
         command = option(command)
     return command
@@ -83,3 +89,29 @@ def source_of(file_format: str, metadata: Path | None, columns: tuple[str, ...])
     if not all(name and found for name, _, found in pairs):
         raise click.BadParameter("must be NAME=COLUMN", param_hint="--column")
     return SourceOptions(file_format, metadata, {name: found for name, _, found in pairs})  # type: ignore[arg-type] # click checked the choice
+
+
+def recipe_options(command: Command) -> Command:
+    """How a preset is trained."""
+    for option in (
+        click.option("--options", "options_file", type=FILE, help="Options of the preset, as `twotower tune` writes them (best.json)."),
+        click.option("--batch-size", type=click.IntRange(1), help="Samples a step, of presets trained with MSE.  [default: 1024]"),
+        click.option("--epochs", type=click.IntRange(1, 30), help="Of presets trained with MSE; `train` keeps the best.  [default: 10]"),
+    ):
+        command = option(command)
+    return command
+
+
+def recipe_of(preset: str, options_file: Path | None, *, epochs: int | None, batch_size: int | None) -> "TrainingOptions":
+    """A preset with the options of a file, and then those of the command line."""
+    from dataclasses import replace
+
+    from trainer.options import read_options
+    from trainer.pipeline import TrainingOptions
+    from trainer.presets import preset_named
+
+    recipe = TrainingOptions(preset_named(preset))
+    if options_file:
+        recipe = read_options(options_file, recipe)
+    fit = recipe.fit
+    return replace(recipe, fit=replace(fit, epochs=epochs or fit.epochs, batch_size=batch_size or fit.batch_size))

@@ -24,18 +24,34 @@ from trainer.runtime import load_tensorflow, make_deterministic
 from trainer.towers import SplitNetwork, build_network
 from twotower.features import TOWER_DIM, Float32, Int64
 
-TEMPERATURE: Final = 0.1
-"""τ: the logits are score / τ, so a rating-sized output spans the range of log popularity."""
-CONTEXTS: Final = 96
 RATING_ROWS: Final = 192
 MAX_CANDIDATES: Final = 2048
 """Of a larger catalogue each step sees this many products, drawn uniformly, beside its reviewed ones."""
-_STEPS: Final = 300
-_WARM_UP_STEPS: Final = 30
-_LEARNING_RATE: Final = 2e-3
+_WARM_UP_SHARE: Final = 0.1
 _WEIGHTS: Final = (1.0, 0.3, 1.0, 0.05)
 _MASKED: Final = np.float32(-1e9)
 _REPORTED_STEPS: Final = 10
+
+
+@dataclass(frozen=True)
+class ListwiseOptions:
+    """What a user may choose; ``twotower tune`` searches it.
+
+    Attributes:
+        steps: optimiser steps; the learning rate rises over the first tenth and then falls along a cosine.
+        learning_rate: the highest.
+        contexts: C, contexts of each of the parts 2 and 3 in a step.
+        temperature: τ: the logits are score / τ, so a rating-sized output spans the range of log popularity.
+        half_life_days: of popularity; None fits it on the training period.
+        teacher_weight: of text similarity in the teacher; None fits it on the training period.
+    """
+
+    steps: int = 300
+    learning_rate: float = 2e-3
+    contexts: int = 96
+    temperature: float = 0.1
+    half_life_days: float | None = None
+    teacher_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,10 +111,11 @@ def fit_listwise(
     log_popularity: Float32,
     steps: Iterator[Step],
     *,
+    options: ListwiseOptions,
     seed: int,
     on_step: Callable[[int], None],
 ) -> tuple[Any, list[LossPoint]]:
-    """Train a network of the preset's architecture for :func:`step_count` steps.
+    """Train a network of the preset's architecture.
 
     Args:
         preset: the architecture.
@@ -106,6 +123,7 @@ def fit_listwise(
         products: (products, 448) product rows.
         log_popularity: (products,) log p_T.
         steps: endless.
+        options: steps, learning rate and temperature.
         seed: of weights, dropout and candidates.
         on_step: called with 1 after each step.
 
@@ -117,14 +135,15 @@ def fit_listwise(
 
     make_deterministic(seed)
     network = build_network(preset)
+    warm_up = max(1, round(_WARM_UP_SHARE * options.steps))
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, _STEPS - _WARM_UP_STEPS, warmup_target=_LEARNING_RATE, warmup_steps=_WARM_UP_STEPS
+        0.0, options.steps - warm_up, warmup_target=options.learning_rate, warmup_steps=warm_up
     )
-    stepper = _Stepper(network, preset, keras.optimizers.AdamW(schedule), products, seed)
+    stepper = _Stepper(network, preset, keras.optimizers.AdamW(schedule), products, temperature=options.temperature, seed=seed)
     popularity = np.exp(log_popularity - log_popularity.max())
     rng = np.random.default_rng([seed, 2])
     losses, curve = [], []
-    for number in range(1, _STEPS + 1):
+    for number in range(1, options.steps + 1):
         step = next(steps)
         candidates = _candidates(len(products), step.observed_product, rng)
         losses.append(stepper.take(number, _batch(step, cold, popularity, candidates)))
@@ -134,11 +153,6 @@ def fit_listwise(
             curve.append(LossPoint(number, float(parts @ np.array(_WEIGHTS)), *parts.tolist()))
             losses.clear()
     return network, curve
-
-
-def step_count() -> int:
-    """Steps of one fit."""
-    return _STEPS
 
 
 def _candidates(products: int, needed: Int64, rng: np.random.Generator) -> Int64:
@@ -182,11 +196,12 @@ def _softmax(logits: Float32) -> Float32:
 class _Stepper:
     """One optimiser step inside a graph."""
 
-    def __init__(self, network: Any, preset: Preset, optimizer: Any, products: Float32, seed: int) -> None:
+    def __init__(self, network: Any, preset: Preset, optimizer: Any, products: Float32, *, temperature: float, seed: int) -> None:
         import tensorflow as tf
 
         self._parts = SplitNetwork.of(network)
         self._network, self._rate, self._seed = network, preset.fusion_dropout, seed
+        self._temperature = temperature
         self._products = tf.constant(products)
         self._optimizer, self._variables = optimizer, network.trainable_variables
         optimizer.build(self._variables)
@@ -215,7 +230,7 @@ class _Stepper:
         users = self._parts.users(tf.concat([batch["users"], batch["rated_users"]], axis=0), training=True)
         products = self._parts.products(self._products, training=True)
         scores = self._scores(number, users[:contexts], tf.gather(products, batch["candidates"]))
-        log_share = tf.nn.log_softmax(scores / TEMPERATURE + batch["offset"])
+        log_share = tf.nn.log_softmax(scores / self._temperature + batch["offset"])
         # A masked product has no share in the target either.
         entropies = -tf.reduce_sum(batch["target"] * tf.maximum(log_share, -1e4), axis=1)
         lists = tf.math.unsorted_segment_mean(entropies, batch["part"], 3)

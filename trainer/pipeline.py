@@ -14,7 +14,7 @@ from trainer.cleaning import CleaningOptions, CleaningReport
 from trainer.export import Trained, golden_texts, replay_golden, write_release
 from trainer.fit import FitOptions, Fitted, fit, steps_per_epoch
 from trainer.history import AsOfFeatures, as_of_features, global_mean
-from trainer.listwise import step_count
+from trainer.listwise import ListwiseOptions
 from trainer.presets import Preset
 from trainer.progress import Progress
 from trainer.reviews import Reviews, read_reviews, training_rows
@@ -38,6 +38,7 @@ class TrainingOptions:
         preset: the recipe.
         cleaning: rules for the file.
         fit: epochs, batch, seed.
+        listwise: of a preset with that loss, which has no epochs.
         source: format of the file and what belongs to it.
         validation_fraction: last share of the rows by time that is not trained on, 0 to below 1.
     """
@@ -45,6 +46,7 @@ class TrainingOptions:
     preset: Preset
     cleaning: CleaningOptions = field(default_factory=CleaningOptions)
     fit: FitOptions = field(default_factory=FitOptions)
+    listwise: ListwiseOptions = field(default_factory=ListwiseOptions)
     source: SourceOptions = field(default_factory=SourceOptions)
     validation_fraction: float = 0.1
 
@@ -195,8 +197,8 @@ def _fit(
             samples = inputs.training, inputs.validation
             return fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step), RatingScoring()
     best_inputs = BestInputs(reviews, rows, vectors, inputs.space, inputs.features, inputs.tables)
-    with progress.stage("fit network", step_count()) as on_step:
-        best = fit_best(options.preset, best_inputs, seed=options.fit.seed, on_step=on_step)
+    with progress.stage("fit network", options.listwise.steps) as on_step:
+        best = fit_best(options.preset, best_inputs, options.listwise, seed=options.fit.seed, on_step=on_step)
     with progress.stage("calibrate rating"):
         held_out = np.arange(rows, len(reviews))
         slope = calibrate_rating_slope(best, best_inputs, held_out) if len(held_out) else 0.0
@@ -206,7 +208,7 @@ def _fit(
 def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:
     return {
         "recipe": asdict(options.preset),
-        "fit": asdict(options.fit),
+        "fit": {**asdict(options.fit), **(asdict(options.listwise) if options.preset.loss == "listwise" else {})},
         "validation_fraction": options.validation_fraction,
         "negatives_per_positive": NEGATIVES_PER_POSITIVE,
         "training_samples": len(samples[0]),

@@ -6,12 +6,11 @@ import numpy as np
 
 from trainer.reviews import Reviews
 from twotower.features import Float32, Float64, Int64
-from twotower.scoring import decayed_counts, log_popularity
+from twotower.scoring import US_PER_DAY, decayed_counts, log_popularity
 
 SHRINKAGE_REVIEWS = 10
 """A product's mean rating counts as much as the overall mean when it has this many reviews."""
 _US_PER_MS = 1000
-_US_PER_DAY = 86_400_000_000
 
 
 def frozen_log_popularity(reviews: Reviews, rows: int, half_life_days: float) -> Float32:
@@ -38,7 +37,7 @@ def live_log_popularity(reviews: Reviews, rows: Int64, half_life_days: float) ->
     for row in np.searchsorted(reviews.time_us, reviews.time_us[rows]).tolist():
         for earlier in range(upto, row):
             if time_us[earlier] > now:
-                weights *= 2.0 ** (-(time_us[earlier] - now) / _US_PER_DAY / half_life_days)
+                weights *= 2.0 ** (-(time_us[earlier] - now) / US_PER_DAY / half_life_days)
                 now = time_us[earlier]
             weights[product[earlier]] += 1.0
         upto = row

@@ -18,6 +18,8 @@ def load_tensorflow() -> None:
 
         assert keras.backend.backend() == "tensorflow"
         tf.config.list_physical_devices()  # looks for a GPU once
+        # Every fit has graphs of its own; after a few fits in a process TensorFlow takes that for a mistake and warns.
+        tf.get_logger().setLevel("ERROR")
 
 
 def make_deterministic(seed: int) -> None:

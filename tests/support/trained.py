@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from trainer.fit import FitOptions
+from trainer.listwise import ListwiseOptions
 from trainer.pipeline import TrainingOptions, TrainingResult, train
 from trainer.presets import preset_named
 from trainer.progress import Progress
@@ -16,11 +17,20 @@ def tiny_reviews(path: Path, reviews: int = 600, seed: int = 7) -> Path:
 
 
 def train_tiny_result(
-    root: Path, cache: Path, encoder: Path, *, preset: str = "v5_power", reviews: Path | None = None, seed: int = 7, epochs: int = 1
+    root: Path,
+    cache: Path,
+    encoder: Path,
+    *,
+    preset: str = "v5_power",
+    reviews: Path | None = None,
+    seed: int = 7,
+    epochs: int = 1,
+    steps: int = 300,
 ) -> TrainingResult:
-    """Train and give all that the run made."""
+    """Train and give all that the run made; `steps` is of the preset ``best``, `epochs` of all others."""
     reviews = reviews or tiny_reviews(cache / "reviews.csv.gz")
-    options = TrainingOptions(preset_named(preset), fit=FitOptions(epochs=epochs, seed=seed))
+    fit, listwise = FitOptions(epochs=epochs, seed=seed), ListwiseOptions(steps=steps)
+    options = TrainingOptions(preset_named(preset), fit=fit, listwise=listwise)
     return train(reviews, root, options, encoder_path=encoder, cache=cache, progress=Progress())
 
 

@@ -1,12 +1,15 @@
 """The presets as methods: trained on the fold's training part by the code that trains a release."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from trainer.best import calibrate_rating_slope, fit_best, held_out_rows, network_scores
+from trainer.best import calibrate_rating_slope, fit_best, held_out_rows, network_scores, override
 from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN, BEST_STATIC, Method, Scored
 from trainer.evaluation.period import Period
-from trainer.fit import FitOptions, fit
-from trainer.presets import PRESETS, Preset
+from trainer.fit import fit
+from trainer.pipeline import TrainingOptions
+from trainer.presets import Preset
 from trainer.samples import Samples
 from twotower.features import Float32
 from twotower.model import as_rating
@@ -15,24 +18,33 @@ _CALIBRATION_SHARE = 0.1
 """The last share of the training part, on which the rating head is calibrated by a fit that does not see it."""
 
 
-def preset_method(preset: Preset, options: FitOptions) -> Method:
+def preset_method(options: TrainingOptions) -> Method:
     """A preset trained with MSE for a fixed number of epochs: choosing one would need rows, and the newest are worth most."""
 
     def score(period: Period) -> Scored:
-        none = Samples(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-        options_here = FitOptions(options.epochs, options.batch_size, options.patience, options.learning_rate, period.seed)
-        inputs = period.inputs
-        fitted = fit(preset, inputs.tables, (inputs.training, none), options_here, on_step=lambda _: None)
-        scores = _of_test_rows(period, fitted.network)
+        scores = scores_of(options, period)
         return Scored(scores, as_rating(_own(period, scores)))
 
-    return Method(preset.name, score, seeded=True, about=_about(preset))
+    return Method(options.preset.name, score, seeded=True, about=_about(options.preset))
+
+
+def scores_of(options: TrainingOptions, period: Period) -> Float32:
+    """Train a recipe with MSE on a period's training part with the period's seed: (test rows, products) outputs."""
+    none = Samples(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    samples = period.samples(options.preset.negatives_alpha), none
+    fit_options = replace(options.fit, seed=period.seed)
+    return test_scores(period, fit(options.preset, period.inputs.tables, samples, fit_options, on_step=lambda _: None).network)
 
 
 class BestMethods:
-    """One fit of `best` a period, three rankings."""
+    """One fit of `best` a period, three rankings.
 
-    def __init__(self) -> None:
+    Args:
+        options: for preset and listwise options.
+    """
+
+    def __init__(self, options: TrainingOptions) -> None:
+        self._options = options
         self._fitted: tuple[Period, dict[str, Scored]] | None = None
         self._slopes: dict[int, float] = {}
 
@@ -54,15 +66,15 @@ class BestMethods:
         return self._fitted[1]
 
     def _fit(self, period: Period) -> dict[str, Scored]:
-        preset, inputs = PRESETS["best"], period.best_inputs()
-        slope = self._slope(period)
-        fitted = fit_best(preset, inputs, seed=period.seed, rating_slope=slope)
-        network, scoring = _of_test_rows(period, fitted.network), fitted.scoring
+        preset, listwise = self._options.preset, self._options.listwise
+        slope, constants = self._slope(period), override(period.constants, listwise)
+        fitted = fit_best(preset, period.best_inputs(), listwise, seed=period.seed, constants=constants, rating_slope=slope)
+        network, scoring = test_scores(period, fitted.network), fitted.scoring
         ratings = _own(period, scoring.ratings(network))
         return {
             BEST_PLAIN: Scored(network, ratings),
             BEST_STATIC: Scored(scoring.scores(network), ratings),
-            BEST_LIVE: Scored(scoring.scores(network, period.live), ratings),
+            BEST_LIVE: Scored(scoring.scores(network, period.live_with(constants.half_life_days)), ratings),
         }
 
     def _slope(self, period: Period) -> float:
@@ -70,13 +82,14 @@ class BestMethods:
         rows = period.fold.training
         if rows not in self._slopes:
             start = rows - int(rows * _CALIBRATION_SHARE)
-            early = fit_best(PRESETS["best"], period.best_inputs(start), seed=period.seed)
+            early = fit_best(self._options.preset, period.best_inputs(start), self._options.listwise, seed=period.seed)
             inputs = period.best_inputs()
             self._slopes[rows] = calibrate_rating_slope(early, inputs, held_out_rows(inputs, start))
         return self._slopes[rows]
 
 
-def _of_test_rows(period: Period, network: object) -> Float32:
+def test_scores(period: Period, network: object) -> Float32:
+    """What a network says of a period's test rows: (test rows, products)."""
     users, place = period.states
     return network_scores(network, users, period.inputs.tables.products)[place]
 

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from trainer.best import BestInputs
 from trainer.constants import DataConstants, fit_constants, standardised_similarity
 from trainer.evaluation.folds import Fold
+from trainer.fit import FitOptions
 from trainer.history import first_of_moment, seen_mask
 from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
 from trainer.popularity import frozen_log_popularity, live_matrix
+from trainer.presets import PRESETS
 from trainer.progress import Progress
 from trainer.reviews import Reviews
+from trainer.samples import Samples, draw_samples
 from trainer.vectors import ReviewVectors
 from twotower.features import ALS_DIM, Float32, Int64
 
@@ -66,6 +69,10 @@ class Period:
         distinct, place = np.unique(self.inputs.features.state[self.before], return_inverse=True)
         return self.inputs.features.states[distinct], place
 
+    def samples(self, alpha: float) -> Samples:
+        """The training part with negatives drawn by popularity^alpha."""
+        return draw_samples(self.reviews, self.fold.training, self.inputs.features, alpha, self.seed)[0]
+
     @property
     def product_vectors(self) -> Float32:
         """(products, 384) text embeddings."""
@@ -81,6 +88,11 @@ class Period:
         """(test rows, products) log popularity just before each."""
         return live_matrix(self.reviews, self.fold.test, self.constants.half_life_days)
 
+    def live_with(self, half_life_days: float) -> Float32:
+        """The same with another half-life than the fitted one."""
+        fitted = half_life_days == self.constants.half_life_days
+        return self.live if fitted else live_matrix(self.reviews, self.fold.test, half_life_days)
+
     @cached_property
     def similarity(self) -> Float32:
         """(test rows, products) standardised text similarity."""
@@ -93,16 +105,23 @@ class Period:
         return BestInputs(self.reviews, rows or self.fold.training, self.vectors, inputs.space, inputs.features, inputs.tables)
 
 
-def prepare_period(
-    reviews: Reviews,
-    *,
-    vectors: ReviewVectors,
-    product_vectors: Float32,
-    fold: Fold,
-    options: TrainingOptions,
-    constants: DataConstants | None = None,
-) -> Period:
-    """Fit what the methods share: factors, features, negatives and, unless given, the constants of the data."""
-    inputs = prepare(reviews, fold.training, vectors, product_vectors, options, progress=Progress())
-    constants = constants or fit_constants(reviews, fold.training, inputs.features, product_vectors)
-    return Period(reviews, vectors, fold, inputs, options.fit.seed, constants)
+class Periods:
+    """Makes folds ready: what the methods share is fitted once a fold and seed, the constants of the data once a fold.
+
+    Args:
+        reviews: that are evaluated.
+        vectors: their embeddings.
+        product_vectors: (products, 384) float32.
+    """
+
+    def __init__(self, reviews: Reviews, vectors: ReviewVectors, product_vectors: Float32) -> None:
+        self._reviews, self._vectors, self._product_vectors = reviews, vectors, product_vectors
+        self._constants: dict[int, DataConstants] = {}
+
+    def of(self, fold: Fold, seed: int) -> Period:
+        """Factors, features and constants of a fold's training part."""
+        options = TrainingOptions(PRESETS["best"], fit=FitOptions(seed=seed))
+        inputs = prepare(self._reviews, fold.training, self._vectors, self._product_vectors, options, progress=Progress())
+        if fold.training not in self._constants:
+            self._constants[fold.training] = fit_constants(self._reviews, fold.training, inputs.features, self._product_vectors)
+        return Period(self._reviews, self._vectors, fold, inputs, seed, self._constants[fold.training])

@@ -15,14 +15,9 @@ from twotower.cli import main
 from twotower.scoring import LiftScoring
 
 
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.listwise._STEPS", 40)
-
-
 def test_a_best_release_is_served_by_lift(work: Path, encoder_path: Path, trained: TrainingResult) -> None:
     root, cache, reviews = work / "best", work / "cache", work / "reviews.csv.gz"
-    result = train_tiny_result(root, cache, encoder_path, preset="best", reviews=reviews)
+    result = train_tiny_result(root, cache, encoder_path, preset="best", reviews=reviews, steps=40)
     release = result.release
     scoring = release.scoring
     assert isinstance(scoring, LiftScoring)
@@ -36,7 +31,7 @@ def test_a_best_release_is_served_by_lift(work: Path, encoder_path: Path, traine
     assert score_pairs(*tables, _product_rows(result)) == pytest.approx(scoring.cold_scores, abs=1e-5)
     curve = release.manifest.metrics["curve"]
     assert curve[-1]["loss"] < curve[0]["loss"]
-    again = train_tiny_result(root, cache, encoder_path, preset="best", reviews=reviews)
+    again = train_tiny_result(root, cache, encoder_path, preset="best", reviews=reviews, steps=40)
     assert again.release.release_id == release.release_id
 
 
@@ -50,9 +45,24 @@ def _product_rows(result: TrainingResult) -> np.ndarray:
 
 
 def test_evaluate_writes_the_whole_table(work: Path, encoder_path: Path, tmp_path: Path, trained: TrainingResult) -> None:
-    file = tmp_path / "table.json"
+    file, few = tmp_path / "table.json", tmp_path / "few.json"
+    few.write_text('{"preset": "best", "options": {"steps": 40}}')
     flags = ["--reviews", str(work / "reviews.csv.gz"), "--cache", str(work / "cache"), "--encoder", str(encoder_path)]
-    options = ["--presets", "v4,best", "--seeds", "1", "--folds", "2", "--epochs", "1", "--leak-audit", "--json", str(file)]
+    options = [
+        "--presets",
+        "v4,best",
+        "--seeds",
+        "1",
+        "--folds",
+        "2",
+        "--epochs",
+        "1",
+        "--leak-audit",
+        "--json",
+        str(file),
+        "--options",
+        str(few),
+    ]
     result = CliRunner().invoke(main, ["evaluate", *flags, *options])
     assert result.exit_code == 0, result.output
     assert "no difference with the future cut off" in result.output

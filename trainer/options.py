@@ -1,0 +1,131 @@
+"""Options of a recipe by name: what ``twotower tune`` searches, what its ``best.json`` holds, and what ``--options`` takes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from trainer.pipeline import TrainingOptions
+from twotower.errors import FieldViolation, InvalidFile
+
+Part = Literal["fit", "listwise", "preset"]
+Value = int | float
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One option of a recipe.
+
+    Attributes:
+        part: which part of :class:`~trainer.pipeline.TrainingOptions` has it.
+        low: the lowest value that is searched.
+        high: the highest.
+        log: searched on a logarithmic scale.
+        choices: searched instead of a range, where steps between make no difference.
+    """
+
+    part: Part
+    low: Value
+    high: Value
+    log: bool = False
+    choices: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a whole number."""
+        return isinstance(self.low, int)
+
+
+_DROPOUTS: Final = {"tower_dropout": Knob("preset", 0.0, 0.5), "fusion_dropout": Knob("preset", 0.0, 0.5)}
+_SAMPLED: Final = {
+    "learning_rate": Knob("fit", 2e-4, 1e-2, log=True),
+    "epochs": Knob("fit", 1, 15),
+    "batch_size": Knob("fit", 256, 4096, choices=(256, 512, 1024, 2048, 4096)),
+    **_DROPOUTS,
+}
+_POWER: Final = {"negatives_alpha": Knob("preset", 0.0, 1.0)}
+_LISTWISE: Final = {
+    "learning_rate": Knob("listwise", 3e-4, 1e-2, log=True),
+    "steps": Knob("listwise", 100, 800, log=True),
+    "contexts": Knob("listwise", 48, 192, choices=(48, 96, 192)),
+    "temperature": Knob("listwise", 0.03, 0.5, log=True),
+    "half_life_days": Knob("listwise", 1.0, 365.0, log=True),
+    "teacher_weight": Knob("listwise", 0.0, 2.0),
+    **_DROPOUTS,
+}
+
+
+def knobs_of(options: TrainingOptions) -> dict[str, Knob]:
+    """The options of a recipe that can be searched, by name."""
+    preset = options.preset
+    if preset.loss == "listwise":
+        return _LISTWISE
+    return _SAMPLED | (_POWER if preset.negatives_alpha else {})
+
+
+def values_of(options: TrainingOptions) -> dict[str, Value | None]:
+    """What a recipe has for each of its knobs; None for one that is fitted on the data."""
+    return {name: getattr(getattr(options, knob.part), name) for name, knob in knobs_of(options).items()}
+
+
+def with_values(options: TrainingOptions, values: Mapping[str, Value | None]) -> TrainingOptions:
+    """A recipe with other values of its knobs; None leaves one as it is."""
+    for name, knob in knobs_of(options).items():
+        if (value := values.get(name)) is not None:
+            part = replace(getattr(options, knob.part), **{name: value})
+            options = replace(options, **{knob.part: part})
+    return options
+
+
+def read_options(path: Path, options: TrainingOptions) -> TrainingOptions:
+    """A recipe with the values of an options file, ``{"preset": …, "options": {name: value}}``.
+
+    Raises:
+        InvalidFile: not such a file, for another preset, an option that the preset does not have, or a value of the wrong kind.
+    """
+    preset, found = _read(path)
+    problems = []
+    if preset != options.preset.name:
+        problems.append(FieldViolation("preset", f"must be {options.preset.name}, got {preset!r}"))
+    else:
+        problems = _problems(found, knobs_of(options))
+    if problems:
+        raise InvalidFile(path, problems)
+    return with_values(options, found)
+
+
+def preset_in(path: Path) -> str:
+    """Which preset an options file is for."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[str, dict[str, Value]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["preset"], dict(content["options"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidFile(
+            path, [FieldViolation("file", 'must be JSON with "preset" and "options", as `twotower tune` writes it')]
+        ) from error
+
+
+def _problems(found: Mapping[str, object], knobs: Mapping[str, Knob]) -> list[FieldViolation]:
+    problems = []
+    for name, value in found.items():
+        if name not in knobs:
+            problems.append(FieldViolation(name, f"must be one of {', '.join(knobs)}"))
+        elif isinstance(value, bool) or not isinstance(value, int if knobs[name].whole else int | float) or not _possible(name, value):
+            problems.append(FieldViolation(name, f"must be {_rule(name, knobs[name])}, got {value!r}"))
+    return problems
+
+
+def _possible(name: str, value: int | float) -> bool:
+    return 0 <= value < 1 if name.endswith("dropout") else value >= 0 if name in ("teacher_weight", "negatives_alpha") else value > 0
+
+
+def _rule(name: str, knob: Knob) -> str:
+    if name.endswith("dropout"):
+        return "a number from 0 to below 1"
+    sign = "not below 0" if name in ("teacher_weight", "negatives_alpha") else "above 0"
+    return f"a {'whole ' if knob.whole else ''}number {sign}"

@@ -1,0 +1,1 @@
+"""Search of a recipe's options on temporal folds inside the training period."""

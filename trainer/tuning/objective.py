@@ -1,0 +1,104 @@
+"""What a trial is judged by: nDCG@10 on rolling folds of the first rows of a file, the last ones never looked at."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from trainer.best import fit_best, override
+from trainer.evaluation.folds import Fold, evaluation_rows, rolling_folds, select
+from trainer.evaluation.metrics import expected_ranks, ndcg
+from trainer.evaluation.networks import scores_of, test_scores
+from trainer.evaluation.period import Period, Periods
+from trainer.pipeline import TrainingOptions
+from trainer.reviews import Reviews
+from twotower.features import Float32, Float64
+
+Group = Literal["all", "warm", "cold"]
+BLOCKS: Final = 5
+"""A fold's test rows, in time order, are cut into so many instances that the pruner compares trials on."""
+
+
+@dataclass(frozen=True)
+class TuningRows:
+    """What a search may see.
+
+    Attributes:
+        rows: reviews that are searched on: dated, the first of each (user, product) pair, and of these the first ones by time.
+        of: how many such reviews the file has.
+        folds: rolling folds inside `rows`.
+    """
+
+    rows: Reviews
+    of: int
+    folds: list[Fold]
+
+    @classmethod
+    def cut(cls, reviews: Reviews, share: float, folds: int) -> "TuningRows":
+        """The first `share` of the rows that ``twotower evaluate`` evaluates."""
+        usable = evaluation_rows(reviews)
+        kept = select(usable, np.arange(round(len(usable) * share)))
+        return cls(kept, len(usable), rolling_folds(len(kept), folds))
+
+    def __str__(self) -> str:
+        tests = ", ".join(f"{fold.test[0] + 1:,}–{fold.test[-1] + 1:,}" for fold in self.folds)
+        unseen = f"{len(self.rows) + 1:,}–{self.of:,}" if len(self.rows) < self.of else "none"
+        return f"rows by time, of {self.of:,}: scored on {tests}, each trained on all rows before; not looked at: {unseen}"
+
+
+class Diverged(ArithmeticError):
+    """The network's output is no number."""
+
+
+class Objective:
+    """Scores recipes; what does not depend on their options is fitted once.
+
+    Args:
+        tuning: the rows.
+        periods: of these rows.
+        group: whose nDCG@10.
+        seeds: fits a fold, averaged.
+    """
+
+    def __init__(self, tuning: TuningRows, periods: Periods, group: Group, seeds: int) -> None:
+        self._folds, self._periods, self._group, self._seeds = tuning.folds, periods, group, seeds
+        self._ready: dict[tuple[int, int], Period] = {}
+
+    def folds(self, options: TrainingOptions) -> Iterator[Float64]:
+        """nDCG@10 of each row of the group, averaged over seeds: (rows,) for one fold after the other.
+
+        Raises:
+            Diverged: the recipe's learning rate is too high for it.
+        """
+        for fold in self._folds:
+            qualities = np.stack([self._quality(options, self._period(fold, seed)) for seed in range(self._seeds)])
+            yield np.asarray(qualities.mean(axis=0), np.float64)
+
+    def fitted_constants(self) -> dict[str, Any]:
+        """Constants of the data, fitted on the training part of the last fold: what a listwise recipe has for them by itself."""
+        return asdict(self._period(self._folds[-1], 0).constants)
+
+    def _period(self, fold: Fold, seed: int) -> Period:
+        key = fold.training, seed
+        if key not in self._ready:
+            self._ready[key] = self._periods.of(fold, seed)
+        return self._ready[key]
+
+    def _quality(self, options: TrainingOptions, period: Period) -> Float64:
+        scores = _scores(options, period)
+        if not np.isfinite(scores).all():
+            raise Diverged
+        warm = period.warm
+        rows = {"all": np.ones_like(warm), "warm": warm, "cold": ~warm}[self._group]
+        quality: Float64 = ndcg(expected_ranks(scores, period.target, period.seen))[rows]
+        return quality
+
+
+def _scores(options: TrainingOptions, period: Period) -> Float32:
+    """Test rows × products, as the recipe's release would rank them online."""
+    if options.preset.loss == "mse":
+        return scores_of(options, period)
+    constants = override(period.constants, options.listwise)
+    fitted = fit_best(options.preset, period.best_inputs(), options.listwise, seed=period.seed, constants=constants)
+    return fitted.scoring.scores(test_scores(period, fitted.network), period.live_with(constants.half_life_days))

@@ -1,0 +1,163 @@
+"""What a search found: a table, an options file and Optuna's own plots on one self-contained page."""
+
+import html
+import io
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.options import Knob, Value, knobs_of
+from trainer.pipeline import TrainingOptions
+from trainer.tuning.study import DEVIATION, finished
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+_SHOWN: Final = 10
+_TARGET: Final = "nDCG@10"
+_MIN_FOR_IMPORTANCE: Final = 5
+_CSS: Final = (
+    "body{font:16px/1.5 system-ui,sans-serif;color:#0f172a;max-width:1100px;margin:2.5rem auto;padding:0 1rem}"
+    "h2{margin-top:2.4rem;border-bottom:1px solid #e2e8f0}svg{max-width:100%;height:auto}.note{color:#475569}"
+    "table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #e2e8f0;text-align:right}"
+)
+
+
+def ranked(study: "optuna.Study") -> "list[FrozenTrial]":
+    """Trials that were scored on all folds, the best first."""
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def rows_of(study: "optuna.Study", options: TrainingOptions) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the best trials; the first trial, the recipe as it is, is marked."""
+    names = list(knobs_of(options))
+    header = ["trial", "nDCG@10", "± s.e.", "seconds", *names]
+    best = ranked(study)
+    shown = best[:_SHOWN] + [trial for trial in best[_SHOWN:] if trial.number == first_number(study)]
+    rows = []
+    for trial in shown:
+        mark = " (as it is)" if trial.number == first_number(study) else ""
+        error, seconds = trial.user_attrs[DEVIATION], trial.user_attrs["seconds"]
+        rows.append(
+            [f"{trial.number}{mark}", f"{trial.value:.4f}", f"{error:.4f}", f"{seconds:.1f}", *(_text(trial.params[n]) for n in names)]
+        )
+    return header, rows
+
+
+def first_number(study: "optuna.Study") -> int:
+    """The trial of the recipe as it is: the first that was finished."""
+    return min((trial.number for trial in finished(study)), default=-1)
+
+
+def print_trials(console: Console, study: "optuna.Study", options: TrainingOptions) -> None:
+    """The best trials, and how many there are."""
+    header, rows = rows_of(study, options)
+    table = Table(title=counts(study))
+    for name in header:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def counts(study: "optuna.Study") -> str:
+    """How the trials ended."""
+    states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
+    return "trials: " + ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail") if state in states)
+
+
+def write_best(path: Path, study: "optuna.Study", options: TrainingOptions) -> None:
+    """Write the best trial's options as ``--options`` takes them, and what they were chosen by; whole or not at all."""
+    best, knobs = ranked(study)[0], knobs_of(options)
+    first = [trial.value for trial in ranked(study) if trial.number == first_number(study)]
+    content = {
+        "preset": options.preset.name,
+        "options": {name: _rounded(value, knobs[name]) for name, value in best.params.items()},
+        "ndcg@10": best.value,
+        "ndcg@10_as_it_is": first[0] if first else None,
+        "standard_error": best.user_attrs[DEVIATION],
+        "trial": best.number,
+        "trials": counts(study),
+        "about": study.user_attrs["about"],
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _rounded(value: Any, knob: Knob) -> Value:
+    return int(value) if knob.whole else float(value)
+
+
+def _text(value: Value) -> str:
+    return f"{value:.4g}"
+
+
+def write_page(path: Path, study: "optuna.Study", options: TrainingOptions, rows: str) -> None:
+    """Write table and plots as one page.
+
+    Args:
+        path: of the page.
+        study: with at least one trial that was scored on all folds.
+        options: the recipe.
+        rows: what the trials were scored on, in words.
+    """
+    header, lines = rows_of(study, options)
+    title = f"Search of {options.preset.name}"
+    head = "".join(f"<th>{html.escape(name)}" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in line) for line in lines)
+    sections = "".join(f"<h2>{name}</h2>{picture}" for name, picture in _pictures(study, list(knobs_of(options))).items())
+    path.write_text(
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_CSS}</style><h1>{title}</h1>"
+        f"<p class=note>{html.escape(counts(study))}. nDCG@10 of {html.escape(str(study.user_attrs['about']['objective']))} users; "
+        f"{html.escape(rows)}.</p><table><tr>{head}{body}</table>{sections}</html>\n",
+        encoding="utf-8",
+    )
+
+
+def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, str]:
+    """Optuna's plots as SVG text."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator
+    from optuna.visualization import matplotlib as plots
+
+    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "twotower", "svg.fonttype": "none"}):
+        warnings.simplefilter("ignore")  # experimental, and what matplotlib says of categories that are numbers
+        pictures = {"Optimization history": _svg(plots.plot_optimization_history(study, target_name=_TARGET), 9, 4)}
+        if len(ranked(study)) >= _MIN_FOR_IMPORTANCE:
+            evaluator = FanovaImportanceEvaluator(seed=0)
+            try:
+                drawn = plots.plot_param_importances(study, evaluator=evaluator, target_name=_TARGET)
+            except (RuntimeError, ValueError):  # all trials scored alike
+                optuna.logging.get_logger(__name__).warning("parameter importances could not be computed")
+            else:
+                pictures["Parameter importances"] = _svg(drawn, 9, 4)
+        pictures["Slices"] = "".join(_svg(plots.plot_slice(study, params=[name], target_name=_TARGET), 5, 3.5) for name in knobs)
+    return pictures
+
+
+def _svg(axes: Any, width: float, height: float) -> str:
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_title("")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # on a logarithmic axis they overlap
+    canvas = axes.figure
+    canvas.set_size_inches(width, height)
+    text = io.StringIO()
+    canvas.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    plt.close(canvas)
+    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -1,0 +1,90 @@
+"""From a review file to a finished search."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainer.catalogue import build_catalogue
+from trainer.evaluation.period import Periods
+from trainer.pipeline import TrainingOptions, encode_reviews
+from trainer.presets import preset_named
+from trainer.progress import Progress
+from trainer.reviews import Reviews
+from trainer.tuning.objective import Group, Objective, TuningRows
+from trainer.tuning.study import SearchOptions, opened_study, search
+from trainer.vectors import VectorCache
+from twotower.encoder import TextEncoder
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What a user may choose.
+
+    Attributes:
+        preset: whose options are searched.
+        objective: users whose nDCG@10 counts.
+        folds: rolling temporal folds.
+        seeds: fits a fold and trial.
+        share: first share of the rows that is looked at.
+        search: how long.
+    """
+
+    preset: str
+    objective: Group
+    folds: int
+    seeds: int
+    share: float
+    search: SearchOptions
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A search that has ended.
+
+    Attributes:
+        study: with its trials.
+        recipe: as it is, before any search.
+        rows: what was looked at.
+    """
+
+    study: "optuna.Study"
+    recipe: TrainingOptions
+    rows: TuningRows
+
+
+@contextmanager
+def tune_reviews(
+    reviews: Reviews, options: TuneOptions, folder: Path, *, encoder_path: Path, cache: Path, progress: Progress
+) -> Iterator[Tuned]:
+    """Search; the study stays locked within the block.
+
+    Raises:
+        InvalidArgument: too few reviews for the folds, or the folder's study is about something else or in use.
+    """
+    tuning = TuningRows.cut(reviews, options.share, options.folds)
+    recipe = TrainingOptions(preset_named(options.preset))
+    encoder = TextEncoder(encoder_path)
+    about = {
+        "preset": options.preset,
+        "objective": options.objective,
+        "folds": options.folds,
+        "seeds": options.seeds,
+        "share": options.share,
+        "seed": options.search.seed,
+        "rows": len(tuning.rows),
+        "rows_of_file": tuning.of,
+        "sha256": reviews.sha256,
+        "encoder_id": encoder.encoder_id,
+    }
+    with opened_study(folder, about) as study:
+        catalogue = build_catalogue(tuning.rows, tuning.folds[0].training)
+        vectors, product_vectors, _ = encode_reviews(tuning.rows, catalogue, encoder, VectorCache(cache), progress)
+        objective = Objective(tuning, Periods(tuning.rows, vectors, product_vectors), options.objective, options.seeds)
+        with progress.stage("trials", options.search.trials) as on_trial:
+            search(study, objective, recipe, options.search, on_trial)
+        yield Tuned(study, recipe, tuning)
