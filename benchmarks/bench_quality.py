@@ -10,7 +10,8 @@ from trainer.cleaning import CleaningOptions
 from trainer.evaluation.protocol import evaluate_reviews
 from trainer.evaluation.show import print_table
 from trainer.evaluation.table import headline
-from trainer.fit import FitOptions
+from trainer.pipeline import TrainingOptions
+from trainer.presets import preset_named
 from trainer.progress import Progress
 from trainer.reviews import read_reviews
 from trainer.text import cached_encoder
@@ -21,10 +22,9 @@ def main() -> None:
     cache = cache_folder()
     table = evaluate_reviews(
         reviews,
-        ("best",),
+        [TrainingOptions(preset_named("best"))],
         seeds=int(os.environ.get("SEEDS", "3")),
         folds=4,
-        fit=FitOptions(),
         encoder_path=cached_encoder(cache),
         cache=cache,
         progress=Progress(Console(stderr=True)),

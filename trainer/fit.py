@@ -29,7 +29,6 @@ class FitOptions:
         batch_size: samples a step.
         patience: epochs without a better validation MSE before the fit ends.
         learning_rate: of the optimiser. Twice what batch 256 takes, by the square root of the batch size.
-
         seed: of initial weights, order of samples and dropout.
     """
 
