@@ -20,7 +20,7 @@ SAMPLE_EVERY: Final = 20
 
 @dataclass
 class Usage:
-    """Memory by kind of key (``acc``, ``log``, ``seen``, ``als``, ``shared``).
+    """Memory by kind of key (``acc``, ``log``, ``seen``, ``als``, ``shared``, ``gone``).
 
     Attributes:
         users: with any state.
@@ -51,7 +51,8 @@ async def usage(link: RedisLink) -> Usage:
         asked = []
         for key in keys:
             user, kind, _ = unpack_key(key)
-            users.add(user)
+            if kind == "acc":
+                users.add(user)
             if found.keys[kind] % SAMPLE_EVERY == 0 or found.keys[kind] < SAMPLE_EVERY:
                 asked.append((kind, key))
             found.keys[kind] += 1

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from embedding_service.counters import RedisPopularity
 from embedding_service.encoding import Encoder, EncodingQueue
+from embedding_service.idle import IdleUsers
 from embedding_service.importing import Importer
 from embedding_service.monitor import Monitor
 from embedding_service.popularity import Popularity
@@ -91,7 +92,10 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
         stack.push_async_callback(server.stop)
         _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
-        for background in (monitor.run(), store.outboxes.run(), store.dropping.run()):
+        backgrounds = [monitor.run(), store.outboxes.run(), store.dropping.run()]
+        if settings.user_ttl_days is not None:
+            backgrounds.append(IdleUsers(link, store.outboxes, settings.user_ttl_days).run())
+        for background in backgrounds:
             stack.push_async_callback(_cancel, asyncio.create_task(background))
         yield server
 

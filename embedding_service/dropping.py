@@ -28,6 +28,13 @@ _GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 _SETS: Final = ((ENCODER_IDS_KEY, DROPPING_ENCODER_IDS_KEY), (ALS_IDS_KEY, DROPPING_ALS_IDS_KEY))
 
 
+async def known_ids(link: RedisLink) -> tuple[list[str], list[str]]:
+    """Encoder ids and ALS ids under which users may have keys, those being dropped included."""
+    replies = await link.send([("SMEMBERS", name) for names in _SETS for name in names])
+    found = [{value.decode() for value in values} for values in replies]
+    return sorted(found[0] | found[1]), sorted(found[2] | found[3])
+
+
 class Dropping:
     """Retires spaces and drops their keys.
 

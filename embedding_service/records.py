@@ -23,6 +23,7 @@ DROPPING_ALS_IDS_KEY: Final = "tt:dropping:als_ids"
 DROPPING_LOCK_KEY: Final = "tt:dropping:lock"
 USER_PATTERN: Final = "tt:{u:*"
 ALS_PATTERN: Final = "tt:{u:*}:als:*"
+ACCUMULATOR_PATTERN: Final = "tt:{u:*}:acc:*"
 POPULARITY_TAG: Final = "pop"
 
 MICRO_STARS: Final = 1_000_000
@@ -73,6 +74,11 @@ class UserKeys:
     def shared(self, encoder_id: str, review_id: str) -> str:
         """What is remembered, for a while, of one review under a name that many people share."""
         return f"{self._tag}shared:{encoder_id}:{review_id}"
+
+    @property
+    def gone(self) -> str:
+        """Sorted set: reviews taken back, by the time of that; the empty id is the whole user."""
+        return f"{self._tag}gone"
 
     def all(self, encoder_ids: Sequence[str], als_ids: Sequence[str]) -> list[str]:
         """Every key that the user may have in these spaces."""
@@ -128,7 +134,7 @@ def unpack_counter(packed: int) -> tuple[int, int]:
 
 
 def unpack_key(key: bytes) -> tuple[str, str, str]:
-    """User id, kind (``acc``, ``log``, ``seen``, ``als``, ``shared``) and encoder or ALS id of a user's key."""
+    """User id, kind (``acc``, ``log``, ``seen``, ``als``, ``shared``, ``gone``) and encoder or ALS id of a user's key."""
     tag, _, rest = key.decode().removeprefix("tt:{u:").partition("}:")
     kind, _, of = rest.partition(":")
     return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), tag), kind, of

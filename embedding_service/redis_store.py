@@ -4,14 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from embedding_service.dropping import Dropping
+from embedding_service.dropping import Dropping, known_ids
 from embedding_service.outbox import Outboxes
 from embedding_service.records import (
     ACTIVE_KEY,
-    ALS_IDS_KEY,
-    DROPPING_ALS_IDS_KEY,
-    DROPPING_ENCODER_IDS_KEY,
-    ENCODER_IDS_KEY,
     SCHEMA_KEY,
     SCHEMA_VERSION,
     UserKeys,
@@ -120,7 +116,7 @@ class RedisStore:
         for review in reviews:
             keys = UserKeys(review.user_id)
             outbox = self.outboxes.of(keys, encoder_id)
-            names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), outbox]
+            names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), outbox, keys.gone]
             calls.append(Call(names, [review.review_id, _entry(review, now_us), now_us, self._max_reviews], outbox))
         return [
             Change(Outcome(outcome), count, changed_us, unpack_stars(seen) if outcome in (Outcome.RECORDED, Outcome.REPLACED) else None)
@@ -153,7 +149,7 @@ class RedisStore:
         keys, encoder_id = UserKeys(user_id), space.encoder_id
         names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
         outbox = self.outboxes.of(keys, encoder_id)
-        call = Call([*names, outbox], [review_id, self._now_us()], outbox)
+        call = Call([*names, outbox, keys.gone], [review_id, self._now_us()], outbox)
         [(found, count, changed_us, seen)] = await self._write(self._retract, [call])
         return Change(Outcome.REPLACED, count, changed_us, unpack_stars(seen)) if found else None
 
@@ -166,15 +162,13 @@ class RedisStore:
 
     async def delete(self, user_id: str) -> bool:
         """See the protocol."""
-        sets = (ENCODER_IDS_KEY, DROPPING_ENCODER_IDS_KEY, ALS_IDS_KEY, DROPPING_ALS_IDS_KEY)
-        ids = [sorted(value.decode() for value in values) for values in await self.link.send([("SMEMBERS", name) for name in sets])]
-        encoder_ids, als_ids = sorted({*ids[0], *ids[1]}), sorted({*ids[2], *ids[3]})
-        keys = UserKeys(user_id)
+        encoder_ids, als_ids = await known_ids(self.link)
+        keys, now_us = UserKeys(user_id), self._now_us()
         calls = []
         for encoder_id in encoder_ids:
             derived = [keys.accumulator(encoder_id), keys.seen(encoder_id), *map(keys.als, als_ids)]
             outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(Call([keys.log(encoder_id), outbox, *derived], outbox=outbox))
+            calls.append(Call([keys.log(encoder_id), outbox, keys.gone, *derived], [now_us], outbox))
         return any(await self._write(self._delete, calls))
 
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
@@ -194,7 +188,7 @@ class RedisStore:
             for review in user.reviews:
                 state += [review.review_id, _entry(review, 0)]
             outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(Call([*names, outbox], state, outbox))
+            calls.append(Call([*names, outbox, keys.gone], state, outbox))
         replies = await self._write(self._import, calls)
         return [user.user_id for user, reply in zip(users, replies, strict=True) if reply < 0]
 

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     redis_wait_replicas: int = Field(
         0, ge=0, description="replicas that must hold a write before it is acknowledged (WAIT); fewer are answered UNAVAILABLE"
     )
+    user_ttl_days: float | None = Field(
+        None, gt=0, description="remove the state of a user whom no review has changed for this many days; unset: never"
+    )
     redis_ca: Path | None = Field(None, description="rediss://: PEM file of the authority that signed Redis' certificate")
     redis_certificate: Path | None = Field(None, description="rediss://: PEM file of the service's own certificate")
     redis_key: Path | None = Field(None, description="rediss://: PEM file of the service's own key")

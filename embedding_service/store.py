@@ -196,16 +196,17 @@ class UserStore(Protocol):
         """Store ALS vectors; one whose user has changed since is dropped."""
 
     async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
-        """Take one review back; None if it was not there."""
+        """Take one review back, for later imports too; None if it was not there."""
 
     async def delete(self, user_id: str) -> bool:
-        """Forget a user in every space; False if there was nothing."""
+        """Forget a user in every space, for later imports too; False if there was nothing."""
 
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
         """Merge imported reviews into users' states, each user atomically; the same again changes nothing.
 
-        A review of an id that is there is replaced exactly, others stay. The ALS vector is kept only where the log is then exactly the
-        imported reviews.
+        A review of an id that is there is replaced exactly, others stay. A review that was retracted since is left out, until it is
+        recorded again; so is one from before its user was deleted. Both are remembered for 90 days. The ALS vector is kept only where the
+        log is then exactly the imported reviews.
 
         Returns:
             Users that would have had more reviews than can be summed exactly; they are unchanged.

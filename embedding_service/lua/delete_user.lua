@@ -1,12 +1,9 @@
--- Forgets a user in one encoder's space.
+-- Forgets a user in one encoder's space, and remembers that, so that no import brings back what was written before.
 --
--- KEYS: log, outbox, then every other key to delete
+-- KEYS: log, outbox, what is remembered, then every other key to delete
+-- ARGV: now in µs
 -- Returns the number of keys that were there.
 
-local log, outbox = KEYS[1], KEYS[2]
-for _, entry in ipairs(redis.call('HVALS', log)) do
-    push_popularity(outbox, '-', entry)
-end
-local deleted = redis.call('DEL', log)
-for i = 3, #KEYS do deleted = deleted + redis.call('DEL', KEYS[i]) end
-return deleted
+local log, outbox, gone = KEYS[1], KEYS[2], KEYS[3]
+remember_gone(gone, '', tonumber(ARGV[1]))
+return forget(log, outbox, { unpack(KEYS, 4) })

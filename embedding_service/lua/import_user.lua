@@ -1,12 +1,12 @@
 -- Merges imported reviews into a user's state: a review of an id that is there is replaced exactly, others stay. The same again changes
--- nothing, the state's age included.
+-- nothing, the state's age included. What was taken back since is left out.
 --
--- KEYS: accumulator, log, seen, ALS record, outbox
+-- KEYS: accumulator, log, seen, ALS record, outbox, what is remembered as taken back
 -- ARGV: sums and count of the imported reviews (1,540 bytes), ALS vector (256 bytes or none), what follows the stamp in the ALS record,
 --       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
 -- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
-local accumulator, log, seen, als, outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local accumulator, log, seen, als, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local sums_and_count, als_vector, als_tail = ARGV[1], ARGV[2], ARGV[3]
 local now, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, LAST = 6, #ARGV
@@ -28,8 +28,9 @@ local function write_review(index, old)
     push_popularity(outbox, '+', entry)
 end
 
+local remembered = redis.call('EXISTS', gone) == 1
 local there = redis.call('HLEN', log)
-if there == 0 then -- the usual case: nothing to merge with
+if there == 0 and not remembered then -- the usual case: nothing to merge with
     if imported > limit then return -1 end
     local stamp = pack_changed(next_change({ changed = 0 }, now))
     for i = FIRST, LAST, 2 do write_review(i, false) end
@@ -38,10 +39,17 @@ if there == 0 then -- the usual case: nothing to merge with
     return 1
 end
 
-local changed, old, new = {}, {}, 0
+local deleted = remembered and gone_since(gone, '', now)
+local function is_gone(index)
+    return remembered and (deleted and time_of(ARGV[index + 1]) <= deleted or gone_since(gone, ARGV[index], now))
+end
+
+local changed, old, new, left_out = {}, {}, 0, 0
 for i = FIRST, LAST, 2 do
     local known = redis.call('HGET', log, ARGV[i])
-    if not known then
+    if is_gone(i) then
+        left_out = left_out + 1
+    elseif not known then
         new = new + 1
         changed[#changed + 1] = i
     elseif not same_content(known, ARGV[i + 1]) then
@@ -50,7 +58,7 @@ for i = FIRST, LAST, 2 do
     end
 end
 if there + new > limit then return -1 end
-local exact = there + new == imported
+local exact = left_out == 0 and there + new == imported
 if #changed == 0 then
     if exact then put_als(redis.call('GETRANGE', accumulator, 1540, 1547)) end
     return 0

@@ -1,11 +1,11 @@
 -- Adds one review to a user's state, once.
 --
--- KEYS: accumulator, log, seen, outbox
+-- KEYS: accumulator, log, seen, outbox, what is remembered as taken back
 -- ARGV: review id, log entry, now in µs, most reviews a user may have
 -- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the last only if something changed.
 
 local NEW, DUPLICATE, REPLACED, FULL = 1, 2, 3, 4
-local accumulator, log, seen, outbox = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local accumulator, log, seen, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local review_id, entry, now, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local old = redis.call('HGET', log, review_id)
@@ -26,6 +26,7 @@ state.changed = next_change(state, now)
 
 write_state(accumulator, state)
 redis.call('HSET', log, review_id, entry)
+redis.call('ZREM', gone, review_id) -- its author has written it again
 if old then
     add_seen(seen, old, -1)
     push_popularity(outbox, '-', old)

@@ -95,3 +95,29 @@ local function push_popularity(outbox, sign, entry)
         redis.call('RPUSH', outbox, sign .. 'u' .. string.sub(entry, 2, 9) .. product_of(entry))
     end
 end
+
+local function time_of(entry)
+    return (struct.unpack('<i8', entry, 2))
+end
+
+-- What was taken back is remembered, so that an import of an older file does not bring it back: review id → time in µs, and under the empty
+-- id, which no review has, the time of the user's deletion.
+local GONE_KEPT_US, GONE_MOST = 90 * 86400 * 1000000, 10000
+local function remember_gone(gone, review_id, now)
+    redis.call('ZADD', gone, string.format('%.0f', now), review_id)
+    redis.call('ZREMRANGEBYSCORE', gone, '-inf', string.format('%.0f', now - GONE_KEPT_US))
+    redis.call('ZREMRANGEBYRANK', gone, 0, -GONE_MOST - 1)
+    redis.call('PEXPIRE', gone, GONE_KEPT_US / 1000)
+end
+
+-- When it was taken back, if that is still remembered.
+local function gone_since(gone, review_id, now)
+    local since = tonumber(redis.call('ZSCORE', gone, review_id) or nil)
+    return since and since > now - GONE_KEPT_US and since
+end
+
+-- Removes a user's state in one encoder's space, and its reviews from live popularity.
+local function forget(log, outbox, others)
+    for _, entry in ipairs(redis.call('HVALS', log)) do push_popularity(outbox, '-', entry) end
+    return redis.call('DEL', log, unpack(others))
+end

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -56,6 +56,7 @@ class Machine(RuleBasedStateMachine):
     """The model is two dictionaries: reviews under names, and those under shared names."""
 
     done = 0
+    clock: ClassVar[list[int]] = [1]
     store: RedisStore
     run: Any
 
@@ -63,10 +64,15 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.log: dict[tuple[str, str], Content] = {}
         self.shared: dict[tuple[str, str], Content] = {}
+        self.retracted: set[tuple[str, str]] = set()
+        self.deleted_s: dict[str, int] = {}
+        self.now_s = 1
 
     def _outcome(self, log: dict[tuple[str, str], Content], key: tuple[str, str], content: Content) -> Outcome:
         known = log.get(key)
         log[key] = content
+        if known != content:
+            self.retracted.discard(key)
         return Outcome.RECORDED if known is None else Outcome.DUPLICATE if known == content else Outcome.REPLACED
 
     @rule(key=CALLS, content=CONTENTS, times=st.integers(1, 3))
@@ -93,17 +99,29 @@ class Machine(RuleBasedStateMachine):
         self.run(all_at_once())
         for key, content in calls.items():
             if content:
-                self.log[key] = content
+                self._outcome(self.log, key, content)
             else:
-                self.log.pop(key, None)
+                self._forget(key)
         Machine.done += len(calls)
+
+    def _forget(self, key: tuple[str, str]) -> bool:
+        if self.log.pop(key, None) is None:
+            return False
+        self.retracted.add(key)
+        return True
 
     @rule(key=CALLS)
     def retract(self, key: tuple[str, str]) -> None:
         """Take a review back, which may not be there."""
         change = self.run(self.store.retract(SPACE, *key))
-        assert (change is not None) == (self.log.pop(key, None) is not None)
+        assert (change is not None) == self._forget(key)
         Machine.done += 1
+
+    @rule(now_s=st.integers(1, 10**6))
+    def pass_time(self, now_s: int) -> None:
+        """Turn the service's clock to any time, so that reviews are from before and after a deletion."""
+        self.now_s = now_s
+        Machine.clock[0] = now_s
 
     @rule(user=USER)
     def delete(self, user: str) -> None:
@@ -112,6 +130,7 @@ class Machine(RuleBasedStateMachine):
         assert self.run(self.store.delete(user)) == bool(theirs)
         for key in theirs:
             del self.log[key]
+        self.deleted_s[user] = self.now_s
         Machine.done += 1
 
     @rule(users=st.dictionaries(USER, st.dictionaries(st.sampled_from(REVIEWS), CONTENTS, min_size=1), min_size=1), times=st.integers(1, 2))
@@ -122,10 +141,14 @@ class Machine(RuleBasedStateMachine):
             reviews = [content.review(user, review_id, imported=True) for review_id, content in contents.items()]
             sums = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
             imported.append(ImportedUser(user, reviews, sums, ALS))
-            self.log.update({(user, review_id): content for review_id, content in contents.items()})
+            self.log.update({(user, id_): content for id_, content in contents.items() if self._may_come(user, id_, content)})
         for _ in range(times):
             assert self.run(self.store.merge(SPACE, imported)) == []
             Machine.done += len(users)
+
+    def _may_come(self, user: str, review_id: str, content: Content) -> bool:
+        before_deletion = user in self.deleted_s and content.time_s <= self.deleted_s[user]
+        return (user, review_id) not in self.retracted and not before_deletion
 
     @rule(key=st.tuples(st.sampled_from(NAMES), st.sampled_from(REVIEWS)), content=st.one_of(CONTENTS, st.none()))
     def anonymous(self, key: tuple[str, str], content: Content | None) -> None:
@@ -182,7 +205,7 @@ def test_state_equals_a_plain_model_of_it() -> None:
         server = RedisServer(Path(folder), appendfsync="no")
         runner.run(server.start())
         Machine.run = staticmethod(runner.run)
-        Machine.store = RedisStore(connect(server.url, timeout_s=5.0, connections=8))
+        Machine.store = RedisStore(connect(server.url, timeout_s=5.0, connections=8), clock=lambda: Machine.clock[0])
         try:
             while Machine.done < OPERATIONS:
                 checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -197,4 +220,5 @@ def test_state_equals_a_plain_model_of_it() -> None:
 
 def _fresh() -> Machine:
     Machine.run(Machine.store.register_space(SPACE))
+    Machine.clock[0] = 1
     return Machine()

@@ -37,7 +37,15 @@ async def dump(redis_server: RedisServer) -> dict[bytes, object]:
     """Every key of a user with its value."""
     async with Redis.from_url(redis_server.url) as redis:
         names = [key for key in await redis.keys() if b"{u:" in key]
-        return {key: await (redis.get(key) if await redis.type(key) == b"string" else redis.hgetall(key)) for key in names}
+        return {key: await value(redis, key) for key in names}
+
+
+async def value(redis: "Redis[bytes]", key: bytes) -> object:
+    """Of a key of any type that users have."""
+    kind = await redis.type(key)
+    if kind == b"zset":
+        return await redis.zrange(key, 0, -1, withscores=True)
+    return await (redis.get(key) if kind == b"string" else redis.hgetall(key))
 
 
 async def test_a_new_user_has_nothing(store: RedisStore) -> None:
@@ -165,6 +173,61 @@ async def test_an_import_keeps_the_reviews_recorded_since(store: RedisStore, red
     assert (await store.read(SPACE, ["u1"])).als_origins.tolist() == [AlsOrigin.TRAINED]
 
 
+async def test_an_import_of_an_older_file_brings_nothing_back_that_was_retracted(store: RedisStore) -> None:
+    user = imported_user([imported("r1", "a"), imported("r2", "b", product_id="p2")])
+    await store.merge(SPACE, [user])
+    await store.retract(SPACE, "u1", "r1")
+    for space in (SPACE, Space("encoder-2", "als-2")):  # a release with another encoder starts from the same file
+        await store.merge(space, [user])
+        users = await store.read(space, ["u1"])
+        np.testing.assert_array_equal(users.sums[0], hash_vector("b"))
+        assert users.counts.tolist() == [1]
+        assert users.als_origins.tolist() == [AlsOrigin.MISSING]  # the trainer's vector knows both
+    await store.record(ENCODER, [review("r1", text="again")])
+    await store.merge(SPACE, [user])
+    assert (await store.read(SPACE, ["u1"])).counts.tolist() == [2]
+    await store.retract(SPACE, "u1", "r1")
+    await store.retract(SPACE, "u1", "r2")
+    await store.merge(SPACE, [user])
+    assert (await store.read(SPACE, ["u1"])).counts.tolist() == [0]
+
+
+async def test_a_deleted_user_stays_deleted_for_what_was_written_before(redis_server: RedisServer) -> None:
+    now_s = 2_000_000.0
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
+    await store.register_space(SPACE)
+    user = imported_user([imported("old", "a"), imported("undated", "b", time_us=None), imported("new", "c", time_us=2_000_001_000_000)])
+    await store.merge(SPACE, [user])
+    assert await store.delete("u1")
+    await store.merge(SPACE, [user])
+    np.testing.assert_array_equal((await store.read(SPACE, ["u1"])).sums[0], hash_vector("c"))
+    await store.record(ENCODER, [review("old", text="as its author writes it now")])
+    await store.merge(SPACE, [user])
+    sums = hash_vector("as its author writes it now").astype(int) + hash_vector("c")
+    np.testing.assert_array_equal((await store.read(SPACE, ["u1"])).sums[0], sums)
+    assert not await store.delete("nobody")
+    await store.merge(SPACE, [imported_user([imported("r1", "a")], "nobody")])
+    assert (await store.read(SPACE, ["nobody"])).counts.tolist() == [0]
+    await store.close()
+
+
+async def test_what_was_taken_back_is_remembered_for_ninety_days(redis_server: RedisServer) -> None:
+    now_s = 1_700_000_000.0
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
+    await store.register_space(SPACE)
+    users = [imported_user([imported("r1", "a"), imported("r2", "b")], name) for name in ("retracted", "deleted")]
+    await store.merge(SPACE, users)
+    await store.retract(SPACE, "retracted", "r1")
+    await store.delete("deleted")
+    for name in ("retracted", "deleted"):
+        assert 89 * 86_400 < await store.link.one("TTL", UserKeys(name).gone) <= 90 * 86_400
+    for days, expected in ((89.9, [1, 0]), (0.2, [2, 2])):
+        now_s += days * 86_400
+        await store.merge(SPACE, users)
+        assert (await store.read(SPACE, ["retracted", "deleted"])).counts.tolist() == expected
+    await store.close()
+
+
 async def test_an_import_beyond_the_limit_leaves_the_user_unchanged(redis_server: RedisServer) -> None:
     store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), max_reviews_per_user=2)
     await store.record(ENCODER, [review("live"), review("r1")])
@@ -184,7 +247,7 @@ async def test_spaces_stay_apart(store: RedisStore) -> None:
     assert users.seen_product_ids == [[]]
 
 
-async def test_taking_back_the_last_review_leaves_no_key(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_taking_back_the_last_review_leaves_only_that_it_was_taken_back(store: RedisStore, redis_server: RedisServer) -> None:
     await store.record(ENCODER, [review("r1", text="a"), review("r2", text="b", rating=2.5)])
     change = await store.retract(SPACE, "u1", "r1")
     assert change is not None
@@ -192,7 +255,10 @@ async def test_taking_back_the_last_review_leaves_no_key(store: RedisStore, redi
     np.testing.assert_array_equal((await store.read(SPACE, ["u1"])).sums[0], hash_vector("b"))
     assert await store.retract(SPACE, "u1", "r1") is None
     assert await store.retract(SPACE, "u1", "r2") is not None
-    assert await dump(redis_server) == {}
+    [(key, gone)] = (await dump(redis_server)).items()
+    assert key.decode() == UserKeys("u1").gone
+    assert isinstance(gone, list)
+    assert [name for name, _ in gone] == [b"r1", b"r2"]
 
 
 async def test_a_deleted_user_is_gone_from_every_space(store: RedisStore, redis_server: RedisServer) -> None:
@@ -202,7 +268,7 @@ async def test_a_deleted_user_is_gone_from_every_space(store: RedisStore, redis_
     assert await store.delete("u1")
     assert not await store.delete("u1")
     async with Redis.from_url(redis_server.url) as redis:
-        assert sorted(await redis.keys("tt:{u:*")) == []
+        assert await redis.keys("tt:{u:*") == [UserKeys("u1").gone.encode()]
 
 
 async def test_which_release_is_active_is_remembered_and_another_schema_is_refused(store: RedisStore, redis_server: RedisServer) -> None:
