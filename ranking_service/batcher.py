@@ -43,15 +43,16 @@ class _Waiting(Generic[KeyT, JobT, AnswerT]):
 class Batcher(Generic[KeyT, JobT, AnswerT]):
     """A queue of jobs in front of `process`.
 
-    A job is dispatched at once while fewer than `max_in_flight` batches run; otherwise it waits, and the next batch takes all that came in
-    the meantime, up to `max_batch_users`. A job that is cancelled or past its deadline leaves the queue and frees its place; if its batch
-    already runs, only its own answer is dropped.
+    A job is dispatched at once while no batch runs; otherwise it waits, and the next batch takes all that came in the meantime, up to
+    `max_batch_users`. A batch does not wait for the one before if it has `worthwhile_users`: smaller ones cost more than they gain. A job
+    that is cancelled or past its deadline leaves the queue and frees its place; if its batch already runs, only its own answer is dropped.
 
     Args:
         process: answers the jobs of one batch, in order. If it raises, every job of the batch fails with that error.
         max_batch_users: a batch of a key has at most this many users, or one job.
         max_queue_users: users that may wait.
         max_in_flight: batches that run at the same time; with 2, one asks for features while the other computes.
+        worthwhile_users: that must wait for a batch to be dispatched beside another.
         clock: seconds, monotonic.
     """
 
@@ -62,17 +63,20 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         max_batch_users: Callable[[KeyT], int],
         max_queue_users: int,
         max_in_flight: int = 2,
+        worthwhile_users: int = 1,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._process = process
         self._max_batch_users = max_batch_users
         self._max_queue_users = max_queue_users
         self._max_in_flight = max_in_flight
+        self._worthwhile_users = worthwhile_users
         self._clock = clock
         self._queue: dict[int, _Waiting[KeyT, JobT, AnswerT]] = {}
         self._tickets = itertools.count()
         self._queued_users = 0
         self._seconds_per_user = 1e-4
+        self._in_flight = 0
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -99,22 +103,31 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         if self._queued_users + users > self._max_queue_users:
             wait_s = min(max(self._queued_users * self._seconds_per_user, 0.01), 5.0)
             raise Overloaded(f"{self._queued_users} users are waiting, the limit is {self._max_queue_users}", wait_s)
+        if not self._in_flight and len(jobs) == 1:
+            return [await self._alone(key, jobs[0])]
         now = self._clock()
         deadline = None if timeout_s is None else now + timeout_s
-        futures = [self._enqueue(_Waiting(key, job, deadline, now)) for job in jobs]
+        tickets = [self._enqueue(_Waiting(key, job, deadline, now)) for job in jobs]
+        futures = [self._queue[ticket].future for ticket in tickets]
         self._dispatch()
         try:
             return [await futures[0]] if len(futures) == 1 else await asyncio.gather(*futures)
         finally:
-            for future in futures:
+            for ticket, future in zip(tickets, futures, strict=True):
                 future.cancel()  # those still waiting when a sibling failed; a finished one ignores it
+                self._leave(ticket)
 
-    def _enqueue(self, waiting: _Waiting[KeyT, JobT, AnswerT]) -> "asyncio.Future[Done[AnswerT]]":
+    async def _alone(self, key: KeyT, job: JobT) -> Done[AnswerT]:
+        """Nobody else is there: the caller's own task does the work, and a hop to another one is saved."""
+        self._in_flight += 1
+        [answer] = await self._answers(key, [job])
+        return Done(answer, 0.0)
+
+    def _enqueue(self, waiting: _Waiting[KeyT, JobT, AnswerT]) -> int:
         ticket = next(self._tickets)
         self._queue[ticket] = waiting
         self._queued_users += waiting.job.user_count
-        waiting.future.add_done_callback(lambda _: self._leave(ticket))
-        return waiting.future
+        return ticket
 
     def _leave(self, ticket: int) -> None:
         waiting = self._queue.pop(ticket, None)
@@ -122,14 +135,16 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
             self._queued_users -= waiting.job.user_count
 
     def _dispatch(self) -> None:
-        while len(self._running) < self._max_in_flight and (batch := self._take()):
+        while self._in_flight < self._max_in_flight:
+            if self._in_flight and self._queued_users < self._worthwhile_users:
+                return
+            batch = self._take()
+            if not batch:
+                return
+            self._in_flight += 1
             task = asyncio.get_running_loop().create_task(self._run(batch))
             self._running.add(task)
-            task.add_done_callback(self._finished)
-
-    def _finished(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
-        self._dispatch()
+            task.add_done_callback(self._running.discard)
 
     def _take(self) -> list[_Waiting[KeyT, JobT, AnswerT]]:
         """The next batch: the oldest job that is still wanted, and those behind it that fit."""
@@ -140,7 +155,10 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         for ticket, waiting in self._queue.items():
             if waiting.deadline is not None and waiting.deadline <= now:
                 waiting.future.cancel()
-            if waiting.future.done() or (batch and waiting.key != batch[0].key):
+            if waiting.future.done():
+                taken.append(ticket)
+                continue
+            if batch and waiting.key != batch[0].key:
                 continue
             if batch and users + waiting.job.user_count > self._max_batch_users(batch[0].key):
                 break
@@ -156,7 +174,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
     async def _run(self, batch: list[_Waiting[KeyT, JobT, AnswerT]]) -> None:
         start = self._clock()
         try:
-            answers = await self._process(batch[0].key, [waiting.job for waiting in batch])
+            answers = await self._answers(batch[0].key, [waiting.job for waiting in batch])
         except Exception as error:
             for waiting in batch:
                 if not waiting.future.done():
@@ -166,8 +184,17 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
             for waiting in batch:
                 waiting.future.cancel()
             raise
-        users = sum(waiting.job.user_count for waiting in batch)
-        self._seconds_per_user += 0.1 * ((self._clock() - start) / users - self._seconds_per_user)
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(Done(answer, start - waiting.since))
+
+    async def _answers(self, key: KeyT, jobs: Sequence[JobT]) -> Sequence[AnswerT]:
+        """Process a batch that was counted as in flight; then it is the next one's turn."""
+        start = self._clock()
+        try:
+            return await self._process(key, jobs)
+        finally:
+            users = sum(job.user_count for job in jobs)
+            self._seconds_per_user += 0.1 * ((self._clock() - start) / users - self._seconds_per_user)
+            self._in_flight -= 1
+            self._dispatch()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,6 +106,9 @@ class RankingService:
         self._background = [asyncio.create_task(self._popularity.run()), asyncio.create_task(self._follow())]
         # Without a release nothing has imported it yet; the first LoadRelease should not have to.
         await asyncio.get_running_loop().run_in_executor(self._loading, import_jax)
+        # All of that stays: a full collection would walk it, and every request would wait.
+        gc.collect()
+        gc.freeze()
 
     async def stop(self) -> None:
         """Drain and release everything."""

@@ -34,12 +34,13 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     if explained:
         rows = np.concatenate([rows, *(ablated_rows(rows[row], served.global_mean) for row in explained)])
     network = served.scorer(rows)
-    ablated = dict(zip(explained, np.split(network[len(batch.rows) :], len(explained) or 1), strict=False))
-    network = network[: len(batch.rows)]
+    users = len(batch.rows)
+    ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
+    network = network[:users]
     scores = served.scoring.scores(network, popularity.log_popularity)
     order = _order(jobs, slices, scores, batch)
-    best_scores = np.take_along_axis(scores, order, 1)
-    best_ratings = served.scoring.ratings(np.take_along_axis(network, order, 1), order)
+    places = np.arange(users)[:, np.newaxis], order
+    best_scores, best_ratings = scores[places], served.scoring.ratings(network[places], order)
     answers = []
     for job, part in zip(jobs, slices, strict=True):
         known = batch.known[part]
@@ -99,7 +100,10 @@ def _order(jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch:
     plain = [(job, rows) for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and job.plain]
     if not plain:
         return np.zeros((len(scores), 0), np.int64)
-    hiding = [row for job, rows in plain if not job.include_seen for row in range(rows.start, rows.stop)]
     masked = scores.copy()
-    masked[[row for row in hiding for _ in batch.seen[row]], [product for row in hiding for product in batch.seen[row]]] = -np.inf
+    hidden = [
+        (row, product) for job, rows in plain if not job.include_seen for row in range(rows.start, rows.stop) for product in batch.seen[row]
+    ]
+    if hidden:
+        masked[tuple(np.array(hidden).T)] = -np.inf
     return top_k(masked, max(job.k for job, _ in plain))

@@ -77,6 +77,33 @@ async def test_what_arrives_meanwhile_is_one_batch_and_its_wait_is_measured() ->
     assert batcher.queued_users == 0
 
 
+async def test_a_small_batch_waits_for_the_one_before_and_a_worthwhile_one_does_not() -> None:
+    process = Process()
+    batcher = make(process, max_in_flight=2, worthwhile_users=3)
+    tasks = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "abc"]
+    await turn()
+    assert process.batches == [("r", ["a"])]
+    tasks += [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "def"]
+    await turn()
+    assert process.batches[1:] == [("r", ["b", "c", "d"])]
+    process.open.set()
+    await asyncio.gather(*tasks)
+    assert process.batches[2:] == [("r", ["e", "f"])]
+
+
+async def test_the_place_of_a_caller_that_leaves_alone_is_free_again() -> None:
+    process = Process()
+    batcher = make(process)
+    leaving = asyncio.create_task(batcher.submit("r", [Users("leaving")]))
+    await turn()
+    staying = asyncio.create_task(batcher.submit("r", [Users("staying")]))
+    await turn()
+    leaving.cancel()
+    process.open.set()
+    assert (await staying)[0].answer == "staying"
+    assert (await batcher.submit("r", [Users("later")]))[0].answer == "later"
+
+
 async def test_two_keys_never_share_a_batch() -> None:
     process = Process()
     batcher = make(process)
