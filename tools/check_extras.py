@@ -18,7 +18,7 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
     ),
     "ranking": (
         ["ranking_service.__main__", "ranking_service.bootstrap"],
-        ["redis", "openvino", *TORCH],
+        ["tensorflow", "redis", "openvino", "faiss-cpu", *TORCH],
     ),
     "trainer": (["trainer.__main__", "trainer.cli"], ["redis", "locust"]),
 }
