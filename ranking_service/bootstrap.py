@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,11 +43,13 @@ class RankingService:
 
     Args:
         settings: read once by the caller.
-        reuse_port: other processes listen on the same port.
+        reuse_port: other processes listen on the same port; this one does when its first release is warm, so that it answers from the
+            first connection on.
     """
 
     def __init__(self, settings: RankingSettings, *, reuse_port: bool = False) -> None:
         self._settings = settings
+        self._reuse_port = reuse_port
         self._lanes = Lanes(settings.threads)
         # Two batches at a time: one keeps the lanes busy while the other is in Python. A release is loaded beside them.
         self._scoring = ThreadPoolExecutor(2, thread_name_prefix="scoring")
@@ -88,13 +92,14 @@ class RankingService:
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Accept calls, then load the first release; health turns SERVING when it is warm.
+        """Accept calls and load the first release; health turns SERVING when it is warm.
 
         Raises:
             TwotowerError: the release asked for by the settings can't be served. A pointer file that names such a one is only logged,
                 because LoadRelease repairs it.
         """
-        await self.server.start()
+        if not self._reuse_port:
+            await self._listen()
         self._channel.get_state(try_to_connect=True)
         await self._added.changed()
         try:
@@ -103,12 +108,20 @@ class RankingService:
             if self._settings.release:
                 raise
             _LOG.error("the release named by the pointer file is not served, waiting for LoadRelease: %s", error)
+        if self._reuse_port:
+            await self._listen()
         self._background = [asyncio.create_task(self._popularity.run()), asyncio.create_task(self._follow())]
         # Without a release nothing has imported it yet; the first LoadRelease should not have to.
         await asyncio.get_running_loop().run_in_executor(self._loading, import_jax)
         # All of that stays: a full collection would walk it, and every request would wait.
         gc.collect()
         gc.freeze()
+        if self._releases.in_memory():
+            _LOG.info("ready %.1f s after the start of the process", _process_age_s())
+
+    async def _listen(self) -> None:
+        await self.server.start()
+        _LOG.info("listening on port %d", self.server.port)
 
     async def stop(self) -> None:
         """Drain and release everything."""
@@ -132,6 +145,12 @@ class RankingService:
                     await self._releases.refit(self._added.fit)
             except Exception:
                 _LOG.exception("labels and added products could not be followed")
+
+
+def _process_age_s() -> float:
+    """Seconds since the process started, as the kernel counts them: imports are part of it."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _server_tls(settings: RankingSettings) -> ServerTls | None:

@@ -22,7 +22,6 @@ async def serve(settings: RankingSettings) -> None:
     from ranking_service.bootstrap import RankingService
 
     service = RankingService(settings, reuse_port=settings.workers > 1)
-    _LOG.info("listening on port %d", service.server.port)
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(_signalled())
     try:

@@ -121,7 +121,11 @@ class Server:
         register: adds the servicers to the server.
         tls: serve TLS; plaintext if None.
         drain_s: how long calls in flight may take after SIGTERM.
-        reuse_port: let several processes share the port.
+        reuse_port: let several processes share the port. It is then bound by :meth:`start`: the kernel hands connections to whoever is
+            bound, so a process that is not ready yet must not be.
+
+    Attributes:
+        port: listened on; 0 while it is not bound.
     """
 
     def __init__(
@@ -148,14 +152,25 @@ class Server:
         register(self._server)
         names = (*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        # add_*_port raises if the port is taken.
-        self.port = self._server.add_secure_port(listen, tls.credentials()) if tls else self._server.add_insecure_port(listen)
+        self._listen = listen
+        self._tls = tls
+        self.port = 0
+        if not reuse_port:
+            self._bind()
         self._serving: bool | None = None
         self._stopping = False
 
+    def _bind(self) -> None:
+        # add_*_port raises if the port is taken.
+        tls = self._tls
+        self.port = self._server.add_secure_port(self._listen, tls.credentials()) if tls else self._server.add_insecure_port(self._listen)
+
     async def start(self) -> None:
-        """Accept calls; health is NOT_SERVING until :meth:`set_serving`."""
-        await self.set_serving(False)
+        """Accept calls; health is NOT_SERVING until :meth:`set_serving` was called."""
+        if self._serving is None:
+            await self.set_serving(False)
+        if not self.port:
+            self._bind()
         await self._server.start()
 
     async def set_serving(self, serving: bool) -> None:
