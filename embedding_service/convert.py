@@ -13,7 +13,7 @@ from embedding_service.store import AlsOrigin, NewReview, Outcome, Space
 from embedding_service.users import Features, Recorded, WrittenReview
 from twotower.encoder import Encoded
 from twotower.errors import FieldViolation, InvalidArgument
-from twotower.features import ALS_DIM, BERT_DIM, FIXED_POINT_SCALE, Int16, dequantize
+from twotower.features import ALS_DIM, BERT_DIM, FIXED_POINT_SCALE, Float32, Int16, dequantize
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.wire import from_vector, to_vector
@@ -113,18 +113,30 @@ def to_batch(batch: pb.ImportBatch) -> Batch:
     """
     block = np.frombuffer(b"".join(review.fixed_point for user in batch.users for review in user.reviews), "<i2").reshape(-1, BERT_DIM)
     _check_unit_length(batch, block)
+    rows, als = iter(block), _als_block(batch)
     users = []
-    start = 0
-    for i, user in enumerate(batch.users):
-        reviews = [_to_new_review(user.user_id, review, block[start + j]) for j, review in enumerate(user.reviews)]
-        users.append(SentUser(user.user_id, reviews, from_vector(user.als, ALS_DIM, f"batch.users[{i}].als")))
-        start += len(reviews)
+    for user, vector in zip(batch.users, als, strict=True):
+        user_id = user.user_id
+        reviews = [
+            NewReview(user_id, review.review_id, review.product_id, review.rating, _time_us(review), row, b"")
+            for review, row in zip(user.reviews, rows, strict=False)
+        ]
+        users.append(SentUser(user_id, reviews, vector))
     return Batch(users, block)
 
 
-def _to_new_review(user_id: str, review: pb.ImportedReview, fixed_point: Int16) -> NewReview:
-    time_us = _microseconds(review.review_time) if review.HasField("review_time") else None
-    return NewReview(user_id, review.review_id, review.product_id, review.rating, time_us, fixed_point, b"")
+def _als_block(batch: pb.ImportBatch) -> Float32:
+    """ALS vectors (users, 64); checked all at once, and one by one only to name what is wrong."""
+    vectors = [user.als for user in batch.users]
+    if all(vector.dimension == ALS_DIM and len(vector.values) == 4 * ALS_DIM for vector in vectors):
+        block = np.frombuffer(b"".join([vector.values for vector in vectors]), "<f4").reshape(-1, ALS_DIM)
+        if np.isfinite(block).all():
+            return block
+    return np.array([from_vector(vector, ALS_DIM, f"batch.users[{i}].als") for i, vector in enumerate(vectors)])
+
+
+def _time_us(review: pb.ImportedReview) -> int | None:
+    return _microseconds(review.review_time) if review.HasField("review_time") else None
 
 
 def _microseconds(time: Timestamp) -> int:

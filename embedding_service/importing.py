@@ -103,17 +103,18 @@ class Import:
         raise InvalidArgument([FieldViolation("header.user_count", f"must be the number of users that follow: {found}")])
 
     def _imported(self, batch: Batch) -> list[ImportedUser]:
-        starts = np.cumsum([0] + [len(user.reviews) for user in batch.users])
-        users = []
-        for user, start, stop in zip(batch.users, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            if is_anonymous(user.user_id, self._release.anonymous):
-                self.anonymous += 1
-                continue
-            if start == stop:
-                continue
-            sums = batch.fixed_point[start:stop].sum(axis=0, dtype=np.int32)
-            users.append(ImportedUser(user.user_id, user.reviews, sums, user.als))
-        return users
+        shared = [is_anonymous(user.user_id, self._release.anonymous) for user in batch.users]
+        self.anonymous += sum(shared)
+        reviewers = [(user, anonymous) for user, anonymous in zip(batch.users, shared, strict=True) if user.reviews]
+        if not reviewers:
+            return []
+        starts = np.cumsum([0] + [len(user.reviews) for user, _ in reviewers[:-1]])
+        sums = np.add.reduceat(batch.fixed_point, starts, axis=0, dtype=np.int32)
+        return [
+            ImportedUser(user.user_id, user.reviews, row, user.als)
+            for (user, anonymous), row in zip(reviewers, sums, strict=True)
+            if not anonymous
+        ]
 
 
 class Importer:

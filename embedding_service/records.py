@@ -29,6 +29,7 @@ POPULARITY_TAG: Final = "pop"
 MICRO_STARS: Final = 1_000_000
 _STAMP_BYTES: Final = 8
 _ACCUMULATOR: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4"), ("changed_us", ">i8")])
+_SUMS_AND_COUNT: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4")])
 _ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
 _ALS_HEAD_BYTES: Final = _ALS_HEAD.itemsize
 _EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR.itemsize)
@@ -183,9 +184,11 @@ def content_digest(product_id: str, rating: float, title: str, text: str, time_n
     return digest.digest()
 
 
-def pack_sums_and_count(sums: Int32, count: int) -> bytes:
-    """The first 1,540 bytes of an accumulator."""
-    return sums.astype(">i4").tobytes() + count.to_bytes(4, "big")
+def pack_sums_and_counts(sums: Sequence[Int32], counts: Sequence[int]) -> list[bytes]:
+    """The first 1,540 bytes of accumulators."""
+    rows = np.empty(len(sums), _SUMS_AND_COUNT)
+    rows["sums"], rows["count"] = sums, counts
+    return _cut(rows.tobytes(), _SUMS_AND_COUNT.itemsize)
 
 
 def pack_stamp(changed_us: int) -> bytes:
@@ -193,9 +196,13 @@ def pack_stamp(changed_us: int) -> bytes:
     return changed_us.to_bytes(_STAMP_BYTES, "big")
 
 
-def pack_als(vector: Float32) -> bytes:
-    """256 bytes."""
-    return vector.astype("<f4", copy=False).tobytes()
+def pack_als(vectors: Sequence[Float32]) -> list[bytes]:
+    """256 bytes each."""
+    return _cut(np.array(vectors, "<f4").tobytes(), 4 * ALS_DIM)
+
+
+def _cut(packed: bytes, size: int) -> list[bytes]:
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
 def pack_seen(product_ids: Iterable[str]) -> bytes:
@@ -205,7 +212,7 @@ def pack_seen(product_ids: Iterable[str]) -> bytes:
 
 def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
     """256 bytes of vector, 8 of the change it was made from, 1 of origin, then the products of the log that it was made from."""
-    return pack_als(vector) + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
+    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
 
 
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:

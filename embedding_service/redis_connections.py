@@ -72,14 +72,18 @@ class _Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._replies: list[Any] = []
         self._awaited = 0
+        self._timeout_s = 0.0
         self._answer: asyncio.Future[list[Any]] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def exchange(self, packed: bytes, count: int, timeout_s: float) -> asyncio.Future[list[Any]]:
-        """Send commands; the future has their `count` replies, errors among them as objects."""
+        """Send commands; the future has their `count` replies, errors among them as objects.
+
+        It fails if nothing comes for `timeout_s`: many commands may take longer than one.
+        """
         self._answer = self._loop.create_future()
-        self._replies, self._awaited = [], count
-        self._timer = self._loop.call_later(timeout_s, self.close, RedisTimeoutError("no reply in time"))
+        self._replies, self._awaited, self._timeout_s = [], count, timeout_s
+        self._start_timer()
         self._transport.write(packed)
         return self._answer
 
@@ -100,6 +104,8 @@ class _Connection(asyncio.Protocol):
             if not answer.done():  # the caller may have left
                 answer.set_result(self._replies)
             self._on_idle(self)
+        else:
+            self._start_timer()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Of asyncio."""
@@ -116,6 +122,11 @@ class _Connection(asyncio.Protocol):
             self._answer.set_exception(error)
         self._transport.abort()
 
+    def _start_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._timeout_s, self.close, RedisTimeoutError("no reply in time"))
+
     def _end(self) -> asyncio.Future[list[Any]]:
         assert self._answer is not None
         assert self._timer is not None
@@ -130,7 +141,7 @@ class Connections:
     Args:
         make: makes a connection of redis-py's, not yet connected.
         limit: most connections; who finds all of them busy waits.
-        timeout_s: of an exchange, and of waiting for a connection.
+        timeout_s: without a reply, and for a free connection.
     """
 
     def __init__(self, make: Callable[[], AbstractConnection], *, limit: int, timeout_s: float) -> None:

@@ -17,7 +17,7 @@ from embedding_service.records import (
     pack_entry,
     pack_seen,
     pack_stamp,
-    pack_sums_and_count,
+    pack_sums_and_counts,
     unpack_accumulators,
     unpack_stars,
     unpack_users,
@@ -36,8 +36,10 @@ from embedding_service.store import (
     StoredUsers,
 )
 from twotower.errors import StoreUnavailable
-from twotower.features import MAX_REVIEWS_PER_USER
+from twotower.features import ALS_DIM, MAX_REVIEWS_PER_USER
 
+_TRAINED: Final = bytes([AlsOrigin.TRAINED])
+_NO_VECTOR: Final = bytes(4 * ALS_DIM)
 REMEMBER_SHARED_S: Final = 7 * 86_400
 """How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone retries."""
 
@@ -173,18 +175,16 @@ class RedisStore:
 
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
         """See the protocol."""
+        if not users:
+            return []
         now_us, encoder_id = self._now_us(), space.encoder_id
         calls = []
-        for user in users:
+        sums_and_counts = pack_sums_and_counts([user.sums for user in users], [len(user.reviews) for user in users])
+        for user, sums_and_count, als in zip(users, sums_and_counts, pack_als([user.als for user in users]), strict=True):
             keys = UserKeys(user.user_id)
             names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
-            state: list[bytes | str | int] = [
-                pack_sums_and_count(user.sums, len(user.reviews)),
-                pack_als(user.als) if user.als.any() else b"",
-                bytes([AlsOrigin.TRAINED]) + pack_seen(review.product_id for review in user.reviews),
-                now_us,
-                self._max_reviews,
-            ]
+            tail = _TRAINED + pack_seen(review.product_id for review in user.reviews)
+            state: list[bytes | str | int] = [sums_and_count, als if als != _NO_VECTOR else b"", tail, now_us, self._max_reviews]
             for review in user.reviews:
                 state += [review.review_id, _entry(review, 0)]
             outbox = self.outboxes.of(keys, encoder_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from twotower.release import Release
 from twotower.scoring import LiftScoring
 
 _LOG = logging.getLogger(__name__)
+_MAX_NAME_BYTES: Final = 255
+"""Of a file's name."""
 DEFAULT_HALF_LIFE_DAYS: Final = 7.0
 """For a release whose scores have no popularity in them and so name no half-life."""
 
@@ -156,7 +159,7 @@ class Spaces:
             NotFound: the folder has no such release.
             ReleaseInvalid: a file is wrong, or a golden text is embedded otherwise than the trainer did.
         """
-        if not release_id or release_id != Path(release_id).name:
+        if not release_id or release_id != Path(release_id).name or "\0" in release_id or len(os.fsencode(release_id)) > _MAX_NAME_BYTES:
             raise InvalidArgument([FieldViolation("release_id", "must be the name of a release in the service's release folder")])
         async with self._loading:
             if release_id not in self._releases:

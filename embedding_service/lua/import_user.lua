@@ -28,12 +28,37 @@ local function write_review(index, old)
     push_popularity(outbox, '+', entry)
 end
 
+-- All of them for a user who has none: a command a kind of key, some hundred reviews at a time, because a call takes only so many arguments.
+local function write_all()
+    local products, reviews, micro_stars = {}, {}, {}
+    for first = FIRST, LAST, 1000 do
+        local last = math.min(first + 999, LAST)
+        redis.call('HSET', log, unpack(ARGV, first, last))
+        local entries = {}
+        for i = first + 1, last, 2 do
+            local entry = ARGV[i]
+            local product = product_of(entry)
+            if not reviews[product] then
+                products[#products + 1] = product
+                reviews[product], micro_stars[product] = 0, 0
+            end
+            reviews[product] = reviews[product] + 1
+            micro_stars[product] = micro_stars[product] + stars_of(entry)
+            if is_counted(entry) then entries[#entries + 1] = popularity_entry('+', entry) end
+        end
+        if #entries > 0 then redis.call('RPUSH', outbox, unpack(entries)) end
+    end
+    for _, product in ipairs(products) do
+        redis.call('HSET', seen, product, pack_seen(reviews[product], micro_stars[product]))
+    end
+end
+
 local remembered = redis.call('EXISTS', gone) == 1
 local there = redis.call('HLEN', log)
 if there == 0 and not remembered then -- the usual case: nothing to merge with
     if imported > limit then return -1 end
     local stamp = pack_changed(next_change({ changed = 0 }, now))
-    for i = FIRST, LAST, 2 do write_review(i, false) end
+    write_all()
     redis.call('SET', accumulator, sums_and_count .. stamp)
     put_als(stamp)
     return 1

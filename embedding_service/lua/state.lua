@@ -54,6 +54,15 @@ local function product_of(entry)
     return string.sub(entry, PRODUCT_AT)
 end
 
+-- The rating in millionths of a star.
+local function stars_of(entry)
+    return (struct.unpack('<I4', entry, 10))
+end
+
+local function pack_seen(reviews, micro_stars)
+    return string.format('%.0f:%.0f', reviews, micro_stars)
+end
+
 -- Adds (sign 1) or subtracts (sign -1) one review of the entry's product from what the user has seen.
 local function add_seen(key, entry, sign)
     local product = product_of(entry)
@@ -64,9 +73,9 @@ local function add_seen(key, entry, sign)
         reviews, micro_stars = tonumber(n), tonumber(m)
     end
     reviews = reviews + sign
-    micro_stars = micro_stars + sign * struct.unpack('<I4', entry, 10)
+    micro_stars = micro_stars + sign * stars_of(entry)
     if reviews > 0 then
-        redis.call('HSET', key, product, string.format('%.0f:%.0f', reviews, micro_stars))
+        redis.call('HSET', key, product, pack_seen(reviews, micro_stars))
     else
         redis.call('HDEL', key, product)
     end
@@ -90,10 +99,16 @@ end
 
 -- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it, pushed in the same atomic step.
 -- A review that was imported without a time is in no counter.
+local function is_counted(entry)
+    return string.byte(entry, 1) ~= 0
+end
+
+local function popularity_entry(sign, entry)
+    return sign .. 'u' .. string.sub(entry, 2, 9) .. product_of(entry)
+end
+
 local function push_popularity(outbox, sign, entry)
-    if has(entry, TIME_GIVEN) or has(entry, DIGEST_GIVEN) then
-        redis.call('RPUSH', outbox, sign .. 'u' .. string.sub(entry, 2, 9) .. product_of(entry))
-    end
+    if is_counted(entry) then redis.call('RPUSH', outbox, popularity_entry(sign, entry)) end
 end
 
 local function time_of(entry)

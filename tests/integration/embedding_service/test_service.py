@@ -292,6 +292,8 @@ async def test_an_import_that_breaks_a_rule_is_refused_and_the_active_release_st
         ([header, batch_part(no_als)], grpc.StatusCode.INVALID_ARGUMENT, "users[0].als: must be 64"),
         ([header_part(other_release, release_id="no-such")], grpc.StatusCode.NOT_FOUND, "no-such"),
         ([header_part(other_release, release_id="../up")], grpc.StatusCode.INVALID_ARGUMENT, "release_id"),
+        ([header_part(other_release, release_id="a\0b")], grpc.StatusCode.INVALID_ARGUMENT, "release_id"),
+        ([header_part(other_release, release_id="x" * 256)], grpc.StatusCode.INVALID_ARGUMENT, "release_id"),
         ([header_part(other_release, space=space_of(release))], grpc.StatusCode.FAILED_PRECONDITION, "header.space"),
     ]
     for parts, code, message in broken:

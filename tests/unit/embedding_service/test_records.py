@@ -13,7 +13,7 @@ from embedding_service.records import (
     pack_als_record,
     pack_entry,
     pack_stamp,
-    pack_sums_and_count,
+    pack_sums_and_counts,
     unpack_stars,
     unpack_users,
 )
@@ -52,7 +52,9 @@ def test_a_log_entry_is_that_of_the_document() -> None:
 
 
 def test_columns_come_back_and_a_stale_vector_is_missing() -> None:
-    accumulator = pack_sums_and_count(SUMS, 65_538) + pack_stamp(1_700_000_000_000_001)
+    other, first = pack_sums_and_counts([SUMS[::-1], SUMS], [1, 65_538])
+    assert struct.unpack(">384iI", other) == (*SUMS[::-1], 1)
+    accumulator = first + pack_stamp(1_700_000_000_000_001)
     assert len(accumulator) == 1548
     assert struct.unpack(">384i", accumulator[:1536]) == tuple(SUMS)
     fresh = pack_als_record(ALS, 1_700_000_000_000_001, AlsOrigin.TRAINED, ["b", "ä", "a", "b"])
