@@ -2,7 +2,11 @@
 
 The rival is NVIDIA PyTriton, a Python model server with Triton's C++ gRPC front, in an environment of its own that this script makes
 under `run/` (Debian's python3.11; its bundled interpreter needs 3.11.2). It serves the same network as numpy code and is given the
-finished user row: no feature look-up, no Redis. Both are asked by a separate client process, one after the other.
+finished user row: no feature look-up, no Redis. Both are asked by a separate client process, one after the other: one caller by a
+blocking client, 64 by 64 threads of the rival's blocking client and by 64 tasks of our asyncio client.
+
+A request to ours crosses two gRPC hops, the rival's one. What two hops of Python cost alone is printed too: a server of `grpc.aio`, on the
+same event loop, that answers bytes and asks another such server for them.
 
 The last line is JSON: `throughput_vs_rival` at 64 callers; `p50_vs_rival`, ours over the rival's at one caller; `p50_ms` of ours at one
 caller; `batch_users_per_s` of BatchRecommend with 1,024 users a call.
@@ -14,15 +18,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import SpawnContext
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Final
 
+import grpc
 import numpy as np
 import rig
 
 from tests.support.processes import free_port
+from twotower import rpc
 from twotower.release import Release
-from twotower.rpc import open_async_channel
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import ranking_service_pb2_grpc
 
@@ -42,6 +50,9 @@ def main() -> None:
         print(f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; {ours['calls']:.0f} calls/s at {CALLERS}")
         print(f"        p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms at half of it, Poisson arrivals")
         print(f"        BatchRecommend {ours['batch']:.0f} users/s; {ours['degraded']:.0f} degraded answers")
+        print(f"        ready {services.ready_s:.1f} s after the start of the process")
+        floor = _floor(context, client)
+        print(f"floor   p50 {floor:.2f} ms at 1 caller: two bare gRPC hops; ours takes {ours['p50_ms'] - floor:.2f} ms more")
         weights = _save(release)
     rival = _rival(weights)
     print(f"rival   p50 {rival['p50_ms']:.2f} ms at 1 caller; {rival['calls']:.0f} calls/s at {CALLERS} (PyTriton {rival['version']})")
@@ -55,13 +66,73 @@ def main() -> None:
 
 
 def _ours(address: str) -> dict[str, float]:
-    return asyncio.run(_measured(address))
+    found: dict[str, float] = {}
+    rpc.run(_many_callers(address, found))
+    one = _one_caller(address)
+    return found | {"p50_ms": 1e3 * float(np.median(one)), "p99_ms": 1e3 * float(np.percentile(one, 99))}
 
 
-async def _measured(address: str) -> dict[str, float]:
+def _one_caller(address: str) -> list[float]:
+    """Seconds of each call, one after the other."""
+    users = rig.user_ids()
+    with rpc.open_channel(address) as channel:
+        stub = ranking_service_pb2_grpc.RankingServiceStub(channel)
+        return _timed(lambda index: stub.Recommend(pb.RecommendRequest(user_id=users[index % len(users)], k=10)))
+
+
+def _timed(ask: Callable[[int], object]) -> list[float]:
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while (start := time.perf_counter()) < end:
+        ask(len(times))
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def _floor(context: SpawnContext, client: Pool) -> float:
+    """Median, in milliseconds, of a call that crosses two bare servers."""
+    ports = [free_port(), free_port()]
+    servers = [context.Process(target=_serve_bytes, args=pair, daemon=True) for pair in ((ports[0], ports[1]), (ports[1], 0))]
+    for server in servers:
+        server.start()
+    try:
+        return client.apply(_call_bytes, (ports[0],))
+    finally:
+        for server in servers:
+            server.terminate()
+            server.join()
+
+
+def _serve_bytes(port: int, next_port: int) -> None:
+    """Answer a kilobyte, after asking the server on `next_port` for it if there is one."""
+
+    async def serve() -> None:
+        ask = rpc.open_async_channel(f"127.0.0.1:{next_port}").unary_unary("/bench.Bytes/Get")
+
+        async def get(request: bytes, _: object) -> bytes:
+            return await ask(request, wait_for_ready=True) if next_port else bytes(1_000)
+
+        server = grpc.aio.server()
+        handler = grpc.method_handlers_generic_handler("bench.Bytes", {"Get": grpc.unary_unary_rpc_method_handler(get)})
+        server.add_generic_rpc_handlers((handler,))
+        server.add_insecure_port(f"127.0.0.1:{port}")
+        await server.start()
+        await server.wait_for_termination()
+
+    rpc.run(serve())
+
+
+def _call_bytes(port: int) -> float:
+    with rpc.open_channel(f"127.0.0.1:{port}") as channel:
+        ask = channel.unary_unary("/bench.Bytes/Get")
+        ask(b"user", wait_for_ready=True, timeout=30)
+        return 1e3 * float(np.median(_timed(lambda _: ask(b"user"))))
+
+
+async def _many_callers(address: str, found: dict[str, float]) -> None:
     users = rig.user_ids()
     degraded = 0
-    async with open_async_channel(address) as channel:
+    async with rpc.open_async_channel(address) as channel:
         stub = ranking_service_pb2_grpc.RankingServiceStub(channel)
 
         async def ask(index: int, times: list[float]) -> None:
@@ -109,12 +180,9 @@ async def _measured(address: str) -> dict[str, float]:
             return count / (time.perf_counter() - start)
 
         await load(8, 1.0)
-        one, many = await load(1, SECONDS), await load(CALLERS, SECONDS)
-        calls = len(many) / SECONDS
+        calls = len(await load(CALLERS, SECONDS)) / SECONDS
         half = await poisson(calls / 2, SECONDS)
-        return {
-            "p50_ms": 1e3 * float(np.median(one)),
-            "p99_ms": 1e3 * float(np.percentile(one, 99)),
+        found |= {
             "calls": calls,
             "half_p50_ms": 1e3 * float(np.median(half)),
             "half_p99_ms": 1e3 * float(np.percentile(half, 99)),

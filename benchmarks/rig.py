@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,13 @@ class Services:
     embedding: Service
     ranking: Service
     release: Release
+
+    @property
+    def ready_s(self) -> float:
+        """Seconds that the ranking service took from the start of its process until it was ready, as it logged them."""
+        found = re.search(r": ready ([\d.]+) s after", self.ranking.log())
+        assert found, "no line says when it was ready"
+        return float(found[1])
 
 
 def user_ids(count: int = USERS) -> list[str]:
@@ -97,7 +105,7 @@ def import_users(address: str, release: Release) -> None:
 def print_machine(*packages: str) -> None:
     """Cores, load and versions, so that a figure can be judged."""
     load = os.getloadavg()[0]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "tensorflow", "grpcio", *packages))
+    versions = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(("numpy", "jax", "grpcio", *packages)))
     print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f}; Python {platform.python_version()}, {versions}")
 
 
