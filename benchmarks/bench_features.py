@@ -2,7 +2,7 @@
 
 All on one redis-server over TCP, interleaved in one run, medians:
 
-- ours: `BatchGetUserFeatures` from a blocking client, the answer parsed and both matrices as numpy arrays;
+- ours: `BatchGetUserFeatures` in columns from a blocking client, the answer parsed and both matrices as numpy arrays;
 - bare: a redis-py pipeline (hiredis) of one `MGET` a user for the same two values, undecoded: the floor of a reader in Python;
 - Feast: `get_online_features` in its own process, without a server between, for vectors of the same sizes and a count.
 
@@ -81,9 +81,8 @@ def imports(release: Release) -> Iterator[pb.ImportUsersRequest]:
 
 def ours(stub: EmbeddingServiceStub, users: list[str]) -> None:
     """One call, its answer as arrays."""
-    answer = stub.BatchGetUserFeatures(pb.BatchGetUserFeaturesRequest(user_ids=users))
-    bert = np.frombuffer(b"".join([one.bert_mean.values for one in answer.features]), "<f4").reshape(-1, 384)
-    als = np.frombuffer(b"".join([one.als.values for one in answer.features]), "<f4").reshape(-1, 64)
+    columns = stub.BatchGetUserFeatures(pb.BatchGetUserFeaturesRequest(user_ids=users, layout=pb.FEATURE_LAYOUT_COLUMNS)).columns
+    bert, als = np.frombuffer(columns.bert_means, "<f4").reshape(-1, 384), np.frombuffer(columns.als, "<f4").reshape(-1, 64)
     assert len(bert) == len(als) == len(users)
 
 
