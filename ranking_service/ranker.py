@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ import numpy as np
 
 from ranking_service.batcher import Batcher, Done
 from ranking_service.features import FeatureLookup, UserBatch
-from ranking_service.head import batch_users
+from ranking_service.head import PAIRS_AT_ONCE, batch_users
 from ranking_service.jobs import Job, Known, PredictJob, RankJob, ScoredProducts
 from ranking_service.popularity import Snapshot
 from ranking_service.score import score_jobs
@@ -21,6 +21,8 @@ from twotower.features import Float32
 
 _QUICK_PAIRS: Final = 2_400
 """(user, product) pairs that are scored in the event loop, 0.3 ms."""
+_LOOKUP_USERS: Final = 512
+"""Users that are looked up at once; they are scored 128 at a time, whose scores fit the cache."""
 _WORTHWHILE_USERS: Final = 16
 """That a batch needs to be looked up while another is scored."""
 
@@ -83,7 +85,7 @@ class Ranker:
         self._clock = clock
         self._batcher: Batcher[ServedRelease, Job, _JobAnswer] = Batcher(
             self._process,
-            max_batch_users=lambda served: batch_users(len(served.catalogue)),
+            max_batch_users=_lookup_users,
             max_queue_users=max_queue_users,
             worthwhile_users=_WORTHWHILE_USERS,
             clock=clock,
@@ -143,7 +145,8 @@ class Ranker:
 
         def compute() -> Sequence[_JobAnswer]:
             begin = self._clock()
-            answers = score_jobs(served, jobs, batch, popularity)
+            parts = _parts(jobs, batch_users(len(served.catalogue)))
+            answers = [answer for part, users in parts for answer in score_jobs(served, part, batch.part(users), popularity)]
             compute_s = self._clock() - begin
             return [_JobAnswer(scored, begin - looked_up, looked_up - start, compute_s) for scored in answers]
 
@@ -158,6 +161,23 @@ class Ranker:
         staleness = [job.max_staleness_s for job in asking for _ in job.user_ids] if any(job.max_staleness_s for job in asking) else []
         batch = await self._features.get(served, user_ids, staleness) if asking else UserBatch.empty()
         return batch if len(asking) == len(jobs) else _with_pages(jobs, batch)
+
+
+def _lookup_users(served: ServedRelease) -> int:
+    """Users of one batch: as many as the scores of several scored parts may take memory, for a look-up costs the less the larger it is."""
+    return max(1, min(_LOOKUP_USERS, PAIRS_AT_ONCE // max(1, len(served.catalogue))))
+
+
+def _parts(jobs: Sequence[Job], most_users: int) -> Iterator[tuple[Sequence[Job], slice]]:
+    """The jobs of a batch in parts to be scored at once, each with its users' places in the batch."""
+    first = user = start = size = 0
+    for place, job in enumerate(jobs):
+        if size and size + job.user_count > most_users:
+            yield jobs[first:place], slice(start, user)
+            first, start, size = place, user, 0
+        size += job.user_count
+        user += len(job.user_ids)
+    yield jobs[first:], slice(start, user)
 
 
 def _is_quick(served: ServedRelease, jobs: Sequence[Job]) -> bool:

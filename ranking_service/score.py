@@ -38,6 +38,8 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
     network = network[:users]
     scores = served.scoring.scores(network, popularity.log_popularity)
+    if scores is network:
+        scores = network.copy()  # it is not ours to mark
     order = _order(jobs, slices, scores, batch)
     places = np.arange(users)[:, np.newaxis], order
     best_scores, best_ratings = scores[places], served.scoring.ratings(network[places], order)
@@ -96,14 +98,15 @@ def _slices(jobs: Sequence[Job]) -> Iterator[slice]:
 
 
 def _order(jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch: UserBatch) -> Int64:
-    """The K best products of every row, K being the largest k of the plain jobs: the k best are the first k of them."""
+    """The K best products of every row, K being the largest k of the plain jobs: the k best are the first k of them.
+
+    The scores of products that must not come back become -inf.
+    """
     plain = [(job, rows) for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and job.plain]
     if not plain:
         return np.zeros((len(scores), 0), np.int64)
-    masked = scores.copy()
-    hidden = [
-        (row, product) for job, rows in plain if not job.include_seen for row in range(rows.start, rows.stop) for product in batch.seen[row]
-    ]
-    if hidden:
-        masked[tuple(np.array(hidden).T)] = -np.inf
-    return top_k(masked, max(job.k for job, _ in plain))
+    hiding = [row for job, rows in plain if not job.include_seen for row in range(rows.start, rows.stop)]
+    counts = [len(batch.seen[row]) for row in hiding]
+    if any(counts):
+        scores[np.repeat(hiding, counts), [product for row in hiding for product in batch.seen[row]]] = -np.inf
+    return top_k(scores, max(job.k for job, _ in plain))

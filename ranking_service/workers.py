@@ -23,7 +23,7 @@ _RESTART_WINDOW_S: Final = 60.0
 class Workers:
     """A parent of processes.
 
-    They are spawned, not forked: gRPC and TensorFlow don't survive a fork. The kernel spreads connections over them (SO_REUSEPORT), so a
+    They are spawned, not forked: gRPC and JAX don't survive a fork. The kernel spreads connections over them (SO_REUSEPORT), so a
     client with one channel talks to one of them.
 
     Args:

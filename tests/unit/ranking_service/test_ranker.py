@@ -191,14 +191,16 @@ class NoFeed:
         return Snapshot()
 
 
-async def test_large_requests_are_split_and_small_ones_share_look_ups(served: ServedRelease) -> None:
+async def test_users_are_looked_up_together_and_scored_in_parts(served: ServedRelease) -> None:
     source = Source(served)
     with ThreadPoolExecutor(1) as executor:
         ranker = Ranker(FeatureLookup(source), NoFeed(), executor, max_queue_users=2000)
         ids = [f"user {i}" for i in range(300)]
         ranking = await ranker.rank(served, RankJob(tuple(ids), 4, False))
         assert [part.products.shape for part in ranking.parts] == [(128, 4), (128, 4), (44, 4)]
-        assert source.calls == [128, 128, 44]
+        assert source.calls == [300]
+        assert isinstance(served.scorer, Reference)
+        assert served.scorer.batch_sizes[-3:] == [128, 128, 44]
         assert not any(3 in part.products for part in ranking.parts)
         source.calls.clear()
         singles = await asyncio.gather(*(ranker.rank(served, RankJob((user_id,), 4, False)) for user_id in ids[:20]))
