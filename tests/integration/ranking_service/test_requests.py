@@ -218,10 +218,12 @@ async def test_overload_is_refused_fast_and_says_when(server: Clients, lift: Rel
     async with running(settings) as small:
         fake.reset()
         fake.blocked.clear()
-        busy = [asyncio.ensure_future(small.ranking.Recommend(ask(user="warm 3", k=1))) for _ in range(2)]
-        while len(fake.calls) < 2:  # both of the batches that may run at a time
-            fake.called.clear()
-            await fake.called.wait()
+        # Both of the batches that may run at a time: one user, and enough users to be looked up beside that one.
+        first = asyncio.ensure_future(small.ranking.Recommend(ask(user="warm 3", k=1)))
+        await fake.called.wait()
+        fake.called.clear()
+        second = asyncio.ensure_future(small.ranking.BatchRecommend(pb.BatchRecommendRequest(user_ids=["warm 2"] * 100, k=1)))
+        await fake.called.wait()
         # Whichever of the two comes first fills the queue, and the other one is refused.
         request = pb.BatchRecommendRequest(user_ids=["warm 1"] * 1024, k=1)
         batches = [asyncio.ensure_future(small.ranking.BatchRecommend(request)) for _ in range(2)]
@@ -234,5 +236,5 @@ async def test_overload_is_refused_fast_and_says_when(server: Clients, lift: Rel
         assert info.retry_delay.ToMilliseconds() > 0
         fake.blocked.set()
         assert len((await waiting.pop()).results) == 1024
-        for call in busy:
-            assert not (await call).user.degraded
+        assert not (await first).user.degraded
+        assert not any(result.user.degraded for result in (await second).results)
