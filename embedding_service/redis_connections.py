@@ -148,8 +148,14 @@ class Connections:
         self._make = make
         self._timeout_s = timeout_s
         self._permits = asyncio.Semaphore(limit)
+        self._spare = limit
         self._free: list[_Connection] = []
         self._open: set[_Connection] = set()
+
+    @property
+    def spare(self) -> int:
+        """Connections that nobody uses or waits for, open or not."""
+        return max(0, self._spare)
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Replies to commands in one round trip, errors among them as objects.
@@ -162,17 +168,24 @@ class Connections:
         """
         if not commands:
             return []
+        self._spare -= 1
+        try:
+            return await self._execute(commands)
+        finally:
+            self._spare += 1
+
+    def close(self) -> None:
+        """Close all."""
+        for connection in list(self._open):
+            connection.close(RedisConnectionError("closed"))
+
+    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
         packed = pack(commands[0]) if len(commands) == 1 else b"".join(map(pack, commands))
         for attempt in range(_RETRIES):
             with contextlib.suppress(RedisConnectionError, OSError):
                 return await self._exchange(packed, len(commands))
             await asyncio.sleep(random.uniform(0.02, 0.05) * (attempt + 1))
         return await self._exchange(packed, len(commands))
-
-    def close(self) -> None:
-        """Close all."""
-        for connection in list(self._open):
-            connection.close(RedisConnectionError("closed"))
 
     async def _exchange(self, packed: bytes, count: int) -> list[Any]:
         if self._permits.locked():

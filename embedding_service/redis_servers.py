@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from embedding_service.redis_connections import Command, Connections
 
 _RETRIES: Final = 2
+_LEFT_TO_OTHERS: Final = 4
 
 
 class TooFewReplicas(Exception):
@@ -24,6 +25,10 @@ class Servers(Protocol):
     """One server or many."""
 
     is_cluster: bool
+
+    @property
+    def spare(self) -> int:
+        """How many pipelines may be sent at once without making others wait."""
 
     async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
         """Replies to commands, errors among them as objects, in one round trip to each server.
@@ -80,6 +85,11 @@ class OneServer:
         self._wait_ms = wait_ms
         self._sentinels = sentinels
 
+    @property
+    def spare(self) -> int:
+        """See the protocol; some connections are left to look-ups."""
+        return self._connections.spare - _LEFT_TO_OTHERS
+
     async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
         """See the protocol."""
         if not (written and self._wait_replicas):
@@ -121,6 +131,7 @@ class Cluster:
 
     def __init__(self, redis: RedisCluster, *, wait_replicas: int = 0, wait_ms: int = 0) -> None:
         self._redis = redis
+        self.spare = 1  # redis-py's pipeline goes to every server by itself
         self._wait_replicas = wait_replicas
         self._wait_ms = wait_ms
 
