@@ -19,11 +19,13 @@ manufacturer         –                          ``details.Manufacturer``
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from trainer.columns import Builder
 from trainer.datafiniti import REQUIRED, REVIEW_ID, RawReviews, inspect_text, open_bytes
 from twotower.errors import FieldViolation, InvalidFile
 
@@ -55,8 +57,9 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
     sha256 = inspect_text(path)
     products = _products(metadata) if metadata else {}
     keys = {name: (names[name],) if name in names else found for name, found in _REVIEW_KEYS.items()}
-    columns: dict[str, list[str]] = {name: [] for name in (*REQUIRED, REVIEW_ID)}
-    row_numbers: list[int] = []
+    columns = (*REQUIRED, REVIEW_ID)
+    builder = Builder(columns)
+    row_numbers = array("q")
     malformed: dict[int, int | str] = {}
     used: dict[str, str] = {}
     for number, line in _lines(path):
@@ -67,8 +70,7 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
         values = {name: _first(row, found, name, used) for name, found in keys.items()}
         values["reviews.date"] = _date(values["reviews.date"])
         product = products.get(values["id"]) or {"name": values["id"]}
-        for name, column in columns.items():
-            column.append(values[name] if name in values else product.get(name, ""))
+        builder.append(values[name] if name in values else product.get(name, "") for name in columns)
         row_numbers.append(number)
     if not row_numbers:
         raise InvalidFile(path, [FieldViolation("rows", f"must be at least 1, got 0; {len(malformed)} lines are no JSON objects")])
@@ -77,7 +79,7 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
         raise InvalidFile(path, [FieldViolation(" or ".join(keys[name]), "no line has this key") for name in missing])
     if metadata:
         sha256 = hashlib.sha256(f"{sha256} {inspect_text(metadata)}".encode()).hexdigest()
-    return RawReviews(columns, row_numbers, malformed, 0, sha256, "must be a JSON object", used)
+    return RawReviews(builder.finish(), row_numbers, malformed, 0, sha256, "must be a JSON object", used)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -17,34 +17,47 @@ A file of which more than `max_dropped` of the rows would be dropped is refused;
 ``reviews.id``, which no rule asks for.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.datafiniti import REVIEW_ID, RawReviews
+from trainer.columns import CHUNK_ROWS, Repeated, Strings
+from trainer.datafiniti import RawReviews
+from trainer.ordering import ordered
 from twotower.errors import FieldViolation, InvalidFile
 from twotower.features import (
     ANONYMOUS_NAMES,
     DEFAULT_USERNAME,
+    MAX_ID_BYTES,
     MAX_RATING,
     MIN_RATING,
     NO_TEXT,
     NO_TITLE,
+    Float32,
+    Float64,
+    Int64,
     anonymous_keys,
-    id_problem,
     is_anonymous,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+UNDATED: Final = int(np.iinfo(np.int64).max)
+"""Time of a review without a readable date: after all others."""
 _SHOWN: Final = 5
-_SEPARATOR: Final = "\x1f"
+_FILLS: Final = {"reviews.username": DEFAULT_USERNAME, "reviews.title": NO_TITLE, "reviews.text": NO_TEXT}
+_KEPT: Final = {
+    "user_id": "reviews.username",
+    "product_id": "id",
+    "title": "reviews.title",
+    "text": "reviews.text",
+    "name": "name",
+    "brand": "brand",
+    "categories": "categories",
+    "manufacturer": "manufacturer",
+}
 
 
 @dataclass(frozen=True)
@@ -111,40 +124,81 @@ class CleaningReport:
     problems: tuple[Problem, ...]
 
 
-def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> "tuple[pd.DataFrame, CleaningReport]":
-    """Apply the rules and order the rows.
+@dataclass(frozen=True)
+class CleanRows:
+    """Usable rows, in the order of (time, review id, user id).
 
-    Returns:
-        Columns ``review_id user_id product_id rating time_us title text name brand categories manufacturer``, in the order
-        of (time, review id, user id).
+    Attributes:
+        review_id, user_id, product_id, rating, time_us, title, text, name, brand, categories, manufacturer: one entry a row;
+            `rating` float32, `time_us` int64.
+    """
+
+    review_id: Strings
+    user_id: Repeated
+    product_id: Repeated
+    rating: Float32
+    time_us: Int64
+    title: Repeated
+    text: Repeated
+    name: Repeated
+    brand: Repeated
+    categories: Repeated
+    manufacturer: Repeated
+
+
+def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanRows, CleaningReport]:
+    """Apply the rules and order the rows.
 
     Raises:
         InvalidFile: too many rows would be dropped, or any problem under `strict`, each named with its rows.
     """
-    import pandas as pd
-
-    frame = pd.DataFrame(raw.columns, dtype=object)
-    blank = {name: np.array([not value.strip() for value in raw.columns[name]], bool) for name in raw.columns}
+    columns = dict(raw.columns)
+    blank = {name: columns[name].distinct.test(lambda value: not value.strip()) for name in (*_FILLS, "id", "manufacturer")}
     problems = _Problems(raw)
     usable = problems.malformed(raw)
-    rating = pd.to_numeric(frame["reviews.rating"].str.strip(), errors="coerce").to_numpy(np.float64)
+    rating = _numbers(columns["reviews.rating"])
     usable &= problems.found("reviews.rating", ~_within(rating), f"must be a number from {MIN_RATING:g} to {MAX_RATING:g}", "dropped")
-    usable &= problems.found("id", _not_ids(raw.columns["id"]), "must be 1 to 256 bytes", "dropped")
-    long_name = ~blank["reviews.username"] & _not_ids(raw.columns["reviews.username"])
-    usable &= problems.found("reviews.username", long_name, "must be at most 256 bytes", "dropped")
-    for column, fill in (("reviews.username", options.default_username), ("reviews.title", NO_TITLE), ("reviews.text", NO_TEXT)):
-        problems.found(column, blank[column], "must not be blank", f"filled with {fill!r}")
-        frame[column] = frame[column].where(~blank[column], fill)
-    problems.found("manufacturer", blank["manufacturer"], "must not be blank", "filled with the most frequent one of the training period")
-    dates = pd.to_datetime(frame["reviews.date"].str.strip(), utc=True, format="ISO8601", errors="coerce")
-    problems.found("reviews.date", dates.isna().to_numpy(), "must be an ISO 8601 date", "kept undated, after all dated rows")
+    no_id = _too_long(columns["id"].distinct) | blank["id"]
+    usable &= problems.found("id", no_id[columns["id"].code], "must be 1 to 256 bytes", "dropped")
+    user = columns["reviews.username"]
+    long_name = ~blank["reviews.username"] & _too_long(user.distinct)
+    usable &= problems.found("reviews.username", long_name[user.code], "must be at most 256 bytes", "dropped")
+    for name, fill in {**_FILLS, "reviews.username": options.default_username}.items():
+        problems.found(name, blank[name][columns[name].code], "must not be blank", f"filled with {fill!r}")
+        columns[name] = columns[name].filled(blank[name], fill)
+    no_maker = blank["manufacturer"][columns["manufacturer"].code]
+    problems.found("manufacturer", no_maker, "must not be blank", "filled with the most frequent one of the training period")
+    time_us = _times(columns["reviews.date"])
+    problems.found("reviews.date", time_us == UNDATED, "must be an ISO 8601 date", "kept undated, after all dated rows")
     report = CleaningReport(problems.rows_read, int(usable.sum()), problems.all())
     _refuse(path, report, options)
-    undated = np.iinfo(np.int64).max
-    microseconds = dates.astype("datetime64[us, UTC]").astype("int64").to_numpy()
-    frame["time_us"] = np.where(dates.isna().to_numpy(), undated, microseconds)
-    frame["rating"] = rating.astype(np.float32)
-    return _ordered(frame[usable]), report
+    rows = np.flatnonzero(usable)
+    order, review_id = ordered({name: column.take(rows) for name, column in columns.items()}, time_us[rows])
+    rows = rows[order]
+    kept = {field: columns[column].take(rows) for field, column in _KEPT.items()}
+    return CleanRows(review_id=review_id, rating=rating[rows].astype(np.float32), time_us=time_us[rows], **kept), report
+
+
+def _numbers(column: Repeated) -> Float64:
+    """(rows,) float64, NaN where a string is no number."""
+    import pandas as pd
+
+    distinct = pd.Series([value.strip() for value in column.distinct], dtype=object)
+    values: Float64 = pd.to_numeric(distinct, errors="coerce").to_numpy(np.float64)
+    return values[column.code]
+
+
+def _times(column: Repeated) -> Int64:
+    """(rows,) int64 microseconds since 1970, UTC; :data:`UNDATED` where a string is no date."""
+    import pandas as pd
+
+    found = np.empty(len(column.distinct), np.int64)
+    for start in range(0, len(found), CHUNK_ROWS):
+        part = pd.Series([value.strip() for value in column.distinct[start : start + CHUNK_ROWS]], dtype=object)
+        dates = pd.to_datetime(part, utc=True, format="ISO8601", errors="coerce")
+        microseconds = dates.astype("datetime64[us, UTC]").astype("int64").to_numpy()
+        found[start : start + CHUNK_ROWS] = np.where(dates.isna().to_numpy(), UNDATED, microseconds)
+    return found[column.code]
 
 
 class _Problems:
@@ -182,9 +236,12 @@ def _within(rating: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (rating >= MIN_RATING) & (rating <= MAX_RATING)
 
 
-def _not_ids(values: list[str]) -> NDArray[np.bool_]:
-    good = {value: id_problem(value) is None and bool(value.strip()) for value in set(values)}
-    return np.array([not good[value] for value in values], bool)
+def _too_long(values: Strings) -> NDArray[np.bool_]:
+    """Which can be no id because they are too long or have a NUL: :func:`twotower.features.id_problem` for all at once."""
+    import pyarrow.compute as pc
+
+    bad = pc.or_(pc.greater(pc.binary_length(values.array), MAX_ID_BYTES), pc.match_substring(values.array, "\0"))
+    return np.asarray(bad.to_numpy(zero_copy_only=False), bool)
 
 
 def _refuse(path: Path, report: CleaningReport, options: CleaningOptions) -> None:
@@ -198,24 +255,3 @@ def _refuse(path: Path, report: CleaningReport, options: CleaningOptions) -> Non
             bound = f"must be at most {options.max_dropped:.1%} of the rows, got {dropped:,} of {report.rows_read:,}"
             violations.append(FieldViolation("dropped rows", bound))
         raise InvalidFile(path, violations)
-
-
-def _ordered(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Give every row a review id that is unique for its user, and sort."""
-    content = ["id", "reviews.username", "reviews.date", "reviews.rating", "reviews.title", "reviews.text"]
-    frame = frame.assign(content=[_hash(*row) for row in frame[content].itertuples(index=False)])
-    given = [
-        id_ if id_.strip() and id_problem(id_) is None else hash_ for id_, hash_ in zip(frame[REVIEW_ID], frame["content"], strict=True)
-    ]
-    # In time order, so that a later row with an id that is taken changes nothing of an earlier one.
-    frame = frame.assign(review_id=given).sort_values(["time_us", "content"], kind="stable")
-    repeat = frame.groupby(["reviews.username", "review_id"], sort=False).cumcount()
-    frame["review_id"] = [_hash(id_, str(n)) if n else id_ for id_, n in zip(frame["review_id"], repeat, strict=True)]
-    names = {"id": "product_id", "reviews.username": "user_id", "reviews.title": "title", "reviews.text": "text"}
-    frame = frame.rename(columns=names).sort_values(["time_us", "review_id", "user_id"], kind="stable")
-    kept = ["review_id", "user_id", "product_id", "rating", "time_us", "title", "text", "name", "brand", "categories", "manufacturer"]
-    return frame[kept].reset_index(drop=True)
-
-
-def _hash(*values: str) -> str:
-    return hashlib.sha256(_SEPARATOR.join(values).encode()).hexdigest()[:32]

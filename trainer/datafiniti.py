@@ -6,12 +6,17 @@ import gzip
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Final, cast
 
+import numpy as np
+
+from trainer.columns import CHUNK_ROWS, Builder, Repeated, Strings
 from twotower.errors import FieldViolation, InvalidFile
 
 COLUMNS: Final = (
@@ -70,7 +75,7 @@ class RawReviews:
 
     Attributes:
         columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no such column).
-        row_numbers: number of each row as a spreadsheet shows it: the header is row 1.
+        row_numbers: (rows,) number of each row as a spreadsheet shows it: the header is row 1.
         malformed: rows left out because they have another number of fields than the header: row number → fields, or what else is wrong.
         fields: fields of the header.
         sha256: of the uncompressed bytes, hex.
@@ -78,8 +83,8 @@ class RawReviews:
         names: column → what the file calls it, where that differs.
     """
 
-    columns: dict[str, list[str]]
-    row_numbers: list[int]
+    columns: dict[str, Repeated]
+    row_numbers: Sequence[int]
     malformed: Mapping[int, int | str]
     fields: int
     sha256: str
@@ -113,25 +118,29 @@ def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str, names: Ma
         found = ", ".join(header[:30])
         raise InvalidFile(path, [FieldViolation(name, f"column is missing; the header has: {found}"[:500]) for name in missing])
     places = {name: header.index(names.get(name, name)) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
-    columns: dict[str, list[str]] = {name: [] for name in (*REQUIRED, REVIEW_ID)}
-    row_numbers: list[int] = []
+    builder = Builder(places)
+    row_numbers = array("q")
     malformed: dict[int, int | str] = {}
-    # Product columns repeat on every row: one string each, not one a row.
-    kept: dict[str, str] = {}
-    for number, row in enumerate(reader, start=2):
-        if len(row) != len(header):
-            if row:  # a blank line is no row
-                malformed[number] = len(row)
-            continue
-        for name, place in places.items():
-            value = row[place]
-            columns[name].append(value if name.startswith("reviews.te") else kept.setdefault(value, value))
-        row_numbers.append(number)
-    if REVIEW_ID not in places:
-        columns[REVIEW_ID] = [""] * len(row_numbers)
+    number = 2
+    while rows := list(islice(reader, CHUNK_ROWS)):
+        good = []
+        for place, row in enumerate(rows, start=number):
+            if len(row) == len(header):
+                good.append(row)
+                row_numbers.append(place)
+            elif row:  # a blank line is no row
+                malformed[place] = len(row)
+        builder.extend(Strings.of([row[place] for row in good]) for place in places.values())
+        number += len(rows)
     if not row_numbers and not malformed:
         raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
+    columns = with_review_id(builder.finish(), len(row_numbers))
     return RawReviews(columns, row_numbers, malformed, len(header), sha256, names=names)
+
+
+def with_review_id(columns: dict[str, Repeated], rows: int) -> dict[str, Repeated]:
+    """Columns with a blank :data:`REVIEW_ID` if they have none."""
+    return {REVIEW_ID: Repeated(Strings.of([""]), np.zeros(rows, np.int32)), **columns}
 
 
 @contextmanager

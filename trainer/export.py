@@ -3,22 +3,24 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from trainer.columns import CHUNK_ROWS
 from trainer.fit import Fitted
-from trainer.history import ANONYMOUS, COLD, final_states
+from trainer.history import ANONYMOUS, COLD, final_als, final_states
 from trainer.reviews import Reviews
 from trainer.towers import FeatureTables, kernel_weights, score_pairs
 from trainer.vectors import ReviewVectors
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
-from twotower.features import Float32, Int16
+from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16
 from twotower.model import product_fusion, run_layers, score_catalogue
 from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
 from twotower.release_writer import ReleaseWriter
@@ -163,18 +165,28 @@ def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
 
 def _write_users(writer: ReleaseWriter, trained: Trained) -> None:
     """``users/``: all that the embedding service is to know of the users (docs/formats/release.md)."""
-    reviews, states = trained.reviews, final_states(trained.reviews, trained.space)
-    _write_lines(writer, "users/user_ids.jsonl", [reviews.user_ids[user] for user in states.users.tolist()])
-    _write_lines(writer, "users/review_ids.jsonl", [reviews.review_ids[row] for row in states.rows.tolist()])
+    reviews, states = trained.reviews, final_states(trained.reviews)
+    _write_lines(writer, "users/user_ids.jsonl", reviews.user_ids.take(states.users))
+    _write_lines(writer, "users/review_ids.jsonl", reviews.review_ids.take(states.rows))
     writer.array("users/review_offsets.npy", states.offsets)
     writer.array("users/products.npy", reviews.product[states.rows])
     writer.array("users/ratings.npy", reviews.rating[states.rows])
     writer.array("users/times_us.npy", reviews.time_us[states.rows])
-    writer.array("users/fixed_point.npy", trained.vectors.of(states.rows))
-    writer.array("users/als.npy", states.als)
+    parts = (trained.vectors.of(states.rows[start : start + CHUNK_ROWS]) for start in range(0, len(states.rows), CHUNK_ROWS))
+    _write_parts(writer.path("users/fixed_point.npy"), (len(states.rows), BERT_DIM), np.int16, parts)
+    _write_parts(writer.path("users/als.npy"), (len(states.users), ALS_DIM), np.float32, final_als(reviews, trained.space, states))
 
 
-def _write_lines(writer: ReleaseWriter, name: str, values: list[str]) -> None:
+def _write_parts(path: Path, shape: tuple[int, int], dtype: type, parts: Iterable[NDArray[Any]]) -> None:
+    """A ``.npy`` file of parts one under the other, as ``numpy.save`` would write it; only one is in memory."""
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            np.ascontiguousarray(part, dtype).tofile(file)
+
+
+def _write_lines(writer: ReleaseWriter, name: str, values: Iterable[str]) -> None:
     with writer.path(name).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 

@@ -5,10 +5,10 @@ user's dated reviews only, and no dated one sees them. Two rows that would see t
 states are few, and the training samples point at them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
+from itertools import islice, pairwise
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ COLD: Final = 0
 ANONYMOUS: Final = 1
 """State of every anonymous review."""
 _BATCH: Final = 4096
+_KEPT_STATES: Final = 100_000
+"""Up to here user rows are kept once made: 180 MB."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,11 @@ class AsOfFeatures:
     """User features as of every review.
 
     Attributes:
-        states: (states, 449) float32 distinct user rows; the first is :data:`COLD`, the second :data:`ANONYMOUS`.
+        states: (states, 449) distinct user rows; the first is :data:`COLD`, the second :data:`ANONYMOUS`.
         state: (reviews,) int32, the state that each review sees.
     """
 
-    states: Float32
+    states: "States | Float32"
     state: Int32
 
 
@@ -56,6 +58,53 @@ class _ByUser:
     def of(cls, reviews: Reviews) -> "_ByUser":
         lengths = np.bincount(reviews.user, minlength=len(reviews.user_ids)).astype(np.int64)
         return cls(np.argsort(reviews.user, kind="stable"), np.cumsum(lengths) - lengths, lengths)
+
+
+class States:
+    """The user rows of all states, put together when they are asked for: a row is 1,796 bytes, and there may be millions.
+
+    ``states[rows]`` takes what an array of shape (states, 449) would take and gives float32.
+
+    Args:
+        no_history: (2, 449) the rows :data:`COLD` and :data:`ANONYMOUS`.
+        als: (states - 2, 64) float32 of all others.
+        ends: (states - 2,) the place, in `users.order`, of the first review that each does not see; ascending.
+        users: the rows by user.
+        vectors: their embeddings.
+    """
+
+    def __init__(self, no_history: Float32, als: Float32, ends: Int64, users: _ByUser, vectors: ReviewVectors) -> None:
+        self._no_history, self._als, self._ends, self._users, self._vectors = no_history, als, ends, users, vectors
+        self._kept: Float32 | None = None
+        if len(self) <= _KEPT_STATES:
+            self._kept = self._rows(np.arange(len(self)))
+
+    def __len__(self) -> int:
+        return 2 + len(self._ends)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(states, 449)."""
+        return len(self), USER_DIM
+
+    def __getitem__(self, index: Any) -> Float32:
+        if self._kept is not None:
+            kept: Float32 = self._kept[index]
+            return kept
+        rows = np.arange(len(self))[index]
+        distinct, place = np.unique(rows, return_inverse=True)
+        return self._rows(distinct)[place.reshape(rows.shape)]
+
+    def _rows(self, states: Int64) -> Float32:
+        """User rows of distinct states, ascending."""
+        found = np.empty((len(states), USER_DIM), np.float32)
+        without = int(np.searchsorted(states, 2))
+        found[:without] = self._no_history[states[:without]]
+        for first in range(without, len(states), _BATCH):
+            warm = states[first : first + _BATCH] - 2
+            means = _means(self._vectors, self._users, self._ends[warm])
+            found[first : first + len(warm)] = user_rows(self._als[warm], means, False)
+        return found
 
 
 def global_mean(vectors: ReviewVectors, rows: int) -> Float32:
@@ -88,16 +137,14 @@ def as_of_features(
     ends, state_of_warm = np.unique((group_start + visible)[warm], return_inverse=True)
     state = np.where(reviews.anonymous[reviews.user], ANONYMOUS, COLD).astype(np.int32)
     state[users.order[warm]] = 2 + state_of_warm
-    states = np.empty((2 + len(ends), USER_DIM), np.float32)
-    no_als = np.zeros((2, ALS_DIM), np.float32)
-    states[[COLD, ANONYMOUS]] = user_rows(no_als, np.stack([mean, mean]), np.array([False, True]))
+    no_history = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([mean, mean]), np.array([False, True]))
+    als = np.empty((len(ends), ALS_DIM), np.float32)
     histories = _histories(reviews, users, ends)
     for first in range(0, len(ends), _BATCH):
-        batch = ends[first : first + _BATCH]
-        als = fold_in(space, list(islice(histories, len(batch))))
-        states[2 + first : 2 + first + len(batch)] = user_rows(als, _means(vectors, users, batch), False)
+        batch = list(islice(histories, _BATCH))
+        als[first : first + len(batch)] = fold_in(space, batch)
         on_progress(len(batch))
-    return AsOfFeatures(states, state)
+    return AsOfFeatures(States(no_history, als, ends, users, vectors), state)
 
 
 def _means(vectors: ReviewVectors, users: _ByUser, ends: Int64) -> Float32:
@@ -130,6 +177,14 @@ def _add(history: dict[int, float], reviews: Reviews, rows: Int64) -> None:
         history[product] = history.get(product, 0.0) + rating
 
 
+def _summed(pairs: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """Product → Σ ratings."""
+    history: dict[int, float] = {}
+    for product, rating in pairs:
+        history[product] = history.get(product, 0.0) + rating
+    return history
+
+
 @dataclass(frozen=True)
 class UserStates:
     """Every named user with all reviews of the file: what the embedding service is given.
@@ -138,29 +193,42 @@ class UserStates:
         users: (users,) index of each user.
         rows: rows of their reviews, users contiguous, each user's in time order.
         offsets: (users + 1,) where each user's rows start in `rows`.
-        als: (users, 64) float32 folded in from all of them.
     """
 
     users: Int64
     rows: Int64
     offsets: Int64
-    als: Float32
 
 
-def final_states(reviews: Reviews, space: ItemFactors) -> UserStates:
-    """The state of every named user after the last review."""
+def final_states(reviews: Reviews) -> UserStates:
+    """Every named user after the last review."""
     users = _ByUser.of(reviews)
     named = np.flatnonzero(~reviews.anonymous)
     rows = users.order[~reviews.anonymous[reviews.user[users.order]]]
     offsets = np.concatenate([[0], np.cumsum(users.lengths[named])])
-    als = np.empty((len(named), ALS_DIM), np.float32)
-    for first in range(0, len(named), _BATCH):
-        batch: list[dict[int, float]] = []
-        for user in range(first, min(first + _BATCH, len(named))):
-            batch.append({})
-            _add(batch[-1], reviews, rows[offsets[user] : offsets[user + 1]])
-        als[first : first + len(batch)] = fold_in(space, batch)
-    return UserStates(named, rows, offsets, als)
+    return UserStates(named, rows, offsets)
+
+
+def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Iterator[Float32]:
+    """ALS vectors of all `states.users`, folded in from all of their reviews: (users, 64) float32, a few thousand users at a time."""
+    single: dict[tuple[int, float], Float32] = {}
+    """Most users have one review, and there are few different ones."""
+    for first in range(0, len(states.users), _BATCH):
+        last = min(first + _BATCH, len(states.users))
+        rows = states.rows[states.offsets[first] : states.offsets[last]]
+        pairs = list(zip(reviews.product[rows].tolist(), reviews.rating[rows].tolist(), strict=True))
+        edges = (states.offsets[first : last + 1] - states.offsets[first]).tolist()
+        own = [pairs[start:end] for start, end in pairwise(edges)]
+        new = list({history[0] for history in own if len(history) == 1} - single.keys())
+        several = [user for user, history in enumerate(own) if len(history) > 1]
+        folded = fold_in(space, [{product: rating} for product, rating in new] + [_summed(own[user]) for user in several])
+        single.update(zip(new, folded, strict=False))
+        als = np.empty((last - first, ALS_DIM), np.float32)
+        als[several] = folded[len(new) :]
+        for user, history in enumerate(own):
+            if len(history) == 1:
+                als[user] = single[history[0]]
+        yield als
 
 
 def first_of_moment(reviews: Reviews, rows: Int64) -> Int64:

@@ -11,6 +11,7 @@ from twotower.features import Float32, Int32, Int64
 MAX_LABEL: Final = 2.0
 """Labels of negatives are uniform from 0 to this."""
 _WEIGHT_SCALE: Final = 2**24
+_CHUNK_ROWS: Final = 2**18
 
 
 def popularity_weights(product: Int32, alpha: float) -> Int64:
@@ -58,18 +59,22 @@ def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, *
     cut = np.bincount(owner, weights=weights[owned].astype(np.float64), minlength=users).astype(np.int64)
     lengths = np.where(cut < upto[-1], lengths, 0)
     allowed = upto[-1] - np.where(cut < upto[-1], cut, 0)
-    draw = rng.integers(0, np.repeat(allowed[user], k))
-    sample_user = np.repeat(user, k)
-    # Owned products ascend, so each that lies at or before the draw shifts it by its own weight.
-    active, step = np.arange(len(draw)), 0
-    while len(active):
-        active = active[lengths[sample_user[active]] > step]
-        product = owned[starts[sample_user[active]] + step]
-        passed = draw[active] >= before[product]
-        active = active[passed]
-        draw[active] += weights[product[passed]]
-        step += 1
-    return np.searchsorted(upto, draw, side="right").astype(np.int32).reshape(-1, k)
+    drawn = np.empty((len(user), k), np.int32)
+    # A stream of draws is the same in one piece or in many.
+    for first in range(0, len(user), _CHUNK_ROWS):
+        sample_user = np.repeat(user[first : first + _CHUNK_ROWS], k)
+        draw = rng.integers(0, allowed[sample_user])
+        # Owned products ascend, so each that lies at or before the draw shifts it by its own weight.
+        active, step = np.arange(len(draw)), 0
+        while len(active):
+            active = active[lengths[sample_user[active]] > step]
+            product = owned[starts[sample_user[active]] + step]
+            passed = draw[active] >= before[product]
+            active = active[passed]
+            draw[active] += weights[product[passed]]
+            step += 1
+        drawn[first : first + _CHUNK_ROWS] = np.searchsorted(upto, draw, side="right").reshape(-1, k)
+    return drawn
 
 
 def _distinct_pairs(user: Int32, product: Int32, weights: Int64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -82,4 +87,8 @@ def _distinct_pairs(user: Int32, product: Int32, weights: Int64) -> tuple[NDArra
 
 def draw_labels(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
     """Labels uniform in [0, 2), float32."""
-    return rng.uniform(0.0, MAX_LABEL, shape).astype(np.float32)
+    labels = np.empty(shape, np.float32)
+    for first in range(0, len(labels), _CHUNK_ROWS):
+        part = labels[first : first + _CHUNK_ROWS]
+        part[:] = rng.uniform(0.0, MAX_LABEL, part.shape)
+    return labels

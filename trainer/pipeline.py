@@ -25,7 +25,7 @@ from trainer.towers import FeatureTables
 from trainer.vectors import ReviewVectors, VectorCache, encode_unique
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
-from twotower.features import Float32, dequantize, product_rows, product_text, review_text
+from twotower.features import Float32, Int32, dequantize, product_rows, product_text, review_text
 from twotower.release import Product, Release
 from twotower.scoring import RatingScoring, Scoring
 
@@ -177,15 +177,26 @@ def encode_reviews(
 ) -> tuple[ReviewVectors, Float32, tuple[list[str], np.ndarray]]:
     """Vectors of the reviews and of the products, and a few texts to replay."""
     place: dict[str, int] = {}
-    of_review = [place.setdefault(review_text(*pair), len(place)) for pair in zip(reviews.titles, reviews.texts, strict=True)]
+    of_review = _text_numbers(reviews, place)
     count = len(place)
     product_texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in catalogue]
     of_product = [place.setdefault(text, len(place)) for text in product_texts]
     texts = list(place)
     with progress.stage("encode texts", len(texts)) as on_progress:
         encoded = encode_unique(texts, encoder, cache, on_progress)
-    vectors = ReviewVectors(encoded[:count], np.array(of_review, np.int64))
-    return vectors, dequantize(encoded[of_product]), golden_texts(texts, encoded)
+    return ReviewVectors(encoded[:count], of_review), dequantize(encoded[of_product]), golden_texts(texts, encoded)
+
+
+def _text_numbers(reviews: Reviews, place: dict[str, int]) -> Int32:
+    """Number every review's text by first appearance, (reviews,) int32; new texts are added to `place`."""
+    import pandas as pd
+
+    titles, texts = reviews.titles, reviews.texts
+    # Texts are put together once a pair, not once a row.
+    pair, pairs = pd.factorize(titles.code.astype(np.int64) * len(texts.distinct) + texts.code)
+    title, text = np.divmod(np.asarray(pairs), len(texts.distinct))
+    both = zip(titles.distinct.take(title), texts.distinct.take(text), strict=True)
+    return np.array([place.setdefault(review_text(*pair), len(place)) for pair in both], np.int32)[pair]
 
 
 def _fit(

@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.cleaning import CleaningOptions, CleaningReport, clean
+from trainer.cleaning import UNDATED, CleaningOptions, CleaningReport, CleanRows, clean
+from trainer.columns import Repeated, Strings
 from trainer.sources import SourceOptions, read_source
 from twotower.features import Float32, Int32, Int64
 
-UNDATED: Final = int(np.iinfo(np.int64).max)
-"""Time of a review without a readable date: after all others."""
+__all__ = ["UNDATED", "ProductText", "Reviews", "read_reviews", "training_rows"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ProductText:
 
 @dataclass(frozen=True)
 class Reviews:
-    """All reviews of a file, one row each, ordered by (time, review id, user id).
+    """All reviews of a file, one row each and no Python object a row, ordered by (time, review id, user id).
 
     Users and products are numbered by first appearance in that order, so what comes later never changes a number.
 
@@ -46,14 +45,14 @@ class Reviews:
         sha256: of the file's uncompressed bytes.
     """
 
-    review_ids: list[str]
+    review_ids: Strings
     user: Int32
     product: Int32
     rating: Float32
     time_us: Int64
-    titles: list[str]
-    texts: list[str]
-    user_ids: list[str]
+    titles: Repeated
+    texts: Repeated
+    user_ids: Strings
     anonymous: NDArray[np.bool_]
     products: list[ProductText]
     sha256: str
@@ -78,25 +77,38 @@ def read_reviews(path: Path, options: CleaningOptions, source: SourceOptions | N
     Raises:
         InvalidFile: see :func:`trainer.sources.read_source` and :func:`trainer.cleaning.clean`.
     """
-    import pandas as pd
-
     raw = read_source(path, source or SourceOptions())
-    frame, report = clean(path, raw, options)
-    user, user_ids = pd.factorize(frame["user_id"])
-    product, _ = pd.factorize(frame["product_id"])
-    first = frame.loc[~frame["product_id"].duplicated(), ["product_id", "name", "brand", "categories", "manufacturer"]]
-    names = [str(name) for name in user_ids]
+    rows, report = clean(path, raw, options)
+    user, users = number_by_appearance(rows.user_id.code)
+    product, products = number_by_appearance(rows.product_id.code)
+    user_ids = rows.user_id.distinct.take(users)
     reviews = Reviews(
-        review_ids=frame["review_id"].tolist(),
-        user=user.astype(np.int32),
-        product=product.astype(np.int32),
-        rating=frame["rating"].to_numpy(np.float32),
-        time_us=frame["time_us"].to_numpy(np.int64),
-        titles=frame["title"].tolist(),
-        texts=frame["text"].tolist(),
-        user_ids=names,
-        anonymous=np.array([options.is_anonymous(name) for name in names], bool),
-        products=[ProductText(*row) for row in first.itertuples(index=False)],
+        review_ids=rows.review_id,
+        user=user,
+        product=product,
+        rating=rows.rating,
+        time_us=rows.time_us,
+        titles=rows.title,
+        texts=rows.text,
+        user_ids=user_ids,
+        anonymous=user_ids.test(options.is_anonymous),
+        products=_products(rows, product, len(products)),
         sha256=raw.sha256,
     )
     return reviews, report
+
+
+def number_by_appearance(values: Int32) -> tuple[Int32, Int32]:
+    """Number values by first appearance: the number of each, (rows,) int32; and the value of each number."""
+    import pandas as pd
+
+    number, distinct = pd.factorize(values)
+    return number.astype(np.int32), np.asarray(distinct, np.int32)
+
+
+def _products(rows: CleanRows, product: Int32, count: int) -> list[ProductText]:
+    """What the first row of each product says."""
+    first = np.zeros(count, np.int64)
+    first[product[::-1]] = np.arange(len(product))[::-1]
+    columns = (rows.product_id, rows.name, rows.brand, rows.categories, rows.manufacturer)
+    return [ProductText(*texts) for texts in zip(*(column.take(first) for column in columns), strict=True)]

@@ -26,7 +26,7 @@ def write_sample_files(folder: Path, result: TrainingResult, file_format: str) -
     product = np.concatenate([inputs.training.product, inputs.validation.product])
     frame = pd.DataFrame(
         {
-            "user_id": np.repeat(np.array(reviews.user_ids, object)[reviews.user], group),
+            "user_id": np.repeat(np.array(reviews.user_ids[:], object)[reviews.user], group),
             "product_id": np.array([item.product_id for item in reviews.products], object)[product],
             "rating": np.concatenate([inputs.training.label, inputs.validation.label]),
             "is_negative": np.tile(np.arange(group) > 0, len(reviews)),

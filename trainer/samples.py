@@ -30,6 +30,15 @@ class Samples:
     def __len__(self) -> int:
         return len(self.label)
 
+    def thinned(self, most: int) -> "Samples":
+        """Every n-th review with its negatives, so that there are at most `most` samples."""
+        group = 1 + NEGATIVES_PER_POSITIVE
+        every = -(-len(self) // most)
+        if every <= 1:
+            return self
+        rows = np.arange(len(self)).reshape(-1, group)[::every].reshape(-1)
+        return Samples(self.state[rows], self.product[rows], self.label[rows])
+
 
 def draw_samples(reviews: Reviews, rows: int, features: AsOfFeatures, alpha: float, seed: int) -> tuple[Samples, Samples]:
     """Samples of the training period and of the rest.

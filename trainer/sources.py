@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from trainer.amazon import read_amazon
-from trainer.datafiniti import REQUIRED, REVIEW_ID, RawReviews, open_bytes, read_raw
+from trainer.columns import CHUNK_ROWS, Builder, Strings
+from trainer.datafiniti import REQUIRED, REVIEW_ID, RawReviews, open_bytes, read_raw, with_review_id
 from twotower.errors import FieldViolation, InvalidFile
 
 Format = Literal["auto", "datafiniti", "amazon", "parquet"]
@@ -68,17 +69,30 @@ def _read_parquet(path: Path, names: Mapping[str, str]) -> RawReviews:
             shown = ", ".join(header[:30])
             raise InvalidFile(path, [FieldViolation(name, f"column is missing; the file has: {shown}"[:500]) for name in missing])
         wanted = {name: names.get(name, name) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
-        read = table.read(columns=list(wanted.values()))
+        builder = Builder(wanted)
+        for batch in table.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
+            builder.extend(_strings(batch.column(column)) for column in wanted.values())
     except (pyarrow.ArrowException, OSError) as error:
         raise InvalidFile(path, [FieldViolation("file", f"must be readable Parquet: {error}")]) from error
-    columns = {name: [_text(value) for value in read[column].to_pylist()] for name, column in wanted.items()}
-    if not read.num_rows:
+    rows = table.metadata.num_rows
+    if not rows:
         raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
-    columns.setdefault(REVIEW_ID, [""] * read.num_rows)
+    columns = with_review_id(builder.finish(), rows)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     # As in a spreadsheet: the header is row 1.
-    return RawReviews(columns, list(range(2, read.num_rows + 2)), {}, len(header), sha256, names=names)
+    return RawReviews(columns, range(2, rows + 2), {}, len(header), sha256, names=names)
+
+
+def _strings(column: Any) -> Strings:
+    """A column of any type as strings."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return Strings(column.cast(pa.large_string()).fill_null(""))
+    return Strings.of(_text(value) for value in column.to_pylist())
 
 
 def _text(value: object) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from trainer.history import States
 from trainer.presets import Preset
 from twotower.features import (
     ALS_DIM,
@@ -34,11 +35,11 @@ class FeatureTables:
     """What samples point at.
 
     Attributes:
-        users: (states, 449) float32 distinct user rows.
+        users: (states, 449) float32 distinct user rows: an array, or one that makes its rows as they are asked for.
         products: (products, 448) float32.
     """
 
-    users: Float32
+    users: States | Float32
     products: Float32
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from twotower.encoder import Encoded
-from twotower.features import BERT_DIM, Int16, Int64
+from twotower.features import BERT_DIM, Int16, Int32, Int64
 from twotower.wire import fixed_point_to_bytes
 
 CACHE_FILE: Final = "vectors-v1.sqlite"
@@ -38,11 +38,11 @@ class ReviewVectors:
 
     Attributes:
         distinct: (texts, 384) int16.
-        text: (reviews,) int64, the text of each review.
+        text: (reviews,) whole numbers, the text of each review.
     """
 
     distinct: Int16
-    text: Int64
+    text: Int32 | Int64
 
     def of(self, rows: Int64) -> Int16:
         """Vectors of some reviews, (rows, 384) int16."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from trainer.reviews import Reviews
+from trainer.reviews import Reviews, number_by_appearance
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import Int64
 
@@ -41,30 +41,21 @@ def evaluation_rows(reviews: Reviews) -> Reviews:
 
 def select(reviews: Reviews, rows: Int64) -> Reviews:
     """Some rows of a file, ascending, users and products renumbered by first appearance among them."""
-    users, user = _renumbered(reviews.user[rows])
-    products, product = _renumbered(reviews.product[rows])
+    user, users = number_by_appearance(reviews.user[rows])
+    product, products = number_by_appearance(reviews.product[rows])
     return replace(
         reviews,
-        review_ids=[reviews.review_ids[row] for row in rows.tolist()],
+        review_ids=reviews.review_ids.take(rows),
         user=user,
         product=product,
         rating=reviews.rating[rows],
         time_us=reviews.time_us[rows],
-        titles=[reviews.titles[row] for row in rows.tolist()],
-        texts=[reviews.texts[row] for row in rows.tolist()],
-        user_ids=[reviews.user_ids[user] for user in users.tolist()],
+        titles=reviews.titles.take(rows),
+        texts=reviews.texts.take(rows),
+        user_ids=reviews.user_ids.take(users),
         anonymous=reviews.anonymous[users],
         products=[reviews.products[product] for product in products.tolist()],
     )
-
-
-def _renumbered(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values by first appearance, and the place of each value among them."""
-    distinct, first, place = np.unique(values, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    number = np.empty(len(order), np.int32)
-    number[order] = np.arange(len(order))
-    return distinct[order], number[place]
 
 
 def rolling_folds(rows: int, folds: int) -> list[Fold]:

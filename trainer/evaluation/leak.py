@@ -67,7 +67,7 @@ def _made_up_vectors(reviews: Reviews) -> ReviewVectors:
     texts = [review_text(*pair) for pair in zip(reviews.titles, reviews.texts, strict=True)]
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     distinct = np.stack([_made_up(text) for text in place])
-    return ReviewVectors(distinct, np.array([place[text] for text in texts], np.int64))
+    return ReviewVectors(distinct, np.array([place[text] for text in texts], np.int32))
 
 
 def _made_up(text: str) -> Int16:

@@ -25,6 +25,7 @@ from twotower.model import score_catalogue, top_k
 from twotower.release import Release
 
 _EXAMPLES: Final = 5
+_MAX_HELD_OUT: Final = 20_000
 _CSS: Final = """
 body{font:16px/1.55 system-ui,sans-serif;color:#0f172a;max-width:960px;margin:2.5rem auto;padding:0 1rem}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{margin-top:2.4rem;border-bottom:1px solid #e2e8f0;padding-bottom:.2rem}
@@ -121,6 +122,7 @@ def _evaluation(table: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _held_out(result: TrainingResult) -> tuple[Float32 | None, Float32 | None]:
     """Predicted and real stars of the reviews after the training period."""
     rows = np.arange(result.training_rows, len(result.reviews))
+    rows = rows[:: -(-len(rows) // _MAX_HELD_OUT) or 1]
     if not len(rows):
         return None, None
     release, features = result.release, result.inputs.features

@@ -86,7 +86,7 @@ def test_rows_of_another_width_are_set_aside_with_their_numbers(tmp_path: Path) 
     good = ",".join(ROW[name] for name in REQUIRED if name != "categories")
     path.write_text(f"{HEADER}\n{good}\n{good.replace(',', ',x,', 1)}\n\n{good},7,8\n")
     raw = read_raw(path)
-    assert raw.row_numbers == [3]
+    assert list(raw.row_numbers) == [3]
     assert raw.malformed == {2: 9, 5: 11}
 
 

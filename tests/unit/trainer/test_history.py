@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.reviews import read, review_vectors
-from trainer.history import ANONYMOUS, COLD, as_of_features, final_states, global_mean
+from trainer.history import ANONYMOUS, COLD, as_of_features, final_als, final_states, global_mean
 from trainer.reviews import Reviews
 from trainer.vectors import ReviewVectors
-from twotower.als import ItemFactors
+from twotower.als import ItemFactors, fold_in
 
 ROWS = st.lists(
     st.fixed_dictionaries(
@@ -88,8 +88,13 @@ def test_batches_do_not_change_features(tmp_path: Path, monkeypatch: object) -> 
     mean = global_mean(vectors, 200)
     whole = as_of_features(reviews, vectors, space, mean, on_progress=lambda _: None)
     monkeypatch.setattr("trainer.history._BATCH", 3)  # type: ignore[attr-defined]
+    monkeypatch.setattr("trainer.history._KEPT_STATES", 0)  # type: ignore[attr-defined]
     pieces = as_of_features(reviews, vectors, space, global_mean(vectors, 200), on_progress=lambda _: None)
-    assert whole.states.tobytes() == pieces.states.tobytes()
+    assert whole.states.shape == pieces.states.shape
+    assert whole.states[:].tobytes() == pieces.states[:].tobytes()
+    some = np.array([[7, 0, 190], [7, 1, 2]])
+    assert whole.states[some].tobytes() == pieces.states[some].tobytes()
+    assert whole.states[-1].tobytes() == pieces.states[-1].tobytes()
     assert whole.state.tolist() == pieces.state.tolist()
 
 
@@ -99,8 +104,8 @@ def test_first_and_anonymous_reviews_share_a_state_each(tmp_path: Path) -> None:
     vectors = review_vectors(reviews)
     features = as_of_features(reviews, vectors, space_of(reviews), global_mean(vectors, 6), on_progress=lambda _: None)
     assert np.bincount(features.state).tolist() == [3, 2, 1]
-    assert features.states[COLD, 448] == 0
-    assert features.states[ANONYMOUS, 448] == 1
+    assert features.states[COLD][448] == 0
+    assert features.states[ANONYMOUS][448] == 1
 
 
 def test_the_global_mean_is_of_the_training_period(tmp_path: Path) -> None:
@@ -120,8 +125,24 @@ def test_final_states_hold_all_reviews_of_named_users(tmp_path: Path) -> None:
     ]
     reviews = read(tmp_path / "r.csv", rows)
     space = space_of(reviews)
-    states = final_states(reviews, space)
+    states = final_states(reviews)
     assert [reviews.user_ids[user] for user in states.users] == ["ann", "bob"]
     assert states.rows.tolist() == [0, 3, 2]
     assert states.offsets.tolist() == [0, 2, 3]
-    np.testing.assert_allclose(states.als, [solve(space, {0: 9.0}), solve(space, {1: 2.0})], atol=1e-5)
+    (als,) = final_als(reviews, space, states)
+    np.testing.assert_allclose(als, [solve(space, {0: 9.0}), solve(space, {1: 2.0})], atol=1e-5)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=ROWS)
+def test_final_vectors_are_those_of_each_user_alone(tmp_path: Path, rows: list[dict[str, str]]) -> None:
+    reviews = read(tmp_path / "r.csv", rows)
+    space = space_of(reviews)
+    states = final_states(reviews)
+    found = [row for part in final_als(reviews, space, states) for row in part]
+    assert len(found) == len(states.users)
+    for user, als in zip(states.users.tolist(), found, strict=True):
+        history: dict[int, float] = {}
+        for row in np.flatnonzero(reviews.user == user):
+            history[int(reviews.product[row])] = history.get(int(reviews.product[row]), 0.0) + float(reviews.rating[row])
+        assert als.tobytes() == fold_in(space, [history])[0].tobytes()

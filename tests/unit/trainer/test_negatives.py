@@ -88,3 +88,17 @@ def test_labels_are_uniform_from_0_to_2() -> None:
     assert labels.max() <= 2
     histogram = np.histogram(labels, bins=10, range=(0, 2))[0]
     assert np.abs(histogram - 6_000).max() < 6 * np.sqrt(6_000)
+
+
+def test_pieces_are_drawn_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    user, product = rng.integers(0, 40, 500).astype(np.int32), rng.integers(0, 30, 500).astype(np.int32)
+
+    def drawn() -> tuple[bytes, bytes]:
+        stream = np.random.default_rng(9)
+        negatives = draw_negatives(user, (user, product), popularity_weights(product, 0.7), k=3, rng=stream)
+        return negatives.tobytes(), draw_labels(negatives.shape, stream).tobytes()
+
+    whole = drawn()
+    monkeypatch.setattr("trainer.negatives._CHUNK_ROWS", 7)
+    assert drawn() == whole
