@@ -1,7 +1,7 @@
 """Outboxes: what reviews change in live popularity, from the user's slot to the counters, exactly once.
 
 A product's counters can't be in the slots of all users, so a user's script can't change them. It pushes the change to a list in its own
-slot instead, in the same atomic step as the review (docs/adr/0010-popularity-by-outbox.md). Entries are applied by position: the counters
+slot instead, in the same atomic step as the review (docs/adr/0011-popularity-by-outbox.md). Entries are applied by position: the counters
 remember how far each outbox is applied, so that a crash between applying and removing, or two services at it, count nothing twice.
 """
 
