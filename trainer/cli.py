@@ -172,6 +172,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
 @recipe_options
 @click.option("--json", "json_file", type=FILE, help="Write the whole table here.")
+@click.option("--markdown", "markdown_file", type=FILE, help="Write the table as it is shown here, in Markdown.")
 @click.option("--leak-audit", is_flag=True, help="First derive all features again with the future cut off; fail on any difference.")
 @click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
 @click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
@@ -188,6 +189,7 @@ def evaluate(
     batch_size: int | None,
     options_file: Path | None,
     json_file: Path | None,
+    markdown_file: Path | None,
     leak_audit: bool,
     encoder: Path | None,
     cache: Path | None,
@@ -200,7 +202,7 @@ def evaluate(
     from trainer.cleaning import CleaningOptions
     from trainer.evaluation.leak import audit
     from trainer.evaluation.protocol import evaluate_reviews
-    from trainer.evaluation.show import print_table
+    from trainer.evaluation.show import markdown, print_table
     from trainer.options import preset_in
     from trainer.progress import Progress
     from trainer.reviews import read_reviews
@@ -228,6 +230,8 @@ def evaluate(
     print_table(Console(width=180), table)
     if json_file:
         json_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    if markdown_file:
+        markdown_file.write_text(markdown(table), encoding="utf-8")
 
 
 @click.command("describe")

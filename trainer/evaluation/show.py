@@ -1,12 +1,14 @@
 """The table as a person reads it."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from trainer.evaluation.methods import DECAYED, LIVE
+
+_COLUMNS: Final = ("nDCG@10", "warm", "cold", "hit@10", "MRR", "coverage", "diversity", "RMSE", "warm − decayed", "warm − live")
 
 
 def print_table(console: Console, table: Mapping[str, Any]) -> None:
@@ -15,19 +17,36 @@ def print_table(console: Console, table: Mapping[str, Any]) -> None:
     rows = protocol["rows"]
     title = (
         f"{len(protocol['folds'])} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a history; "
-        f"{len(protocol['seeds'])} seeds (* counts reviews as they arrive)"
+        f"{len(protocol['seeds'])} seeds, ± their standard deviation (* counts reviews as they arrive)"
     )
     shown = Table(title=title)
     shown.add_column("method")
-    for column in ("nDCG@10", "warm", "cold", "hit@10", "MRR", "coverage", "diversity", "RMSE", "warm − decayed", "warm − live"):
+    for column in _COLUMNS:
         shown.add_column(column, justify="right")
+    for row in _rows(table):
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """The same table in Markdown."""
+    lines = [["method", *_COLUMNS], ["---", *("---:" for _ in _COLUMNS)], *_rows(table)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _rows(table: Mapping[str, Any]) -> Iterator[list[str]]:
     for name, figures in table["methods"].items():
-        groups = [_number(figures[group]["ndcg@10"]) for group in ("all", "warm", "cold")]
+        groups = [_spread(figures, group) for group in ("all", "warm", "cold")]
         rest = [_number(figures["all"]["hit@10"]), _number(figures["all"]["mrr"])]
         lists = [_number(figures["coverage@10"]), _number(figures["diversity@10"]), _number(figures["rmse"])]
         against = [_interval(figures["warm"].get("difference_to", {}).get(baseline)) for baseline in (DECAYED, LIVE)]
-        shown.add_row(name + (" *" if figures["live"] else ""), *groups, *rest, *lists, *against)
-    console.print(shown)
+        yield [name + (" *" if figures["live"] else ""), *groups, *rest, *lists, *against]
+
+
+def _spread(figures: Mapping[str, Any], group: str) -> str:
+    """nDCG@10, and its deviation over seeds."""
+    deviation = figures["by_seed"][group]["deviation"]
+    return _number(figures[group]["ndcg@10"]) + (f" ± {deviation:.3f}" if deviation is not None else "")
 
 
 def _number(value: float | None) -> str:

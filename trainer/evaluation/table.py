@@ -27,7 +27,8 @@ def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
     """Everything as one JSON object: data, constants, and for each method its figures.
 
     ``methods.<name>.<all|warm|cold>.<metric>`` with the metrics ``ndcg@10``, ``hit@10``, ``mrr``, and ``difference_to.<baseline>`` with
-    ``mean``, ``low``, ``high``: the 95 % interval of the nDCG@10 difference, by a paired bootstrap over rows.
+    ``mean``, ``low``, ``high``: the 95 % interval of the nDCG@10 difference, by a paired bootstrap over rows. The metrics are means over
+    seeds; ``by_seed.<group>`` has each seed's nDCG@10 and their deviation.
     """
     warm = np.concatenate(evaluation.warm)
     groups = {"all": np.ones(len(warm), bool), "warm": warm, "cold": ~warm}
@@ -53,8 +54,7 @@ def _figures(run: MethodRun, groups: Mapping[str, NDArray[np.bool_]], evaluation
     values = {metric: pooled(run, metric) for metric in _METRICS}
     for group, rows in groups.items():
         figures[group] = {metric: _mean(per_row[rows]) for metric, per_row in values.items()}
-    spread = [float(ndcg(np.concatenate(folds)).mean()) for folds in run.ranks]
-    figures["seed_deviation"] = float(np.std(spread)) if len(spread) > 1 else None
+    figures["by_seed"] = {group: _by_seed(run, rows) for group, rows in groups.items()}
     edges = np.cumsum([0, *(len(fold.test) for fold in evaluation.folds)])
     figures["folds"] = [_fold(values["ndcg@10"][start:end]) for start, end in zip(edges, edges[1:], strict=False)]  # noqa: RUF007 - an array
     figures["coverage@10"] = float(np.mean([quality.coverage for folds in run.lists for quality in folds]))
@@ -62,6 +62,13 @@ def _figures(run: MethodRun, groups: Mapping[str, NDArray[np.bool_]], evaluation
     errors = [float(np.sqrt(np.concatenate(folds).mean())) for folds in run.squared_errors if folds]
     figures["rmse"] = float(np.mean(errors)) if errors else None
     return figures
+
+
+def _by_seed(run: MethodRun, rows: NDArray[np.bool_]) -> dict[str, Any]:
+    """nDCG@10 of each seed over some rows, and their standard deviation (n − 1); None for one seed or no rows."""
+    values = [_mean(ndcg(np.concatenate(folds))[rows]) for folds in run.ranks]
+    known = [value for value in values if value is not None]
+    return {"ndcg@10": values, "deviation": float(np.std(known, ddof=1)) if len(known) > 1 else None}
 
 
 def _fold(values: Float64) -> dict[str, float]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trainer.presets import PRESETS
+
 _ALL = (
     "It recommends products of its catalogue only; a product that appeared later is served from its text alone.",
     "Most users write one review. For a user without a history it knows nothing personal.",
@@ -25,6 +27,22 @@ _LIFT = (
     "Its score is personal lift plus the log of popularity. For a user without a history it is popularity, no better and no worse; the "
     "gain is with users who have one."
 )
+
+
+def findings(evaluation: Mapping[str, Any], preset: str) -> list[str]:
+    """What an evaluation says against a preset: for each of its rankings, the methods that rank better, by the figures."""
+    methods = evaluation["methods"]
+    own = [name for name in methods if name == preset or name.startswith(f"{preset}, ")]
+    others = [name for name in methods if name.split(", ")[0] not in PRESETS]
+    sentences = []
+    for name in own:
+        for group, users in (("all", "all users"), ("warm", "users with a history"), ("cold", "users without a history")):
+            value = methods[name][group]["ndcg@10"]
+            better = [other for other in others if value is not None and (methods[other][group]["ndcg@10"] or 0.0) > value]
+            if better:
+                listed = ", ".join(f"{other} {methods[other][group]['ndcg@10']:.3f}" for other in better)
+                sentences.append(f"For {users}, {name} (nDCG@10 {value:.3f}) is below {listed}.")
+    return sentences
 
 
 def limits_of(preset: str, scoring: Mapping[str, Any]) -> list[str]:

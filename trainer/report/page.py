@@ -11,7 +11,7 @@ import numpy as np
 from trainer.pipeline import TrainingResult
 from trainer.presets import PRESETS, Preset
 from trainer.report import figures
-from trainer.report.limits import limits_of
+from trainer.report.limits import findings, limits_of
 from twotower.features import (
     IS_ANONYMOUS_INPUT,
     USER_ALS_INPUT,
@@ -60,7 +60,7 @@ def _page(result: TrainingResult, evaluation: Mapping[str, Any] | None) -> str:
     manifest = release.manifest
     predicted, actual = _held_out(result)
     measured = (
-        _evaluation(evaluation)
+        _evaluation(evaluation, preset.name)
         if evaluation
         else [
             (
@@ -107,14 +107,15 @@ def _facts(facts: Mapping[str, Any]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _evaluation(table: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _evaluation(table: Mapping[str, Any], preset: str) -> list[tuple[str, str]]:
     methods, rows = table["methods"], table["protocol"]["rows"]
     note = (
         f"<p class=note>Rolling temporal folds pooled: {rows['all']:,} reviews, {rows['warm']:,} of them by users with a history. "
         "Whole catalogue ranked, minus what the user has reviewed. Bars show 95 % intervals.</p>"
     )
+    found = "".join(f"<li>{html.escape(text)}</li>" for text in findings(table, preset))
     return [
-        ("Ranking quality, fold by fold", note + figures.fold_bars(methods)),
+        ("Ranking quality, fold by fold", note + figures.fold_bars(methods) + (f"<ul>{found}</ul>" if found else "")),
         ("Users with and without a history", figures.warm_and_cold(methods)),
     ]
 
@@ -186,6 +187,7 @@ def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
                 "–" if found[group]["ndcg@10"] is None else f"{found[group]['ndcg@10']:.3f}" for group in ("all", "warm", "cold")
             )
             lines.append(f"| {name} | {values} |")
+        lines += ["", *(f"- {text}" for text in findings(evaluation, preset.name))]
     else:
         lines.append("Not measured in this run: `twotower evaluate` compares it with baselines on rolling temporal folds.")
     lines += ["", "## What it cannot do", "", *(f"- {text}" for text in limits_of(preset.name, manifest.scoring)), ""]

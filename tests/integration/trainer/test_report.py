@@ -43,6 +43,13 @@ def test_the_page_is_self_contained_and_the_same_twice(trained: TrainingResult, 
     assert list((tmp_path / "a" / "tensorboard").glob("events*"))
 
 
+def test_the_card_says_what_ranks_better_by_the_figures(trained: TrainingResult) -> None:
+    card = model_card(trained.release, EVALUATION)
+    assert "For users with a history, v5_power (nDCG@10 0.200) is below popularity, live 0.400." in card
+    better = {**EVALUATION, "methods": {**EVALUATION["methods"], "popularity, live": EVALUATION["methods"]["v5_power"]}}
+    assert "is below" not in model_card(trained.release, better)
+
+
 def test_the_card_of_v5_power_says_why_it_ranks_near_random(trained: TrainingResult) -> None:
     card = model_card(trained.release, EVALUATION)
     assert "ranks near random" in card
