@@ -10,6 +10,7 @@ from trainer.cli_options import (
     FOLDER,
     PRESETS,
     default_cache,
+    encoder_options,
     recipe_of,
     recipe_options,
     service_options,
@@ -48,8 +49,7 @@ if TYPE_CHECKING:
     help="Refuse a file of which more than this share is unusable.",
 )
 @click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
-@click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
-@click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+@encoder_options
 @click.option("--evaluation", type=FILE, help="Table of `twotower evaluate --json`, for the report.")
 @click.option("--write-samples", type=FOLDER, help="Write negative_samples and final_df to this folder.")
 @click.option("--samples-format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="Of --write-samples.")
@@ -174,8 +174,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @click.option("--json", "json_file", type=FILE, help="Write the whole table here.")
 @click.option("--markdown", "markdown_file", type=FILE, help="Write the table as it is shown here, in Markdown.")
 @click.option("--leak-audit", is_flag=True, help="First derive all features again with the future cut off; fail on any difference.")
-@click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
-@click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+@encoder_options
 def evaluate(
     *,
     reviews: Path,
@@ -264,8 +263,7 @@ def describe(
 @click.option("--item-factors", type=FILE, help=".npy (products, 64): the ALS factors that the network was trained with.")
 @click.option("--global-mean", type=FILE, help=".npy (384,): the mean review embedding, what users without a history have.")
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
-@click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
-@click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of the exported encoder.  [default: ~/.cache/twotower]")
+@encoder_options
 def import_keras(
     *,
     model: Path,

@@ -91,6 +91,16 @@ def source_of(file_format: str, metadata: Path | None, columns: tuple[str, ...])
     return SourceOptions(file_format, metadata, {name: found for name, _, found in pairs})  # type: ignore[arg-type] # click checked the choice
 
 
+def encoder_options(command: Command) -> Command:
+    """Which encoder, and where it and encoded texts are kept."""
+    for option in (
+        click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]"),
+        click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given."),
+    ):
+        command = option(command)
+    return command
+
+
 def recipe_options(command: Command) -> Command:
     """How a preset is trained."""
     for option in (

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from trainer.cli_options import FILE, FOLDER, PRESETS, default_cache, format_options, source_of
+from trainer.cli_options import FILE, FOLDER, PRESETS, default_cache, encoder_options, format_options, source_of
 
 
 @click.command("tune")
@@ -29,8 +29,7 @@ from trainer.cli_options import FILE, FOLDER, PRESETS, default_cache, format_opt
     help="First share of the rows by time that is looked at. 0.6 leaves all folds of `twotower evaluate` untouched.",
 )
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the search: the same seed tries the same options.")
-@click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.")
-@click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]")
+@encoder_options
 def tune(
     *,
     reviews: Path,

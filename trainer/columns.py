@@ -1,5 +1,6 @@
 """Columns of text without a Python object a row: ten million reviews fit where a list of their names alone would not."""
 
+from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, overload
 
@@ -12,8 +13,21 @@ CHUNK_ROWS: Final = 65_536
 """Rows that are Python objects at a time."""
 
 
-class Strings(Sequence[str]):
-    """Strings in one Arrow buffer; a slice of them is a list.
+class Column(Sequence[str], ABC):
+    """Strings that are read a chunk at a time; equal to a list of the same strings, and a slice is a list."""
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), CHUNK_ROWS):
+            yield from self[start : start + CHUNK_ROWS]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment] # as lists have none
+
+
+class Strings(Column):
+    """Strings in one Arrow buffer.
 
     Args:
         array: ``pyarrow.LargeStringArray`` without nulls.
@@ -53,15 +67,6 @@ class Strings(Sequence[str]):
         found: str | list[str] = self.array[index].to_pylist() if isinstance(index, slice) else self.array[int(index)].as_py()
         return found
 
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), CHUNK_ROWS):
-            yield from self.array[start : start + CHUNK_ROWS].to_pylist()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment] # equal to lists, which have none
-
     def take(self, rows: Int64 | Int32) -> "Strings":
         """Some of them."""
         return Strings(self.array.take(rows))
@@ -76,7 +81,7 @@ class Strings(Sequence[str]):
         return Repeated(Strings(coded.dictionary), coded.indices.to_numpy())
 
 
-class Repeated(Sequence[str]):
+class Repeated(Column):
     """Strings that repeat: each distinct one once, and a number a row.
 
     Args:
@@ -96,15 +101,6 @@ class Repeated(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         return self.distinct.take(self.code[index])[:] if isinstance(index, slice) else self.distinct[int(self.code[index])]
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), CHUNK_ROWS):
-            yield from self[start : start + CHUNK_ROWS]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment] # as above
 
     def take(self, rows: Int64 | Int32) -> "Repeated":
         """Some rows."""

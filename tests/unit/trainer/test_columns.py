@@ -17,6 +17,7 @@ from trainer.reviews import read_reviews
 TEXTS = st.lists(st.text(max_size=6), max_size=30)
 
 
+@settings(deadline=None)
 @given(values=TEXTS, data=st.data())
 def test_strings_are_the_list_they_were_made_of(values: list[str], data: st.DataObject) -> None:
     strings = Strings.of(values)
@@ -31,6 +32,7 @@ def test_strings_are_the_list_they_were_made_of(values: list[str], data: st.Data
         assert strings.take(rows) == numbered.take(rows) == numbered.strings(rows) == picked
 
 
+@settings(deadline=None)
 @given(parts=st.lists(TEXTS, max_size=4))
 def test_a_builder_joins_rows_and_columns(parts: list[list[str]]) -> None:
     builder = Builder(["a", "b"])
