@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from twotower.features import Float32, Int64
+from twotower.features import TOWER_DIM, Float32, Int64
 
 _BLUE: Final = "#2563eb"
 _ORANGE: Final = "#ea580c"
@@ -33,7 +33,7 @@ class Figure:
 
 
 @contextmanager
-def figure(width: float = 7.0, height: float = 3.2, columns: int = 1) -> Iterator[Figure]:
+def figure(width: float = 9.0, height: float = 3.2, columns: int = 1) -> Iterator[Figure]:
     """A figure of so many inches; `axes` is a list for several columns."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
@@ -116,12 +116,14 @@ def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -
         else:
             edges = np.unique(np.quantile(predicted, np.linspace(0, 1, 11)))
             place = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, max(0, len(edges) - 2))
+            means = [float(actual[place == part].mean()) for part in np.unique(place)]
             for part in np.unique(place):
                 rows = place == part
                 error = 1.96 * float(actual[rows].std()) / float(rows.sum()) ** 0.5
                 right.errorbar(predicted[rows].mean(), actual[rows].mean(), yerr=error, fmt="o", color=_ORANGE, ecolor=_GREY)
             right.plot([0, 5], [0, 5], color=_GREY, linestyle="--", linewidth=1)
-            right.set(xlabel="predicted rating (tenths of the held-out reviews)", ylabel="mean rating", xlim=(0, 5.2), ylim=(0, 5.2))
+            low = max(-0.1, min(float(edges[0]), *means) - 0.5)
+            right.set(xlabel="predicted rating (tenths of the held-out reviews)", ylabel="mean rating", xlim=(low, 5.1), ylim=(low, 5.1))
     return made.svg
 
 
@@ -151,7 +153,7 @@ def _column(axes: Any, names: Sequence[str], x: float, colour: str) -> float:
     y = 11.0
     for number, name in enumerate(names):
         _box(axes, x, y, name, colour)
-        if number and not name[0].islower():
+        if (number and "_" not in name) or name.endswith(f"Output {TOWER_DIM}"):  # inputs stand beside each other
             _arrow(axes, (x, y + 0.65), (x, y + 0.32))
         y -= 0.95
     return y + 0.95

@@ -1,6 +1,7 @@
 """The report of a release: ``report.html``, ``MODEL_CARD.md`` and TensorBoard logs, in a folder beside the releases."""
 
 import html
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -100,11 +101,14 @@ def _user_inputs(preset: Preset) -> list[str]:
 def _facts(facts: Mapping[str, Any]) -> str:
     flat = {**facts, **{name: f"{count:,} rows" for name, count in facts.get("problems", {}).items()}}
     flat.pop("problems", None)
-    rows = "".join(
-        f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{html.escape(f'{value:,}' if isinstance(value, int) else str(value))}"
-        for name, value in flat.items()
-    )
+    rows = "".join(f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{html.escape(_fact(value))}" for name, value in flat.items())
     return f"<table>{rows}</table>"
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return str(value)
 
 
 def _evaluation(table: Mapping[str, Any], preset: str) -> list[tuple[str, str]]:
@@ -145,7 +149,7 @@ def _examples(release: Release) -> str:
         sums = exclusive_sums(np.concatenate([vectors, vectors[:1]]), [0])[-1]
         row = user_rows(np.asarray(release.array("users/als.npy")[user : user + 1]), running_mean(sums, len(vectors))[np.newaxis], False)
         seen = np.unique(products[own])
-        names = ", ".join(release.catalogue[product].name for product in seen[:4].tolist())
+        names = ", ".join(textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist())
         more = f" and {len(seen) - 4} more" if len(seen) > 4 else ""
         parts.append(_recommended(release, f"User {number}, who reviewed {names}{more}", row, seen))
     return "".join(parts)
@@ -159,7 +163,7 @@ def _recommended(release: Release, title: str, row: Float32, seen: Any) -> str:
         f"<tr><td>{html.escape(release.catalogue[product].name)}<td class=n>{scores[0, product]:.2f}<td class=n>{ratings[0, product]:.2f}"
         for product in top_k(scores, _EXAMPLES)[0].tolist()
     )
-    return f"<h3>{html.escape(title[:220])}</h3><table><tr><th>product<th class=n>score<th class=n>predicted rating{lines}</table>"
+    return f"<h3>{html.escape(title)}</h3><table><tr><th>product<th class=n>score<th class=n>predicted rating{lines}</table>"
 
 
 def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
