@@ -1,13 +1,12 @@
 """``python -m tests.support.hash_service``: the embedding service with the hash encoder, as a process that can be killed."""
 
-import asyncio
-
 from pydantic_settings import CliApp
 
 from embedding_service.bootstrap import running_service
 from embedding_service.settings import Settings
 from tests.support.encoders import HashEncoder
 from twotower.encoder import encoder_id
+from twotower.rpc import run
 from twotower.telemetry import configure_logging
 
 
@@ -20,4 +19,4 @@ async def serve(settings: Settings) -> None:
 if __name__ == "__main__":
     settings = CliApp.run(Settings)
     configure_logging("embedding_service", settings.log_level)
-    asyncio.run(serve(settings))
+    run(serve(settings))

@@ -130,7 +130,8 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Forgets a user: every key of theirs in every space.
+        """Forgets a user: every key of theirs in every space. For 90 days a mark under the user id keeps imports of older files from bringing them
+        back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,8 +139,9 @@ class EmbeddingServiceServicer:
 
     def ImportUsers(self, request_iterator, context):
         """The trainer's bulk load: a header, then batches of users. Merges: a review whose id the user has is replaced exactly, the user's other
-        reviews stay, so publishing a release never loses what was recorded since its file was written. Sending it again changes nothing, and an
-        import that was interrupted is finished by sending it again.
+        reviews stay, so publishing a release never loses what was recorded since its file was written. Left out are reviews that were retracted
+        since, and those of a deleted user that are not younger than the deletion. Sending it again changes nothing, and an import that was
+        interrupted is finished by sending it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
