@@ -16,6 +16,8 @@ HALF_LIVES_DAYS: Final = (3.0, 5.0, 7.0, 10.0, 14.0, 30.0, 60.0, 120.0, 365.0, 1
 TEACHER_WEIGHTS: Final = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 _INNER_FOLDS: Final = 4
 _FIRST_WARM: Final = 2
+MAX_CELLS: Final = 40_000_000
+"""Scores of so many (test row, product) pairs are looked at: 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_v
         product_vectors: (products, 384) text embeddings of unit length.
     """
     dated = int(reviews.dated[:rows].sum())
-    folds = rolling_folds(dated, _INNER_FOLDS)
+    folds = thinned(rolling_folds(dated, _INNER_FOLDS), len(reviews.products))
     tests = np.concatenate([fold.test for fold in folds])
     before = first_of_moment(reviews, tests)
     target, seen = reviews.product[tests].astype(np.int64), seen_mask(reviews, before)
@@ -60,6 +62,12 @@ def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_v
         frozen = _of_folds(reviews, folds, half_life)
         weight = max(TEACHER_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean()))
     return DataConstants(half_life, weight)
+
+
+def thinned(folds: list[Fold], products: int) -> list[Fold]:
+    """Folds that test on every n-th row only, where all rows × products would be more than :data:`MAX_CELLS`."""
+    every = -(-sum(len(fold.test) for fold in folds) * products // MAX_CELLS)
+    return [Fold(fold.training, fold.test[::every]) for fold in folds]
 
 
 def _of_folds(reviews: Reviews, folds: list[Fold], half_life_days: float) -> Float32:

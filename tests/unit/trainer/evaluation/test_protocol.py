@@ -8,6 +8,7 @@ import pytest
 from tests.support.reviews import read
 from tests.support.trained import tiny_reviews
 from trainer.cleaning import CleaningOptions
+from trainer.constants import thinned
 from trainer.evaluation import leak
 from trainer.evaluation.folds import evaluation_rows, rolling_folds
 from trainer.evaluation.table import bootstrap
@@ -93,3 +94,13 @@ def test_the_leak_audit_passes_and_finds_a_planted_leak(reviews: Reviews, monkey
     monkeypatch.setattr(leak, "shrunk_item_means", lambda found, rows: shrunk_item_means(found, len(found)))
     with pytest.raises(leak.LeakFound, match="fold 1: item means"):
         leak.audit(reviews, folds=2, progress=Progress())
+
+
+def test_the_constants_look_at_no_more_cells_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = rolling_folds(1000, 4)
+    assert [fold.test.tolist() for fold in thinned(folds, 7)] == [fold.test.tolist() for fold in folds]
+    monkeypatch.setattr("trainer.constants.MAX_CELLS", 7 * 90)
+    few = thinned(folds, 7)
+    assert 7 * sum(len(fold.test) for fold in few) <= 7 * 90
+    assert [fold.training for fold in few] == [fold.training for fold in folds]
+    assert all(set(kept.test) < set(fold.test) for kept, fold in zip(few, folds, strict=True))
