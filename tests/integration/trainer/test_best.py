@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.trained import train_tiny_result
+from trainer.evaluation.table import headline
 from trainer.export import replay_golden
 from trainer.pipeline import TrainingResult
 from trainer.towers import score_pairs
@@ -60,6 +61,8 @@ def test_evaluate_writes_the_whole_table(work: Path, encoder_path: Path, tmp_pat
         "--leak-audit",
         "--json",
         str(file),
+        "--markdown",
+        str(tmp_path / "table.md"),
         "--options",
         str(few),
     ]
@@ -74,5 +77,10 @@ def test_evaluate_writes_the_whole_table(work: Path, encoder_path: Path, tmp_pat
         if name != "popularity, live":
             interval = figures["all"]["difference_to"]["popularity, live"]
             assert interval["low"] <= interval["mean"] <= interval["high"]
+    line = headline(table)
+    assert line["ndcg10_all"] == table["methods"]["best, lift + live popularity"]["all"]["ndcg@10"]
+    assert line.keys() == {"ndcg10_all", "ndcg10_warm", "warm_ci_low_vs_live", "cold_minus_popularity", "rmse_minus_item_mean"}
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 2 + len(table["methods"])
+    assert table["methods"]["v4"]["by_seed"]["all"] == {"ndcg@10": [table["methods"]["v4"]["all"]["ndcg@10"]], "deviation": None}
     rows = table["protocol"]["rows"]
     assert rows["all"] == rows["warm"] + rows["cold"] == sum(fold["test_rows"] for fold in table["protocol"]["folds"])

@@ -52,7 +52,7 @@ def test_the_card_says_what_ranks_better_by_the_figures(trained: TrainingResult)
 
 def test_the_card_of_v5_power_says_why_it_ranks_near_random(trained: TrainingResult) -> None:
     card = model_card(trained.release, EVALUATION)
-    assert "ranks near random" in card
+    assert "ranks below a plain list of popular products" in card
     assert "(n·r + 3n·1) / 4n" in card
     assert "| v5_power | 0.200 | 0.200 | 0.200 |" in card
     assert "Not measured" in model_card(trained.release, None)
