@@ -21,7 +21,8 @@ from ranking_service.ranker import Ranker
 from ranking_service.registry import open_registry
 from ranking_service.release_servicer import ReleaseServicer
 from ranking_service.releases import Releases
-from ranking_service.served import ServedRelease, open_served
+from ranking_service.retrieval import TwoStage, open_two_stage
+from ranking_service.served import Scorer, ServedRelease, open_served
 from ranking_service.servicer import RankingServicer
 from ranking_service.settings import RankingSettings
 from ranking_service.traffic import Traffic
@@ -63,8 +64,13 @@ class RankingService:
         def build_head(release: Release) -> Head | SlicedHead:
             return open_head(release.weights, release.product_fusion, self._lanes, programs)
 
+        def build_proposer(release: Release, exact: Scorer) -> TwoStage | None:
+            if not 0 < settings.two_stage_above < release.manifest.product_count:
+                return None
+            return open_two_stage(release, exact, self._lanes, programs)
+
         def open_release(path: Path) -> ServedRelease:
-            return self._added.fit(open_served(path, build_head))
+            return self._added.fit(open_served(path, build_head, build_proposer))
 
         async def serving() -> None:
             await self.server.set_serving(True)

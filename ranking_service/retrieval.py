@@ -21,14 +21,14 @@ from typing import Final
 
 import numpy as np
 
-from ranking_service.graph import activations, parameters
-from ranking_service.head import Head, Lanes, Program, Programs
+from ranking_service.graph import BUCKETS, activations, parameters
+from ranking_service.head import Head, Lanes, Program, Programs, batch_users
 from ranking_service.popularity import Snapshot
 from ranking_service.served import Scorer
 from twotower.als import ItemFactors, fold_in
-from twotower.errors import ReleaseInvalid
-from twotower.features import ALS_DIM, BERT_DIM, Float32, Int64, user_rows
+from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, Int64, user_rows
 from twotower.model import TwoTowerWeights, top_k
+from twotower.release import Release
 from twotower.scoring import LiftScoring, Scoring
 
 _LOG = logging.getLogger(__name__)
@@ -48,6 +48,30 @@ _LEAST_RECALL: Final = 0.98
 _RECALL_AT: Final = 10
 
 
+class RecallTooLow(Exception):
+    """The index does not find what the exact answer holds."""
+
+
+def open_two_stage(release: Release, exact: Scorer, lanes: Lanes, programs: Programs) -> "TwoStage | None":
+    """Ready for batches of every size; None, and a warning, if the release has to be scored exactly."""
+    probes = probe_users(release.golden.user_rows, release.item_factors)
+    try:
+        two_stage = TwoStage(
+            exact,
+            release.weights,
+            release.product_fusion,
+            scoring=release.scoring,
+            probe_users=probes,
+            lanes=lanes,
+            programs=programs,
+        )
+    except RecallTooLow as error:
+        _LOG.warning("release %s is scored exactly: %s", release.manifest.release_id, error)
+        return None
+    two_stage.warm_up(batch_users(len(release.product_fusion)))
+    return two_stage
+
+
 class TwoStage:
     """Scores of the candidates of each user; −inf for all other products. Thread-safe.
 
@@ -61,7 +85,7 @@ class TwoStage:
         programs: where compiled programs are shared.
 
     Raises:
-        ReleaseInvalid: no search width reached a recall@10 of 0.98 on the probe users: serve exactly instead.
+        RecallTooLow: no search width reached a recall@10 of 0.98 on the probe users: serve exactly instead.
     """
 
     def __init__(
@@ -116,9 +140,10 @@ class TwoStage:
         return scores
 
     def warm_up(self, largest_batch: int) -> None:
-        """Run every batch size once."""
-        for users in range(1, largest_batch + 1):
-            self(np.zeros((users, 449), np.float32), Snapshot())
+        """Compile for batches of up to so many users."""
+        for users in BUCKETS:
+            if users <= largest_batch:
+                self(np.zeros((users, USER_DIM), np.float32), Snapshot())
 
     def _personal(self, network: Float32, products: Int64 | slice) -> Float32:
         """The part of the score that popularity does not change, (users, products)."""
@@ -159,7 +184,7 @@ class TwoStage:
             _LOG.info("%d lists searched: recall@%d %.4f", lists, _RECALL_AT, recall)
             if recall >= _LEAST_RECALL:
                 return
-        raise ReleaseInvalid(f"two-stage retrieval: recall@{_RECALL_AT} is {recall:.3f} at best, the least is {_LEAST_RECALL}")
+        raise RecallTooLow(f"recall@{_RECALL_AT} is {recall:.3f} at best, the least is {_LEAST_RECALL}")
 
     def _recall(self, judges: Float32, best: Sequence[Int64]) -> float:
         found = [top_k(self._scoring.scores(self(judge[np.newaxis], Snapshot())), _RECALL_AT)[0] for judge in judges]

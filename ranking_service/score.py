@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ranking_service.explain import ablated_rows, explain
 from ranking_service.features import UserBatch
 from ranking_service.jobs import Job, Page, PredictJob, RankJob, ScoredProducts
 from ranking_service.popularity import Snapshot
 from ranking_service.rerank import choose, eligible
+from ranking_service.retrieval import LARGEST_K, MOST_HIDDEN
 from ranking_service.served import ServedRelease
 from twotower.features import Float32, Int64
 from twotower.model import top_k
@@ -33,7 +35,7 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     rows = batch.rows
     if explained:
         rows = np.concatenate([rows, *(ablated_rows(rows[row], served.global_mean) for row in explained)])
-    network = served.scorer(rows)
+    network = _network(served, rows, _few_wanted(jobs, slices, batch, len(rows)), popularity)
     users = len(batch.rows)
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
     network = network[:users]
@@ -57,6 +59,26 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
         else:
             answers.append(_selected(served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity))
     return answers
+
+
+def _few_wanted(jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, rows: int) -> NDArray[np.bool_]:
+    """(rows,): the user wants the best few of all products, and so can be answered from candidates."""
+    few = np.zeros(rows, bool)
+    for job, part in zip(jobs, slices, strict=True):
+        if isinstance(job, RankJob) and job.plain and job.k <= LARGEST_K:
+            few[part] = [job.include_seen or len(seen) <= MOST_HIDDEN for seen in batch.seen[part]]
+    return few
+
+
+def _network(served: ServedRelease, rows: Float32, few: NDArray[np.bool_], popularity: Snapshot) -> Float32:
+    """The network's output for every row."""
+    if served.proposer is None or not few.any():
+        return served.scorer(rows)
+    if few.all():
+        return served.proposer(rows, popularity)
+    network = np.empty((len(rows), len(served.catalogue)), np.float32)
+    network[few], network[~few] = served.proposer(rows[few], popularity), served.scorer(rows[~few])
+    return network
 
 
 def _selected(

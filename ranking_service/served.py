@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ranking_service.catalogue import Catalogue
+from ranking_service.popularity import Snapshot
 from twotower.errors import ReleaseInvalid
 from twotower.features import Float32, anonymous_keys
 from twotower.model import TwoTowerWeights
@@ -30,11 +31,19 @@ class Scorer(Protocol):
         """(users, 449) → (users, products) float32, the network's output."""
 
 
+class Proposer(Protocol):
+    """Scores only what may be among the best; :class:`ranking_service.retrieval.TwoStage` is one."""
+
+    def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
+        """(users, 449) → (users, products) float32: the network's output for candidates, −inf for all other products."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ServedRelease:
     """A release ready to answer; nothing of it is read from disk while answering.
 
     Attributes:
+        proposer: answers plain requests for few products of a very large catalogue; None: they are scored exactly, as all others are.
         base: the release as it is on disk, if products were added to it.
     """
 
@@ -47,6 +56,7 @@ class ServedRelease:
     anonymous_keys: frozenset[str]
     weights: TwoTowerWeights
     item_factors: Float32
+    proposer: Proposer | None = None
     base: "ServedRelease | None" = None
 
     def __repr__(self) -> str:
@@ -58,7 +68,9 @@ class ServedRelease:
         return self.manifest.release_id
 
 
-def open_served(path: Path, build_scorer: Callable[[Release], Scorer]) -> ServedRelease:
+def open_served(
+    path: Path, build_scorer: Callable[[Release], Scorer], build_proposer: Callable[[Release, Scorer], Proposer | None] = lambda *_: None
+) -> ServedRelease:
     """Open a release, verify every file, replay its golden requests through the very scorer that will serve, and warm that up.
 
     Raises:
@@ -78,6 +90,7 @@ def open_served(path: Path, build_scorer: Callable[[Release], Scorer]) -> Served
 
     worst = release.replay_golden(replay)
     scorer.warm_up()
+    proposer = build_proposer(release, scorer)
     _LOG.info("release %s verified and warm after %.1f s, golden difference %.2g", manifest.release_id, time.perf_counter() - start, worst)
     return ServedRelease(
         manifest=manifest,
@@ -89,4 +102,5 @@ def open_served(path: Path, build_scorer: Callable[[Release], Scorer]) -> Served
         anonymous_keys=anonymous_keys(manifest.anonymous_names),
         weights=release.weights,
         item_factors=np.array(release.item_factors.factors),
+        proposer=proposer,
     )

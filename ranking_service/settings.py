@@ -1,5 +1,6 @@
 """Settings of the ranking service: flags, or environment variables ``TWOTOWER_RANKING_*``."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,9 @@ class RankingSettings(BaseSettings):
     threads: Annotated[int | None, Field(ge=1)] = Field(None, description="cores to score on; all that the process may run on if unset")
     releases: str = Field("run/releases", description="folder of releases, or a URL that fsspec knows (s3://bucket/releases)")
     mirror: Path = Field(Path("run/mirror"), description="local folder for the copies of releases that come from a URL")
+    two_stage_above: Annotated[int, Field(ge=0)] = Field(
+        0, description="products above which plain requests are answered from an index's candidates, nearly exactly; 0: never"
+    )
     embedding: str = Field("127.0.0.1:50051", description="host:port of the embedding service")
     release: str | None = Field(None, description="release to serve; if not given, the one in the pointer file <releases>/stable")
     lookup_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = Field(
@@ -63,4 +67,6 @@ class RankingSettings(BaseSettings):
             raise ValueError("tls_certificate and tls_key: set both or neither")
         if (self.embedding_certificate is None) != (self.embedding_key is None):
             raise ValueError("embedding_certificate and embedding_key: set both or neither")
+        if self.two_stage_above and find_spec("faiss") is None:
+            raise ValueError("two_stage_above: needs faiss, which `pip install twotower[retrieval]` brings")
         return self

@@ -13,8 +13,9 @@ import numpy as np
 
 from clients.features import FeaturesUnavailable
 from ranking_service.catalogue import Catalogue
+from ranking_service.popularity import Snapshot
 from ranking_service.registry import Registry
-from ranking_service.served import Scorer, ServedRelease
+from ranking_service.served import Proposer, Scorer, ServedRelease
 from twotower.errors import EmbeddingUnavailable, InvalidArgument, SpaceMismatch
 from twotower.features import (
     ALS_DIM,
@@ -170,11 +171,25 @@ class _ExtendedScorer:
         """The base is warm."""
 
     def __call__(self, user_rows: Float32) -> Float32:
-        known = self.base(user_rows)
+        return self.extended(self.base(user_rows), user_rows)
+
+    def extended(self, known: Float32, user_rows: Float32) -> Float32:
+        """Scores of the release's products with those of the added ones."""
         scores = np.empty((len(user_rows), self.product_count), np.float32)
         scores[:, : known.shape[1]] = known
         scores[:, self.columns] = score_catalogue(self.weights, user_rows, self.fusion)
         return scores
+
+
+@dataclass(frozen=True, eq=False)
+class _ExtendedProposer:
+    """Candidates of the release, and all added products."""
+
+    base: Proposer
+    scorer: _ExtendedScorer
+
+    def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
+        return self.scorer.extended(self.base(user_rows, popularity), user_rows)
 
 
 def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRelease:
@@ -203,11 +218,13 @@ def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRele
     towers = np.concatenate([base.catalogue.towers, np.zeros((len(new_ids), added_towers.shape[1]), np.float32)])
     towers[columns] = added_towers
     fusion = product_fusion(base.weights, added_towers)
+    scorer = _ExtendedScorer(base.scorer, base.weights, fusion, columns, count)
     return replace(
         base,
         base=base,
         catalogue=Catalogue(_products(catalogue, fitting, columns.tolist()), towers, base.release_id),
-        scorer=_ExtendedScorer(base.scorer, base.weights, fusion, columns, count),
+        scorer=scorer,
+        proposer=base.proposer and _ExtendedProposer(base.proposer, scorer),
         scoring=_scoring(base, fusion, columns, count),
     )
 

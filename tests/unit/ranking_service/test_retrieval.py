@@ -7,10 +7,9 @@ import pytest
 
 from ranking_service.head import Lanes, Programs, open_head
 from ranking_service.popularity import Snapshot
-from ranking_service.retrieval import TwoStage, probe_users
+from ranking_service.retrieval import RecallTooLow, TwoStage, probe_users
 from tests.support.releases import random_user_rows, random_weights
 from twotower.als import ItemFactors
-from twotower.errors import ReleaseInvalid
 from twotower.features import Float32
 from twotower.model import TwoTowerWeights, score_catalogue, top_k
 from twotower.scoring import LiftScoring, RatingScoring, Scoring
@@ -95,7 +94,7 @@ def test_an_index_that_does_not_prove_itself_is_refused(catalogue: Catalogue) ->
     """A basis of users who are all the same says nothing of others."""
     probes = np.concatenate([np.zeros((64, 449), np.float32), random_user_rows(np.random.default_rng(3), 32)])
     taste = replace(catalogue.lift, log_popularity=np.zeros(PRODUCTS, np.float32))
-    with pytest.raises(ReleaseInvalid, match=r"two-stage retrieval: recall@10 is 0\.\d+ at best, the least is 0.98"):
+    with pytest.raises(RecallTooLow, match=r"recall@10 is 0\.\d+ at best, the least is 0.98"):
         catalogue.open(taste, probes)
 
 
