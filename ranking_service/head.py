@@ -30,7 +30,8 @@ from twotower.model import TwoTowerWeights
 _LOG = logging.getLogger(__name__)
 PartT = TypeVar("PartT")
 
-MAX_BATCH: Final = BUCKETS[-1]
+MAX_BATCH: Final = 128
+"""Users of one batch; it is scored in parts of at most the largest bucket."""
 PAIRS_AT_ONCE: Final = 4_000_000
 """(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a time."""
 
@@ -138,8 +139,8 @@ class Head:
         self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes | None = None, programs: Programs | None = None
     ) -> None:
         self._lanes = lanes or Lanes(1)
-        share = min(MAX_BATCH // self._lanes.count, max(1, PAIRS_AT_ONCE // max(1, len(product_fusion))))
-        self._largest = max(size for size in BUCKETS if size <= max(1, share))
+        share = max(1, PAIRS_AT_ONCE // max(1, len(product_fusion)))
+        self._largest = max(size for size in BUCKETS if size <= share)
         self._parameters = parameters(weights, product_fusion)
         self._program = (programs or Programs()).get(activations(weights), self._parameters)
 

@@ -107,9 +107,9 @@ class TwoStage:
         count = len(product_fusion)
         self._landmarks = np.sort(rng.permutation(count)[:_LANDMARKS])
         self._fill = np.resize(self._landmarks, _RETRIEVED)
-        self._at_landmarks = parameters(weights, product_fusion[self._landmarks])
-        self._landmark_program = programs.get(activations(weights), self._at_landmarks)
-        self._candidate_program, self._layers = Program(activations(weights)), self._at_landmarks._replace(table=None)
+        self._at_landmarks = Head(weights, product_fusion[self._landmarks], lanes, programs)
+        self._candidate_program = Program(activations(weights))
+        self._layers = parameters(weights, product_fusion[:0])._replace(table=None)
         anchors, judges = probe_users[:_ANCHORS], probe_users[_ANCHORS:]
         sample = np.sort(rng.permutation(count)[:_SAMPLE])
         sampled = self._personal(Head(weights, product_fusion[sample], lanes)(anchors), sample)
@@ -124,8 +124,7 @@ class TwoStage:
     def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
         """(users, 449) → (users, products) float32, the network's output for candidates and −inf for all others."""
         popular = self._most_popular(popularity)
-        landmark_scores = self._landmark_program(user_rows, self._at_landmarks)
-        found = self._index.search(self._personal(landmark_scores, self._landmarks) @ self._solver.T, _RETRIEVED)
+        found = self._index.search(self._personal(self._at_landmarks(user_rows), self._landmarks) @ self._solver.T, _RETRIEVED)
         scores = np.full((len(user_rows), len(self._products)), -np.inf, np.float32)
 
         def fill(user: int) -> Float32:
