@@ -1,17 +1,18 @@
 """The preset `best`: listwise training, the lift serving vector and the calibrated rating head."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
-from trainer.constants import DataConstants, fit_constants, row_half_life_days, standardised_similarity
+from trainer.constants import DataConstants, fit_constants, row_half_life_days
 from trainer.history import ANONYMOUS, COLD, AsOfFeatures, first_of_moment, seen_mask
-from trainer.listwise import RATING_ROWS, Contexts, ListwiseOptions, LossPoint, Step, fit_listwise
-from trainer.popularity import frozen_log_popularity, live_matrix, shrunk_item_means
+from trainer.listwise import Contexts, ListwiseOptions, LossPoint, Step, fit_listwise
+from trainer.popularity import frozen_log_popularity, shrunk_item_means
 from trainer.presets import Preset
 from trainer.reviews import Reviews
+from trainer.teacher import Teacher, fit_teacher
 from trainer.towers import FeatureTables, kernel_weights
 from trainer.vectors import ReviewVectors
 from twotower.als import ItemFactors, fold_in
@@ -22,7 +23,7 @@ from twotower.scoring import US_PER_DAY, LiftScoring
 _FIRST_WARM: Final = 2
 _CHUNK: Final = 256
 _MAX_WARM_CELLS: Final = 40_000_000
-"""Reviews of users with a history × products: of more, the newest reviews are learned from. A popularity row is kept for each."""
+"""Reviews of users with a history × products: of more, the newest reviews are learned from. What each had seen is kept."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,14 @@ class FittedBest:
         network: the ``keras.Model``.
         curve: losses along the way.
         constants: those of the data.
+        teacher: what the lift was learned from.
         scoring: lift vector, popularity and rating head.
     """
 
     network: Any
     curve: list[LossPoint]
     constants: DataConstants
+    teacher: Teacher
     scoring: LiftScoring
 
 
@@ -75,34 +78,44 @@ def fit_best(
     *,
     seed: int,
     constants: DataConstants | None = None,
+    teacher: Teacher | None = None,
     rating_slope: float = 0.0,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> FittedBest:
-    """Fit the constants unless they are given, then the network; the rating head has the slope given."""
+    """Fit the constants and the teacher unless they are given, then the network; the rating head has the slope given."""
     reviews, rows = inputs.reviews, inputs.rows
     constants = constants or constants_for(inputs, options)
     log_popularity = frozen_log_popularity(reviews, rows, constants.half_life_days)
     cold = inputs.features.states[[COLD, ANONYMOUS]]
-    steps = _Draws(inputs, constants, log_popularity, options.contexts, seed).steps()
+    teacher = teacher or teacher_for(inputs, constants)
+    steps = _Draws(inputs, teacher, options.contexts, seed).steps()
     network, curve = fit_listwise(preset, cold, inputs.tables.products, log_popularity, steps, options=options, seed=seed, on_step=on_step)
     cold_scores = network_scores(network, cold[:1], inputs.tables.products)[0]
     base = shrunk_item_means(reviews, rows)
     scoring = LiftScoring(options.temperature, rating_slope, constants.half_life_days, cold_scores, base, log_popularity)
-    return FittedBest(network, curve, constants, scoring)
+    return FittedBest(network, curve, constants, teacher, scoring)
 
 
 def constants_for(inputs: BestInputs, options: ListwiseOptions) -> DataConstants:
     """The constants that the options name; what they leave open is fitted on the training period."""
-    if options.half_life_days is not None and options.teacher_weight is not None:
-        return DataConstants(options.half_life_days, options.teacher_weight)
-    fitted = fit_constants(inputs.reviews, inputs.rows, inputs.features, inputs.product_vectors)
-    return override(fitted, options)
+    return override(fit_constants(inputs.reviews, inputs.rows, inputs.features, inputs.product_vectors), options)
+
+
+def teacher_for(inputs: BestInputs, constants: DataConstants) -> Teacher:
+    """The teacher of the training period."""
+    return fit_teacher(
+        inputs.reviews,
+        inputs.rows,
+        vectors=inputs.vectors,
+        features=inputs.features,
+        product_vectors=inputs.product_vectors,
+        half_life_days=constants.half_life_days,
+    )
 
 
 def override(fitted: DataConstants, options: ListwiseOptions) -> DataConstants:
     """Fitted constants, but for those that the options name."""
-    half_life, weight = options.half_life_days, options.teacher_weight
-    return DataConstants(fitted.half_life_days if half_life is None else half_life, fitted.teacher_weight if weight is None else weight)
+    return fitted if options.half_life_days is None else replace(fitted, half_life_days=options.half_life_days)
 
 
 def network_scores(network: Any, users: Float32, products: Float32) -> Float32:
@@ -132,19 +145,18 @@ def calibrate_rating_slope(fitted: FittedBest, inputs: BestInputs, rows: Int64) 
 
 
 class _Draws:
-    """Draws what each step learns from."""
+    """Draws what each step learns from: half users with a history, half pseudo-users whose history is one review of anybody with a name."""
 
-    def __init__(self, inputs: BestInputs, constants: DataConstants, log_popularity: Float32, contexts: int, seed: int) -> None:
-        self._inputs, self._constants, self._contexts = inputs, constants, contexts
-        self._log_popularity = log_popularity
+    def __init__(self, inputs: BestInputs, teacher: Teacher, contexts: int, seed: int) -> None:
+        self._inputs, self._teacher, self._contexts = inputs, teacher, contexts
         self._rng = np.random.default_rng([seed, 3])
         reviews, state = inputs.reviews, inputs.features.state[: inputs.rows]
         warm = np.flatnonzero((state >= _FIRST_WARM) & reviews.dated[: inputs.rows])[-max(1, _MAX_WARM_CELLS // len(reviews.products)) :]
         self._warm = warm
         self._probability = self._weights(warm)
-        self._offsets = live_matrix(reviews, warm, constants.half_life_days) - log_popularity
         self._seen = seen_mask(reviews, warm)
-        self._base = shrunk_item_means(reviews, inputs.rows)
+        named = np.flatnonzero(state != ANONYMOUS)
+        self._single = named if len(named) else np.arange(inputs.rows)
 
     def _weights(self, warm: Int64) -> Float64:
         if not len(warm):
@@ -157,36 +169,15 @@ class _Draws:
     def steps(self) -> Iterator[Step]:
         """Endless."""
         while True:
-            yield self._step()
-
-    def _step(self) -> Step:
-        reviews, states = self._inputs.reviews, self._inputs.features.states
-        observed = self._rng.choice(len(self._warm), self._contexts, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
-        rows = self._warm[observed]
-        taught = self._taught()
-        teacher = self._log_popularity + np.float32(self._constants.teacher_weight) * standardised_similarity(
-            taught.users, self._inputs.product_vectors
-        )
-        rated = self._rng.integers(0, self._inputs.rows, RATING_ROWS)
-        product = reviews.product[rated].astype(np.int64)
-        return Step(
-            observed=Contexts(states[self._inputs.features.state[rows]], self._seen[observed]),
-            observed_product=reviews.product[rows].astype(np.int64),
-            observed_offset=self._offsets[observed],
-            taught=taught,
-            teacher=teacher.astype(np.float32),
-            rated_users=states[self._inputs.features.state[rated]],
-            rated_product=product,
-            rated_residual=reviews.rating[rated] - self._base[product],
-        )
+            taught = self._taught()
+            yield Step(taught, self._teacher.lift(taught.users, taught.seen))
 
     def _taught(self) -> Contexts:
-        """Half users with a history, half pseudo-users whose history is one review of anybody."""
         reviews, features = self._inputs.reviews, self._inputs.features
         half = self._contexts // 2
         real = self._rng.choice(len(self._warm), half, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
         rows = self._warm[real]
-        single = self._rng.integers(0, self._inputs.rows, self._contexts - len(rows))
+        single = self._rng.choice(self._single, self._contexts - len(rows))
         histories = [{int(reviews.product[row]): float(reviews.rating[row])} for row in single.tolist()]
         als = fold_in(self._inputs.space, histories)
         means = running_mean(self._inputs.vectors.of(single).astype(np.int32), np.ones(len(single), np.int64))

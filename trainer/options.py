@@ -51,7 +51,6 @@ _LISTWISE: Final = {
     "contexts": Knob("listwise", 48, 192, choices=(48, 96, 192)),
     "temperature": Knob("listwise", 0.03, 0.5, log=True),
     "half_life_days": Knob("listwise", 1.0, 365.0, log=True),
-    "teacher_weight": Knob("listwise", 0.0, 2.0),
     **_DROPOUTS,
 }
 
@@ -121,11 +120,11 @@ def _problems(found: Mapping[str, object], knobs: Mapping[str, Knob]) -> list[Fi
 
 
 def _possible(name: str, value: int | float) -> bool:
-    return 0 <= value < 1 if name.endswith("dropout") else value >= 0 if name in ("teacher_weight", "negatives_alpha") else value > 0
+    return 0 <= value < 1 if name.endswith("dropout") else value >= 0 if name == "negatives_alpha" else value > 0
 
 
 def _rule(name: str, knob: Knob) -> str:
     if name.endswith("dropout"):
         return "a number from 0 to below 1"
-    sign = "not below 0" if name in ("teacher_weight", "negatives_alpha") else "above 0"
+    sign = "not below 0" if name == "negatives_alpha" else "above 0"
     return f"a {'whole ' if knob.whole else ''}number {sign}"

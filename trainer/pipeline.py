@@ -21,6 +21,7 @@ from trainer.reviews import Reviews, read_reviews, training_rows
 from trainer.runtime import load_tensorflow
 from trainer.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
 from trainer.sources import SourceOptions
+from trainer.teacher import SIGNALS
 from trainer.towers import FeatureTables
 from trainer.vectors import ReviewVectors, VectorCache, encode_unique
 from twotower.als import ItemFactors
@@ -213,7 +214,8 @@ def _fit(
     with progress.stage("calibrate rating"):
         held_out = np.arange(rows, len(reviews))
         slope = calibrate_rating_slope(best, best_inputs, held_out) if len(held_out) else 0.0
-    return Fitted(best.network, tuple(best.curve), len(best.curve) - 1, asdict(best.constants)), replace(best.scoring, rating_slope=slope)
+    constants = {"half_life_days": best.constants.half_life_days, **dict(zip(SIGNALS, best.teacher.weights.tolist(), strict=True))}
+    return Fitted(best.network, tuple(best.curve), len(best.curve) - 1, constants), replace(best.scoring, rating_slope=slope)
 
 
 def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:

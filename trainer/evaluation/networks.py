@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.best import calibrate_rating_slope, fit_best, held_out_rows, network_scores, override
+from trainer.best import calibrate_rating_slope, fit_best, held_out_rows, network_scores, override, teacher_for
 from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN, BEST_STATIC, Method, Scored
 from trainer.evaluation.period import Period
 from trainer.fit import fit
 from trainer.pipeline import TrainingOptions
 from trainer.presets import Preset
 from trainer.samples import Samples
+from trainer.teacher import Teacher
 from twotower.features import Float32
 from twotower.model import as_rating
 
@@ -47,6 +48,7 @@ class BestMethods:
         self._options = options
         self._fitted: tuple[Period, dict[str, Scored]] | None = None
         self._slopes: dict[int, float] = {}
+        self._teachers: dict[int, Teacher] = {}
 
     def methods(self) -> tuple[Method, ...]:
         """Plain, lift with decayed popularity, lift with live popularity."""
@@ -67,8 +69,19 @@ class BestMethods:
 
     def _fit(self, period: Period) -> dict[str, Scored]:
         preset, listwise = self._options.preset, self._options.listwise
-        slope, constants = self._slope(period), override(period.constants, listwise)
-        fitted = fit_best(preset, period.best_inputs(), listwise, seed=period.seed, constants=constants, rating_slope=slope)
+        slope, constants, rows = self._slope(period), override(period.constants, listwise), period.fold.training
+        # It has no seed: once a fold.
+        if rows not in self._teachers:
+            self._teachers[rows] = teacher_for(period.best_inputs(), constants)
+        fitted = fit_best(
+            preset,
+            period.best_inputs(),
+            listwise,
+            seed=period.seed,
+            constants=constants,
+            teacher=self._teachers[rows],
+            rating_slope=slope,
+        )
         network, scoring = test_scores(period, fitted.network), fitted.scoring
         ratings = _own(period, scoring.ratings(network))
         return {
