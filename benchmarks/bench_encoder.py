@@ -22,7 +22,7 @@ from trainer.text import bundled_model_path, cached_encoder
 from twotower.encoder import TextEncoder
 from twotower.features import dequantize, review_text
 
-TEXTS = 300
+TEXTS = 1000
 MULTIPLICATIONS_A_TOKEN = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
 """Of MiniLM's six layers, attention scores left out."""
 
