@@ -162,13 +162,25 @@ def run_module(command: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped."""
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped.
+
+    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all; the block then ends in its own time, but it does end as
+    interrupted.
+    """
+    interrupted = False
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
 
-    with _handling({signal.SIGTERM: leave, signal.SIGHUP: leave}):
+    def interrupt(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    with _handling({signal.SIGINT: interrupt, signal.SIGTERM: leave, signal.SIGHUP: leave}):
         yield
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

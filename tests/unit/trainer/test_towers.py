@@ -89,7 +89,8 @@ def test_presets_are_as_tabled() -> None:
     }
     for preset in PRESETS.values():
         assert preset.with_is_anonymous == (preset.name != "v1")
-        assert (preset.tower_dropout, preset.fusion_dropout) == ((0.1, 0.1) if preset.name == "v6_power" else (0.3, 0.2))
+        expected = {"v6_power": (0.1, 0.1), "best": (0.0, 0.0)}.get(preset.name, (0.3, 0.2))
+        assert (preset.tower_dropout, preset.fusion_dropout) == expected
 
 
 def test_an_unknown_preset_is_refused_by_name() -> None:
