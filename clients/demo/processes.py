@@ -164,8 +164,8 @@ def run_module(command: Sequence[str]) -> None:
 def exit_on_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped.
 
-    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all; the block then ends in its own time, but it does end as
-    interrupted.
+    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all; the block then ends in its own time, but it does end
+    as interrupted.
     """
     interrupted = False
 
