@@ -21,8 +21,8 @@ _CANCELLED = (
     "It ranks below a plain list of popular products, in some runs near random. With negatives drawn in proportion to popularity (alpha "
     "1.0) and squared error, a product with n reviews of mean r gets n labels of mean r and 3n labels of mean 1, so the expected label is "
     "(n·r + 3n·1) / 4n = (r + 3) / 4: n has gone. A product with 8,000 reviews looks much like one with 8, and popularity is the strongest "
-    "signal there is for users without a history, the great majority. The preset is kept because it is the reference recipe; take `best` to "
-    "recommend with."
+    "signal there is for users without a history, the great majority. The preset is kept because it is the reference recipe; take `best` "
+    "to recommend with."
 )
 _LIFT = (
     "Its score is personal lift plus the log of popularity. For a user without a history it is popularity, no better and no worse; the "
