@@ -1,7 +1,8 @@
 """Asks the embedding service for user features, text embeddings and popularity: the asyncio client that the ranking service uses."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -11,23 +12,34 @@ from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types
 _SLOW_CALL_S: Final = 5.0
 _ENCODE_S: Final = 30.0
 """256 long texts take seconds."""
+_ENDED: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_Call = Any
+"""``grpc.aio.StreamStreamCall``: its types say nothing of what it reads."""
 
 
 class FeaturesUnavailable(Exception):
     """The embedding service is away, too slow, not ready or failing; the message says which."""
 
 
+class _Ended(FeaturesUnavailable):
+    """The call is of no use any more; a new one may be."""
+
+
 class FeatureClient:
-    """Features of many users in one call.
+    """Features of many users in one message.
+
+    Look-ups go over calls that stay open, one look-up at a time on each: as many calls as there have ever been look-ups at once. A look-up
+    that fails, is late or is given up takes its call with it.
 
     Args:
         channel: to the embedding service; the caller closes it.
-        timeout_s: longest that one call may take.
+        timeout_s: longest that one look-up may take.
     """
 
     def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
         self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
         self._timeout_s = timeout_s
+        self._open: list[_Call] = []
 
     async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
         """Look users up.
@@ -43,20 +55,43 @@ class FeatureClient:
             FeaturesUnavailable: no usable answer in time.
             SpaceMismatch: the embedding service does not have the space.
         """
-        request = embedding_service_pb2.BatchGetUserFeaturesRequest(
-            user_ids=user_ids, space=space, layout=embedding_service_pb2.FEATURE_LAYOUT_COLUMNS
-        )
+        request = embedding_service_pb2.StreamUserFeaturesRequest(user_ids=user_ids, space=space)
         try:
-            response = await self._stub.BatchGetUserFeatures(request, timeout=self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                columns = await self._look_up(request)
+        except TimeoutError:
+            raise FeaturesUnavailable(f"no answer within {self._timeout_s:g} s") from None
+        if len(columns.kinds) != len(user_ids):
+            raise FeaturesUnavailable(f"{len(columns.kinds)} answers to {len(user_ids)} users")
+        return columns
+
+    async def _look_up(self, request: embedding_service_pb2.StreamUserFeaturesRequest) -> embedding_service_pb2.UserFeatureColumns:
+        if self._open:
+            try:
+                return await self._exchange(self._open.pop(), request)
+            except _Ended:
+                # The service may have stopped or restarted since the call was last used: whoever is there now is asked anew.
+                while self._open:
+                    self._open.pop().cancel()
+        return await self._exchange(self._stub.StreamUserFeatures(), request)
+
+    async def _exchange(
+        self, call: _Call, request: embedding_service_pb2.StreamUserFeaturesRequest
+    ) -> embedding_service_pb2.UserFeatureColumns:
+        try:
+            await call.write(request)
+            response = await call.read()
+        except asyncio.InvalidStateError:
+            raise _Ended("the call had ended") from None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                 raise SpaceMismatch(f"the embedding service refused: {error.details()}") from error
-            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
-        if not response.HasField("columns"):
-            raise FeaturesUnavailable("answered without columns: the embedding service is older than this one")
+            kind = _Ended if error.code() in _ENDED else FeaturesUnavailable
+            raise kind(f"{error.code().name}: {error.details()}") from error
+        if response is grpc.aio.EOF:
+            raise _Ended("the embedding service is stopping")
+        self._open.append(call)
         columns: embedding_service_pb2.UserFeatureColumns = response.columns
-        if len(columns.kinds) != len(user_ids):
-            raise FeaturesUnavailable(f"{len(columns.kinds)} answers to {len(user_ids)} users")
         return columns
 
     async def popularity(self, als_id: str) -> embedding_service_pb2.GetPopularityResponse:

@@ -36,6 +36,11 @@ def check_batch_features(request: pb.BatchGetUserFeaturesRequest) -> None:
     _raise(_user_ids(request.user_ids) + _layout(request.layout))
 
 
+def check_stream_features(request: pb.StreamUserFeaturesRequest) -> None:
+    """Features of many users on an open call."""
+    _raise(_user_ids(request.user_ids))
+
+
 def check_record(request: pb.RecordReviewRequest) -> None:
     """One review to add."""
     _raise(_review("review", request.review))

@@ -125,7 +125,10 @@ class _Connection(asyncio.Protocol):
     def _start_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self._timeout_s, self.close, RedisTimeoutError("no reply in time"))
+        self._timer = self._loop.call_later(self._timeout_s, self._late)
+
+    def _late(self) -> None:
+        self.close(RedisTimeoutError("no reply in time"))
 
     def _end(self) -> asyncio.Future[list[Any]]:
         assert self._answer is not None

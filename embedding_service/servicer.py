@@ -8,6 +8,7 @@ import grpc
 from embedding_service import checks, convert
 from embedding_service.importing import Import, Importer
 from embedding_service.popularity import Popularity
+from embedding_service.store import Space
 from embedding_service.users import Users
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.v1 import embedding_service_pb2 as pb
@@ -27,8 +28,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def GetUserFeatures(self, request: pb.GetUserFeaturesRequest, context: _Context) -> pb.GetUserFeaturesResponse:
         """Features of one user."""
         checks.check_user_id(request.user_id)
-        space = convert.to_space(request.space) if request.HasField("space") else None
-        features = await self._users.features([request.user_id], space)
+        features = await self._users.features([request.user_id], _space(request))
         batch = pb.BatchGetUserFeaturesResponse()
         convert.add_features(features, batch.features.add)
         return pb.GetUserFeaturesResponse(features=batch.features[0], release_id=features.release.release_id)
@@ -36,14 +36,24 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def BatchGetUserFeatures(self, request: pb.BatchGetUserFeaturesRequest, context: _Context) -> pb.BatchGetUserFeaturesResponse:
         """Features of many users."""
         checks.check_batch_features(request)
-        space = convert.to_space(request.space) if request.HasField("space") else None
-        features = await self._users.features(list(request.user_ids), space)
+        features = await self._users.features(list(request.user_ids), _space(request))
         response = pb.BatchGetUserFeaturesResponse(release_id=features.release.release_id)
         if request.layout == pb.FEATURE_LAYOUT_COLUMNS:
             convert.fill_columns(features, response.columns)
         else:
             convert.add_features(features, response.features.add)
         return response
+
+    async def StreamUserFeatures(
+        self, request_iterator: AsyncIterator[pb.StreamUserFeaturesRequest], context: _Context
+    ) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
+        """Features of many users, again and again."""
+        async for request in request_iterator:
+            checks.check_stream_features(request)
+            features = await self._users.features(list(request.user_ids), _space(request))
+            response = pb.StreamUserFeaturesResponse(release_id=features.release.release_id)
+            convert.fill_columns(features, response.columns)
+            yield response
 
     async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
         """Add one review."""
@@ -107,6 +117,10 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         checks.check_import_batch(request.batch)
         await running.add(convert.to_batch(request.batch))
         return running
+
+
+def _space(request: pb.GetUserFeaturesRequest | pb.BatchGetUserFeaturesRequest | pb.StreamUserFeaturesRequest) -> Space | None:
+    return convert.to_space(request.space) if request.HasField("space") else None
 
 
 def _out_of_place(field: str, description: str) -> InvalidArgument:

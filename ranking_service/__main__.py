@@ -5,9 +5,9 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from ranking_service.process import run
 from ranking_service.settings import RankingSettings
 from ranking_service.workers import Workers
+from twotower.environment import prepare_grpc
 from twotower.telemetry import configure_logging
 
 
@@ -18,6 +18,9 @@ def main() -> None:
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors())
         sys.exit(f"ranking_service: {'; '.join(problems)}")
+    prepare_grpc()
+    from ranking_service.process import run
+
     if settings.workers == 1:
         run(settings)
         return

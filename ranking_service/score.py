@@ -11,7 +11,7 @@ from ranking_service.jobs import Job, Page, PredictJob, RankJob, ScoredProducts
 from ranking_service.popularity import Snapshot
 from ranking_service.rerank import choose, eligible
 from ranking_service.retrieval import LARGEST_K, MOST_HIDDEN
-from ranking_service.served import ServedRelease
+from ranking_service.served import Proposer, ServedRelease
 from twotower.features import Float32, Int64
 from twotower.model import top_k
 
@@ -35,7 +35,10 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     rows = batch.rows
     if explained:
         rows = np.concatenate([rows, *(ablated_rows(rows[row], served.global_mean) for row in explained)])
-    network = _network(served, rows, _few_wanted(jobs, slices, batch, len(rows)), popularity)
+    if served.proposer is None:
+        network = served.scorer(rows)
+    else:
+        network = _proposed(served, served.proposer, rows, _few_wanted(jobs, slices, batch, len(rows)), popularity)
     users = len(batch.rows)
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
     network = network[:users]
@@ -43,8 +46,8 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     if scores is network:
         scores = network.copy()  # it is not ours to mark
     order = _order(jobs, slices, scores, batch)
-    places = np.arange(users)[:, np.newaxis], order
-    best_scores, best_ratings = scores[places], served.scoring.ratings(network[places], order)
+    places = order + np.arange(0, scores.size, scores.shape[1])[:, np.newaxis]
+    best_scores, best_ratings = scores.take(places), served.scoring.ratings(network.take(places), order)
     answers = []
     for job, part in zip(jobs, slices, strict=True):
         known = batch.known[part]
@@ -70,14 +73,14 @@ def _few_wanted(jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, 
     return few
 
 
-def _network(served: ServedRelease, rows: Float32, few: NDArray[np.bool_], popularity: Snapshot) -> Float32:
-    """The network's output for every row."""
-    if served.proposer is None or not few.any():
+def _proposed(served: ServedRelease, proposer: Proposer, rows: Float32, few: NDArray[np.bool_], popularity: Snapshot) -> Float32:
+    """The network's output for every row: of candidates only where that will do."""
+    if not few.any():
         return served.scorer(rows)
     if few.all():
-        return served.proposer(rows, popularity)
+        return proposer(rows, popularity)
     network = np.empty((len(rows), len(served.catalogue)), np.float32)
-    network[few], network[~few] = served.proposer(rows[few], popularity), served.scorer(rows[~few])
+    network[few], network[~few] = proposer(rows[few], popularity), served.scorer(rows[~few])
     return network
 
 
@@ -127,8 +130,14 @@ def _order(jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch:
     plain = [(job, rows) for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and job.plain]
     if not plain:
         return np.zeros((len(scores), 0), np.int64)
-    hiding = [row for job, rows in plain if not job.include_seen for row in range(rows.start, rows.stop)]
-    counts = [len(batch.seen[row]) for row in hiding]
-    if any(counts):
-        scores[np.repeat(hiding, counts), [product for row in hiding for product in batch.seen[row]]] = -np.inf
+    width = scores.shape[1]
+    hidden = [
+        row * width + product
+        for job, rows in plain
+        if not job.include_seen
+        for row in range(rows.start, rows.stop)
+        for product in batch.seen[row]
+    ]
+    if hidden:
+        scores.put(hidden, -np.inf)
     return top_k(scores, max(job.k for job, _ in plain))

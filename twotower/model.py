@@ -112,7 +112,8 @@ def score_catalogue(weights: TwoTowerWeights, users: Float32, products: Float32)
 
 def as_rating(score: Float32) -> Float32:
     """A network output shown as a rating: clipped to 0–5."""
-    return np.clip(score, MIN_RATING, MAX_RATING).astype(np.float32)
+    rating: Float32 = np.minimum(np.maximum(score, np.float32(MIN_RATING)), np.float32(MAX_RATING)).astype(np.float32, copy=False)
+    return rating
 
 
 def top_k(scores: Float32, k: int) -> np.ndarray:
@@ -131,6 +132,8 @@ def top_k(scores: Float32, k: int) -> np.ndarray:
         return np.zeros((users, k), np.int64)
     if products >= _BLOCK * 2 * k:
         return np.stack([_top_k_wide(row, k) for row in scores])
+    if users <= _FEW:
+        return np.stack([_best(row, np.flatnonzero(row >= np.partition(row, products - k)[products - k]), k) for row in scores])
     # The k-th best value decides; ties at it are taken by index, which a plain partition does not promise.
     least = np.partition(scores, products - k, axis=1)[:, products - k, np.newaxis]
     chosen = scores >= least
@@ -144,6 +147,8 @@ def top_k(scores: Float32, k: int) -> np.ndarray:
 
 
 _BLOCK: Final = 256
+_FEW: Final = 4
+"""Users up to which one after the other is faster than all at once."""
 
 
 def _top_k_wide(values: Float32, k: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Ends a call with the status of the domain error that its handler raised, and counts calls in flight.
 
     An error that is not a domain error is a bug: it is logged with its trace and the caller sees INTERNAL without the message.
+
+    A call of many requests and many answers is in flight from each request until its answer was sent; while it waits for a request it is
+    idle, and is ended when the server stops.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         self._idle = asyncio.Event()
         self._idle.set()
         self._wrapped: dict[str, Any] = {}
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._closing = False
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Wrap a handler the first time its method is called."""
@@ -64,33 +69,86 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Return when no call is in flight."""
         await self._idle.wait()
 
-    def _wrap(self, method: str, handler: Any) -> Any:
-        if handler.response_streaming:
-            return handler  # health watch and reflection: standard servicers with their own errors
+    def end_waiting(self) -> None:
+        """End the calls that wait for a request, with OK, and those that answer one when they have answered it."""
+        self._closing = True
+        for task in self._waiting:
+            task.cancel()
 
+    def _wrap(self, method: str, handler: Any) -> Any:
+        decode = functools.partial(_decode, handler.request_deserializer)
+        coders = {"request_deserializer": decode, "response_serializer": handler.response_serializer}
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._conversation(method, handler.stream_stream), **coders)
+        if handler.response_streaming:
+            return handler  # health watch, which never ends: a standard servicer with its own errors
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            self._in_flight += 1
-            self._idle.clear()
+            self._begin()
             try:
                 return await inner(_decoded_stream(request) if handler.request_streaming else _decoded(request), context)
-            except TwotowerError as error:
-                metadata = ((_STATUS_DETAILS, to_status(error).SerializeToString()),)
-                await context.abort(status_code(error), str(error), metadata)
-            except (grpc.aio.AbortError, asyncio.CancelledError):
-                raise
-            except Exception:
-                _LOG.exception("unexpected error in %s", method)
-                await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+            except Exception as error:
+                await _abort(method, error, context)
             finally:
-                self._in_flight -= 1
-                if not self._in_flight:
-                    self._idle.set()
+                self._end()
 
         make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-        decode = functools.partial(_decode, handler.request_deserializer)
-        return make(call, request_deserializer=decode, response_serializer=handler.response_serializer)
+        return make(call, **coders)
+
+    def _conversation(self, method: str, inner: Any) -> Any:
+        async def call(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            async with contextlib.aclosing(self._one_by_one(requests)) as counted:
+                try:
+                    async for answer in inner(counted, context):
+                        yield answer
+                except Exception as error:
+                    await _abort(method, error, context)
+
+        return call
+
+    async def _one_by_one(self, requests: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+        """Requests as they come; asked for the next one, the answer to the last was sent."""
+        task, messages = asyncio.current_task(), aiter(requests)
+        assert task
+        while not self._closing:
+            self._waiting.add(task)
+            try:
+                request = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError:
+                if not self._closing:
+                    raise
+                task.uncancel()
+                return
+            finally:
+                self._waiting.discard(task)
+            self._begin()
+            try:
+                yield _decoded(request)
+            finally:
+                self._end()
+
+    def _begin(self) -> None:
+        self._in_flight += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+
+async def _abort(method: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    """End a call with the status of an error."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, TwotowerError):
+        metadata = ((_STATUS_DETAILS, to_status(error).SerializeToString()),)
+        await context.abort(status_code(error), str(error), metadata)
+    _LOG.error("unexpected error in %s", method, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
 def _decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
@@ -190,6 +248,7 @@ class Server:
             return
         self._stopping = True
         await self.set_serving(False)
+        self._interceptor.end_waiting()
         stopping = asyncio.create_task(self._server.stop(self._drain_s))
         # The server's own grace ends early for aborted calls, so handlers are counted.
         with contextlib.suppress(TimeoutError):

@@ -97,10 +97,14 @@ class LiftScoring:
 
     def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
         """``(network − cold) / τ + log p``; without a feed p is the release's own."""
-        popularity = self.log_popularity if live_log_popularity is None else live_log_popularity
-        return (network - self.cold_scores) / np.float32(self.temperature) + popularity
+        scores = network - self.cold_scores
+        scores /= np.float32(self.temperature)
+        scores += self.log_popularity if live_log_popularity is None else live_log_popularity
+        return scores
 
     def ratings(self, network: Float32, products: Int64 | None = None) -> Float32:
         """``base + slope · (network − cold)``, clipped to 0–5."""
-        base, cold = (self.rating_base, self.cold_scores) if products is None else (self.rating_base[products], self.cold_scores[products])
+        base, cold = self.rating_base, self.cold_scores
+        if products is not None:
+            base, cold = base.take(products), cold.take(products)
         return as_rating(base + np.float32(self.rating_slope) * (network - cold))

@@ -1,7 +1,7 @@
 """A small embedding service in the test's process: the real protocol on a real port, with features that the test chooses."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from twotower.wire import to_vector
 
 @dataclass
 class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
-    """Answers BatchGetUserFeatures, GetPopularity and EncodeTexts.
+    """Answers StreamUserFeatures, GetPopularity and EncodeTexts.
 
     Attributes:
         users: what is known; everyone else is a cold user of `release`.
@@ -63,17 +63,18 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
             await self._server.stop(None)
             self._server = None
 
-    async def BatchGetUserFeatures(
-        self, request: embedding_service_pb2.BatchGetUserFeaturesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> embedding_service_pb2.BatchGetUserFeaturesResponse:
+    async def StreamUserFeatures(
+        self, request_iterator: AsyncIterator[embedding_service_pb2.StreamUserFeaturesRequest], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[embedding_service_pb2.StreamUserFeaturesResponse]:
         """Features in the order asked."""
-        self.calls.append(list(request.user_ids))
-        self.called.set()
-        await self.blocked.wait()
-        if self.failure:
-            await context.abort(self.failure, "as the test wants it")
-        columns = to_columns([self.users.get(user_id) or self._cold() for user_id in request.user_ids], self.space or request.space)
-        return embedding_service_pb2.BatchGetUserFeaturesResponse(columns=columns, release_id=self.release.release_id)
+        async for request in request_iterator:
+            self.calls.append(list(request.user_ids))
+            self.called.set()
+            await self.blocked.wait()
+            if self.failure:
+                await context.abort(self.failure, "as the test wants it")
+            columns = to_columns([self.users.get(user_id) or self._cold() for user_id in request.user_ids], self.space or request.space)
+            yield embedding_service_pb2.StreamUserFeaturesResponse(columns=columns, release_id=self.release.release_id)
 
     async def GetPopularity(
         self, request: embedding_service_pb2.GetPopularityRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -60,6 +60,22 @@ class BatchGetUserFeaturesRequest(_message.Message):
     layout: FeatureLayout
     def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., layout: _Optional[_Union[FeatureLayout, str]] = ...) -> None: ...
 
+class StreamUserFeaturesRequest(_message.Message):
+    __slots__ = ("user_ids", "space")
+    USER_IDS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    user_ids: _containers.RepeatedScalarFieldContainer[str]
+    space: _types_pb2.EmbeddingSpace
+    def __init__(self, user_ids: _Optional[_Iterable[str]] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ...) -> None: ...
+
+class StreamUserFeaturesResponse(_message.Message):
+    __slots__ = ("columns", "release_id")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    columns: UserFeatureColumns
+    release_id: str
+    def __init__(self, columns: _Optional[_Union[UserFeatureColumns, _Mapping]] = ..., release_id: _Optional[str] = ...) -> None: ...
+
 class BatchGetUserFeaturesResponse(_message.Message):
     __slots__ = ("features", "release_id", "columns")
     FEATURES_FIELD_NUMBER: _ClassVar[int]

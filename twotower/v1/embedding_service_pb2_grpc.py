@@ -49,6 +49,11 @@ class EmbeddingServiceStub:
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.BatchGetUserFeaturesRequest.SerializeToString,
                 response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.BatchGetUserFeaturesResponse.FromString,
                 _registered_method=True)
+        self.StreamUserFeatures = channel.stream_stream(
+                '/twotower.v1.EmbeddingService/StreamUserFeatures',
+                request_serializer=twotower_dot_v1_dot_embedding__service__pb2.StreamUserFeaturesRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.StreamUserFeaturesResponse.FromString,
+                _registered_method=True)
         self.RecordReview = channel.unary_unary(
                 '/twotower.v1.EmbeddingService/RecordReview',
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.RecordReviewRequest.SerializeToString,
@@ -103,6 +108,15 @@ class EmbeddingServiceServicer:
 
     def BatchGetUserFeatures(self, request, context):
         """Features of up to 1,024 users in one round trip to Redis, in the order asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamUserFeatures(self, request_iterator, context):
+        """The same over one call that stays open, in columns: each request is answered before the next is read. For callers who ask all the time: a
+        message on an open call costs a third of a call. An error ends the call with its status, as it would end BatchGetUserFeatures, and a
+        server that stops ends calls that wait for a request with OK: open another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,6 +188,11 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     servicer.BatchGetUserFeatures,
                     request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.BatchGetUserFeaturesRequest.FromString,
                     response_serializer=twotower_dot_v1_dot_embedding__service__pb2.BatchGetUserFeaturesResponse.SerializeToString,
+            ),
+            'StreamUserFeatures': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamUserFeatures,
+                    request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.StreamUserFeaturesRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_embedding__service__pb2.StreamUserFeaturesResponse.SerializeToString,
             ),
             'RecordReview': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordReview,
@@ -270,6 +289,33 @@ class EmbeddingService:
             '/twotower.v1.EmbeddingService/BatchGetUserFeatures',
             twotower_dot_v1_dot_embedding__service__pb2.BatchGetUserFeaturesRequest.SerializeToString,
             twotower_dot_v1_dot_embedding__service__pb2.BatchGetUserFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamUserFeatures(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/twotower.v1.EmbeddingService/StreamUserFeatures',
+            twotower_dot_v1_dot_embedding__service__pb2.StreamUserFeaturesRequest.SerializeToString,
+            twotower_dot_v1_dot_embedding__service__pb2.StreamUserFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,
