@@ -138,7 +138,7 @@ def _floor(batch: int, lanes: Lanes) -> Callable[[], Any]:
     products = jax.jit(lambda x, a, b: x @ a @ b).lower(hidden, first, second).compile(COMPILER_OPTIONS)
     parts = [jax.device_put(np.array(hidden)) for _ in range(-(-batch // users))]
     products(parts[0], first, second)
-    return lambda: lanes.map(lambda part: np.asarray(products(part, first, second)), parts)
+    return lambda: lanes.each(lambda part: np.asarray(products(part, first, second)), parts)
 
 
 def _floor_own_threads(batch: int) -> Callable[[], Any]:

@@ -3,7 +3,8 @@
 The rival is NVIDIA PyTriton, a Python model server with Triton's C++ gRPC front, in an environment of its own that this script makes
 under `run/` (Debian's python3.11; its bundled interpreter needs 3.11.2). It serves the same network as numpy code and is given the
 finished user row: no feature look-up, no Redis. Both are asked by a separate client process, one after the other: one caller by a
-blocking client, 64 by 64 threads of the rival's blocking client and by 64 tasks of our asyncio client.
+blocking client, 64 by 64 threads of the rival's blocking client and by 64 tasks of our asyncio client. All clients and servers run gRPC as
+our services do, without its event engine (twotower/environment.py).
 
 A request to ours crosses two gRPC hops, the rival's one. What two hops of Python cost alone is printed too: a server of `grpc.aio`, on the
 same event loop, that answers bytes and asks another such server for them.
@@ -33,6 +34,7 @@ import rig
 
 from tests.support.processes import free_port
 from twotower import rpc
+from twotower.environment import prepare_grpc
 from twotower.release import Release
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import ranking_service_pb2_grpc
@@ -46,6 +48,7 @@ _SCRIPT: Final = Path(__file__).with_name("pytriton_head.py")
 def main() -> None:
     """Measure ours, then the rival, and print."""
     rig.print_machine()
+    prepare_grpc()
     context = multiprocessing.get_context("spawn")
     with rig.services() as services, context.Pool(1) as client:
         ours = client.apply(_ours, (services.ranking.address,))
@@ -176,7 +179,8 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
             async def caller(part: slice) -> None:
                 nonlocal count
                 while time.perf_counter() < end:
-                    count += len((await stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=users[part], k=10))).results)
+                    answer = await stub.BatchRecommend(pb.BatchRecommendRequest(user_ids=users[part], k=10))
+                    count += len(answer.results)  # read after the wait: the other caller counts too
 
             start = time.perf_counter()
             await asyncio.gather(caller(slice(0, 1024)), caller(slice(1024, 2048)))

@@ -37,6 +37,7 @@ class _Waiting(Generic[KeyT, JobT, AnswerT]):
     job: JobT
     deadline: float | None
     since: float
+    first: bool
     future: "asyncio.Future[Done[AnswerT]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -47,12 +48,17 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
     `max_batch_users`. A batch does not wait for the one before if it has `worthwhile_users`: smaller ones cost more than they gain. A job
     that is cancelled or past its deadline leaves the queue and frees its place; if its batch already runs, only its own answer is dropped.
 
+    Those whom a batch has answered come back soon after: so after a batch of several callers the next waits until as many jobs are there
+    again, at most `patience_s`. Otherwise the first to come back would be a batch by itself, the others would wait for it, and under load
+    small batches would follow each other for ever.
+
     Args:
         process: answers the jobs of one batch, in order. If it raises, every job of the batch fails with that error.
         max_batch_users: a batch of a key has at most this many users, or one job.
         max_queue_users: users that may wait.
         max_in_flight: batches that run at the same time; with 2, one asks for features while the other computes.
         worthwhile_users: that must wait for a batch to be dispatched beside another.
+        patience_s: longest that a job waits, while no batch runs, for as many as were answered last.
         clock: seconds, monotonic.
     """
 
@@ -64,6 +70,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         max_queue_users: int,
         max_in_flight: int = 2,
         worthwhile_users: int = 1,
+        patience_s: float = 0.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._process = process
@@ -71,6 +78,9 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         self._max_queue_users = max_queue_users
         self._max_in_flight = max_in_flight
         self._worthwhile_users = worthwhile_users
+        self._patience_s = patience_s
+        self._expected = 0
+        self._patience: asyncio.TimerHandle | None = None
         self._clock = clock
         self._queue: dict[int, _Waiting[KeyT, JobT, AnswerT]] = {}
         self._tickets = itertools.count()
@@ -103,11 +113,11 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         if self._queued_users + users > self._max_queue_users:
             wait_s = min(max(self._queued_users * self._seconds_per_user, 0.01), 5.0)
             raise Overloaded(f"{self._queued_users} users are waiting, the limit is {self._max_queue_users}", wait_s)
-        if not self._in_flight and len(jobs) == 1:
+        if not self._in_flight and not self._expected and len(jobs) == 1:
             return [await self._alone(key, jobs[0])]
         now = self._clock()
         deadline = None if timeout_s is None else now + timeout_s
-        tickets = [self._enqueue(_Waiting(key, job, deadline, now)) for job in jobs]
+        tickets = [self._enqueue(_Waiting(key, job, deadline, now, place == 0)) for place, job in enumerate(jobs)]
         futures = [self._queue[ticket].future for ticket in tickets]
         self._dispatch()
         try:
@@ -120,7 +130,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
     async def _alone(self, key: KeyT, job: JobT) -> Done[AnswerT]:
         """Nobody else is there: the caller's own task does the work, and a hop to another one is saved."""
         self._in_flight += 1
-        [answer] = await self._answers(key, [job])
+        [answer] = await self._answers(key, [job], callers=1)
         return Done(answer, 0.0)
 
     def _enqueue(self, waiting: _Waiting[KeyT, JobT, AnswerT]) -> int:
@@ -136,7 +146,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
 
     def _dispatch(self) -> None:
         while self._in_flight < self._max_in_flight:
-            if self._in_flight and self._queued_users < self._worthwhile_users:
+            if self._queued_users < self._worthwhile_users if self._in_flight else len(self._queue) < self._expected:
                 return
             batch = self._take()
             if not batch:
@@ -174,7 +184,8 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
     async def _run(self, batch: list[_Waiting[KeyT, JobT, AnswerT]]) -> None:
         start = self._clock()
         try:
-            answers = await self._answers(batch[0].key, [waiting.job for waiting in batch])
+            callers = sum(waiting.first for waiting in batch)
+            answers = await self._answers(batch[0].key, [waiting.job for waiting in batch], callers)
         except Exception as error:
             for waiting in batch:
                 if not waiting.future.done():
@@ -188,7 +199,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
             if not waiting.future.done():
                 waiting.future.set_result(Done(answer, start - waiting.since))
 
-    async def _answers(self, key: KeyT, jobs: Sequence[JobT]) -> Sequence[AnswerT]:
+    async def _answers(self, key: KeyT, jobs: Sequence[JobT], callers: int) -> Sequence[AnswerT]:
         """Process a batch that was counted as in flight; then it is the next one's turn."""
         start = self._clock()
         try:
@@ -197,4 +208,16 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
             users = sum(job.user_count for job in jobs)
             self._seconds_per_user += 0.1 * ((self._clock() - start) / users - self._seconds_per_user)
             self._in_flight -= 1
+            self._expect(callers)
             self._dispatch()
+
+    def _expect(self, callers: int) -> None:
+        """Wait for as many callers as have just been answered, for a while."""
+        if self._patience:
+            self._patience.cancel()
+        self._expected = callers if callers > 1 and self._patience_s else 0
+        self._patience = asyncio.get_running_loop().call_later(self._patience_s, self._lose_patience) if self._expected else None
+
+    def _lose_patience(self) -> None:
+        self._expected, self._patience = 0, None
+        self._dispatch()

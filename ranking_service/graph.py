@@ -19,7 +19,7 @@ BUCKETS: Final = (1, 2, 4, 8, 16, 32)
 """Batch sizes that are compiled, in users. The products of the user tower for more at once would be handed to XLA's one thread, and lanes
 would wait for each other there."""
 PAIRS_PER_STEP: Final = 1200
-"""(user, product) pairs that go through the fusion head at once: 1.2 MB of activations in the first layer."""
+"""(user, product) pairs that go through the fusion head at once: 0.3 MB of activations in the first layer."""
 COMPILER_OPTIONS: Final = {"xla_cpu_prefer_vector_width": 512}
 """A tenth faster where the CPU has AVX-512; elsewhere without effect."""
 _LARGEST_TABLE: Final = 100_000

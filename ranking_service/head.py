@@ -42,9 +42,10 @@ _LEAST_PART: Final = 4
 
 
 class Lanes:
-    """Threads that score parts of a batch side by side, one a core.
+    """Cores that score parts of a batch side by side.
 
-    Each runs a whole part by itself. That costs less than XLA's own threads, which meet after every operation.
+    Each part runs in one thread. That costs less than XLA's own threads, which meet after every operation. The caller takes part after part
+    itself, and threads that are free help: so nothing waits for a thread to wake up, and with two batches at a time each has a core.
 
     Args:
         count: cores to use; all that the process may run on if None.
@@ -52,18 +53,32 @@ class Lanes:
 
     def __init__(self, count: int | None = None) -> None:
         self.count = count or len(os.sched_getaffinity(0))
-        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="lane") if self.count > 1 else None
+        self._helpers = ThreadPoolExecutor(self.count - 1, thread_name_prefix="lane") if self.count > 1 else None
 
-    def map(self, function: Callable[[PartT], Float32], parts: Sequence[PartT]) -> list[Float32]:
-        """Apply to every part; one part alone runs in the caller's thread."""
-        if self._threads is None or len(parts) == 1:
-            return [function(part) for part in parts]
-        return list(self._threads.map(function, parts))
+    def each(self, function: Callable[[PartT], object], parts: Sequence[PartT]) -> None:
+        """Call with every part; returns when all are done.
+
+        Raises:
+            Exception: the first that a part raised.
+        """
+        remaining = iter(parts)  # shared: taking the next one is a single step under the interpreter's lock
+
+        def work() -> None:
+            for part in remaining:
+                function(part)
+
+        helping = [self._helpers.submit(work) for _ in range(min(self.count, len(parts)) - 1)] if self._helpers else []
+        try:
+            work()
+        finally:
+            for helper in helping:
+                if not helper.cancel():
+                    helper.result()
 
     def close(self) -> None:
         """End the threads."""
-        if self._threads:
-            self._threads.shutdown()
+        if self._helpers:
+            self._helpers.shutdown()
 
 
 class Program:
@@ -141,6 +156,7 @@ class Head:
         self._lanes = lanes or Lanes(1)
         share = max(1, PAIRS_AT_ONCE // max(1, len(product_fusion)))
         self._largest = max(size for size in BUCKETS if size <= share)
+        self._products = len(product_fusion)
         self._parameters = parameters(weights, product_fusion)
         self._program = (programs or Programs()).get(activations(weights), self._parameters)
 
@@ -160,11 +176,16 @@ class Head:
             rounding only, less than 1e-5.
         """
         size = min(max(-(-len(user_rows) // self._lanes.count), _LEAST_PART), self._largest)
-        parts = self._lanes.map(self._score, [user_rows[start : start + size] for start in range(0, len(user_rows), size)])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if len(user_rows) <= size:
+            return self._program(user_rows, self._parameters)
+        scores = np.empty((len(user_rows), self._products), np.float32)
 
-    def _score(self, rows: Float32) -> Float32:
-        return self._program(rows, self._parameters)
+        def score(start: int) -> None:
+            part = slice(start, start + size)
+            scores[part] = self._program(user_rows[part], self._parameters)
+
+        self._lanes.each(score, range(0, len(user_rows), size))
+        return scores
 
 
 class SlicedHead:
@@ -176,7 +197,9 @@ class SlicedHead:
 
     def __init__(self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes, programs: Programs) -> None:
         self._lanes = lanes
-        self._heads = [Head(weights, part, programs=programs) for part in np.array_split(product_fusion, lanes.count)]
+        parts = np.array_split(product_fusion, lanes.count)
+        self._heads = [Head(weights, part, programs=programs) for part in parts]
+        self._ends = np.cumsum([len(part) for part in parts]).tolist()
 
     def warm_up(self) -> None:
         """As :meth:`Head.warm_up`."""
@@ -185,7 +208,14 @@ class SlicedHead:
 
     def __call__(self, user_rows: Float32) -> Float32:
         """As :meth:`Head.__call__`."""
-        return np.concatenate(self._lanes.map(lambda head: head(user_rows), self._heads), axis=1)
+        scores = np.empty((len(user_rows), self._ends[-1]), np.float32)
+
+        def score(part: tuple[Head, int, int]) -> None:
+            head, start, end = part
+            scores[:, start:end] = head(user_rows)
+
+        self._lanes.each(score, list(zip(self._heads, [0, *self._ends], self._ends, strict=False)))
+        return scores
 
 
 def batch_users(product_count: int) -> int:

@@ -25,6 +25,8 @@ _LOOKUP_USERS: Final = 512
 """Users that are looked up at once; they are scored 128 at a time, whose scores fit the cache."""
 _WORTHWHILE_USERS: Final = 16
 """That a batch needs to be looked up while another is scored."""
+_PATIENCE_S: Final = 0.004
+"""About as long as 16 callers need to get their answers and come back."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Ranker:
             max_batch_users=_lookup_users,
             max_queue_users=max_queue_users,
             worthwhile_users=_WORTHWHILE_USERS,
+            patience_s=_PATIENCE_S,
             clock=clock,
         )
 

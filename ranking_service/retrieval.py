@@ -135,7 +135,7 @@ class TwoStage:
             filled: Float32 = scores[user]
             return filled
 
-        self._lanes.map(fill, range(len(user_rows)))
+        self._lanes.each(fill, range(len(user_rows)))
         return scores
 
     def warm_up(self, largest_batch: int) -> None:

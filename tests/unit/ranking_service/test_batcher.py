@@ -41,7 +41,7 @@ class Clock:
         return self.now
 
 
-def make(process: Process, clock: Clock | None = None, **limits: int) -> Batcher[str, Users, str]:
+def make(process: Process, clock: Clock | None = None, **limits: float) -> Batcher[str, Users, str]:
     limits = {"max_batch_users": lambda _: 4, "max_queue_users": 16, "max_in_flight": 1} | limits
     return Batcher(process, clock=clock or Clock(), **limits)
 
@@ -75,6 +75,50 @@ async def test_what_arrives_meanwhile_is_one_batch_and_its_wait_is_measured() ->
     assert process.batches == [("r", ["a"]), ("r", ["b", "c", "d", "e"]), ("r", ["f"])]
     assert [(d.answer, d.queue_s) for d in done] == [(name, 3.0) for name in "bcdef"]
     assert batcher.queued_users == 0
+
+
+async def answered_together(batcher: Batcher[str, Users, str], process: Process, names: str) -> None:
+    """Let a batch of all but the first of these callers be answered."""
+    process.open.clear()
+    tasks = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in names]
+    await turn()
+    process.open.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_callers_who_were_answered_together_are_one_batch_again() -> None:
+    process = Process()
+    batcher = make(process, patience_s=60)
+    await answered_together(batcher, process, "abcd")
+    back = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "bc"]
+    await turn()
+    assert process.batches == [("r", ["a"]), ("r", ["b", "c", "d"])]
+    assert batcher.queued_users == 2
+    (done,) = await batcher.submit("r", [Users("d")])
+    await asyncio.gather(*back)
+    assert done.answer == "d"
+    assert process.batches[2:] == [("r", ["b", "c", "d"])]
+
+
+async def test_who_comes_back_alone_waits_for_the_others_only_for_a_while() -> None:
+    process = Process()
+    batcher = make(process, patience_s=0.02)
+    await answered_together(batcher, process, "abcd")
+    (done,) = await batcher.submit("r", [Users("b")])
+    assert done.answer == "b"
+    assert process.batches[2:] == [("r", ["b"])]
+    later = asyncio.create_task(batcher.submit("r", [Users("c")]))
+    await turn()
+    assert later.done(), "after a batch of one caller nobody waits"
+
+
+async def test_the_parts_of_one_call_are_one_caller() -> None:
+    process = Process()
+    process.open.set()
+    batcher = make(process, patience_s=60)
+    await batcher.submit("r", [Users("part 1"), Users("part 2"), Users("part 3")])
+    (done,) = await batcher.submit("r", [Users("a")])
+    assert done.answer == "a"
 
 
 async def test_a_small_batch_waits_for_the_one_before_and_a_worthwhile_one_does_not() -> None:
