@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import grpc
 
@@ -35,6 +36,7 @@ from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel
 from twotower.v1 import ranking_service_pb2, ranking_service_pb2_grpc, release_service_pb2, release_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
+_PAUSE_S: Final = 0.0001
 _SERVICES = [
     ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name,
     release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name,
@@ -72,7 +74,7 @@ class RankingService:
             return open_two_stage(release, exact, self._lanes, programs)
 
         def open_release(path: Path) -> ServedRelease:
-            return self._added.fit(open_served(path, build_head, build_proposer))
+            return self._added.fit(open_served(path, build_head, build_proposer, _pause))
 
         async def serving() -> None:
             await self.server.set_serving(True)
@@ -162,13 +164,15 @@ def _process_age_s() -> float:
 
 
 def _give_way() -> None:
-    """Let this thread, which verifies and compiles releases, yield the cores to those that answer requests.
-
-    On Linux a thread has a priority of its own. And who waits for the interpreter's lock gets it after half a millisecond instead of five.
-    """
-    sys.setswitchinterval(0.0005)
+    """Let this thread, which verifies and compiles releases, yield the cores to those that answer requests: on Linux a thread has a
+    priority of its own."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+
+
+def _pause() -> None:
+    """Let requests have the core and the interpreter's lock, between two small pieces of a release that is being opened."""
+    time.sleep(_PAUSE_S)
 
 
 def _server_tls(settings: RankingSettings) -> ServerTls | None:

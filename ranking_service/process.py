@@ -43,6 +43,8 @@ async def _signalled() -> None:
 
 def run(settings: RankingSettings) -> None:
     """Serve; a problem at start is one line and exit code 1."""
+    # Whoever waits for the interpreter's lock gets it after half a millisecond instead of five.
+    sys.setswitchinterval(0.0005)
     try:
         configure_logging("ranking_service", settings.log_level)
         rpc.run(serve(settings))

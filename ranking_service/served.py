@@ -14,7 +14,7 @@ from ranking_service.popularity import Snapshot
 from twotower.errors import ReleaseInvalid
 from twotower.features import Float32, anonymous_keys
 from twotower.model import TwoTowerWeights
-from twotower.release import MANIFEST, Manifest, Release
+from twotower.release import MANIFEST, Manifest, Release, no_pause
 from twotower.scoring import Scoring
 from twotower.v1 import types_pb2
 
@@ -69,7 +69,10 @@ class ServedRelease:
 
 
 def open_served(
-    path: Path, build_scorer: Callable[[Release], Scorer], build_proposer: Callable[[Release, Scorer], Proposer | None] = lambda *_: None
+    path: Path,
+    build_scorer: Callable[[Release], Scorer],
+    build_proposer: Callable[[Release, Scorer], Proposer | None] = lambda *_: None,
+    pause: Callable[[], object] = no_pause,
 ) -> ServedRelease:
     """Open a release, verify every file, replay its golden requests through the very scorer that will serve, and warm that up.
 
@@ -78,7 +81,7 @@ def open_served(
         ReleaseInvalid: naming the file or the golden request.
     """
     start = time.perf_counter()
-    release = Release.open(path)
+    release = Release.open(path, pause=pause)
     manifest = release.manifest
     if manifest.release_id != path.name:
         raise ReleaseInvalid(f"{MANIFEST}: the release {manifest.release_id} is in a folder named {path.name!r}")
