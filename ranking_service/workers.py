@@ -49,7 +49,8 @@ class Workers:
         while self._processes:
             wait([process.sentinel for process in self._processes], timeout=0.5)
             ended = [process for process in self._processes if process.exitcode is not None]
-            self._processes = [process for process in self._processes if process.exitcode is None]
+            # Asked once: one that ends between two questions would be in neither list.
+            self._processes = [process for process in self._processes if process not in ended]
             for process in ended:
                 if self._stopping:
                     continue

@@ -96,7 +96,13 @@ async def test_concurrent_requests_share_look_ups_and_keep_their_own_answers(
         (only,) = (await clients.ranking.Recommend(pb.RecommendRequest(user_id=f"warm {i}", k=1, include_seen=True))).recommendations
         return only.product_id, only.score
 
-    answers = await asyncio.gather(*(best(i) for i in range(150)))
+    embedding.blocked.clear()
+    first = asyncio.create_task(best(0))
+    await embedding.called.wait()
+    others = [asyncio.create_task(best(i)) for i in range(1, 150)]
+    await asyncio.sleep(0.1)  # some of them have come by then, and wait
+    embedding.blocked.set()
+    answers = await asyncio.gather(first, *others)
     for (product, score), scores in zip(answers, reference(release, warm_rows[:150]), strict=True):
         assert score == pytest.approx(scores.max(), abs=ATOL)
         assert scores[int(product.split("-")[1])] == pytest.approx(scores.max(), abs=ATOL)
