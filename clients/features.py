@@ -1,6 +1,7 @@
 """Asks the embedding service for user features, text embeddings and popularity: the asyncio client that the ranking service uses."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -12,17 +13,12 @@ from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types
 _SLOW_CALL_S: Final = 5.0
 _ENCODE_S: Final = 30.0
 """256 long texts take seconds."""
-_ENDED: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _Call = Any
 """``grpc.aio.StreamStreamCall``: its types say nothing of what it reads."""
 
 
 class FeaturesUnavailable(Exception):
     """The embedding service is away, too slow, not ready or failing; the message says which."""
-
-
-class _Ended(FeaturesUnavailable):
-    """The call is of no use any more; a new one may be."""
 
 
 class FeatureClient:
@@ -67,12 +63,11 @@ class FeatureClient:
 
     async def _look_up(self, request: embedding_service_pb2.StreamUserFeaturesRequest) -> embedding_service_pb2.UserFeatureColumns:
         if self._open:
-            try:
+            with contextlib.suppress(FeaturesUnavailable):
                 return await self._exchange(self._open.pop(), request)
-            except _Ended:
-                # The service may have stopped or restarted since the call was last used: whoever is there now is asked anew.
-                while self._open:
-                    self._open.pop().cancel()
+            # The service may have stopped or restarted since the call was last used: a new one shows who is there now.
+            while self._open:
+                self._open.pop().cancel()
         return await self._exchange(self._stub.StreamUserFeatures(), request)
 
     async def _exchange(
@@ -82,14 +77,13 @@ class FeatureClient:
             await call.write(request)
             response = await call.read()
         except asyncio.InvalidStateError:
-            raise _Ended("the call had ended") from None
+            raise FeaturesUnavailable("the call had ended") from None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                 raise SpaceMismatch(f"the embedding service refused: {error.details()}") from error
-            kind = _Ended if error.code() in _ENDED else FeaturesUnavailable
-            raise kind(f"{error.code().name}: {error.details()}") from error
+            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
         if response is grpc.aio.EOF:
-            raise _Ended("the embedding service is stopping")
+            raise FeaturesUnavailable("the embedding service is stopping")
         self._open.append(call)
         columns: embedding_service_pb2.UserFeatureColumns = response.columns
         return columns

@@ -16,7 +16,6 @@ import numpy as np
 from ranking_service.graph import (
     BUCKETS,
     COMPILER_OPTIONS,
-    PAIRS_PER_STEP,
     Activations,
     Parameters,
     activations,
@@ -35,7 +34,7 @@ MAX_BATCH: Final = 128
 PAIRS_AT_ONCE: Final = 4_000_000
 """(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a time."""
 
-_SLICED: Final = 2 * PAIRS_PER_STEP
+_SLICED: Final = 9_600
 """Products above which one user is scored by several lanes."""
 _LEAST_PART: Final = 4
 """Users below which a batch is not cut into lanes: handing a part over costs as much as scoring a user."""

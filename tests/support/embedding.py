@@ -25,8 +25,9 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         blocked: while it is not set, calls wait.
         failure: status to fail every call with.
         popularity: weight of each product.
-        calls: user ids of each call.
-        called: set at each call.
+        calls: user ids of each look-up.
+        called: set at each look-up.
+        opened: calls that look-ups came over.
     """
 
     release: Release
@@ -37,6 +38,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     popularity: dict[str, float] = field(default_factory=dict)
     calls: list[list[str]] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
+    opened: int = 0
 
     def __post_init__(self) -> None:
         self.blocked.set()
@@ -56,6 +58,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         self.blocked.set()
         self.called.clear()
         self.calls.clear()
+        self.opened = 0
 
     async def stop(self) -> None:
         """Stop at once."""
@@ -67,6 +70,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         self, request_iterator: AsyncIterator[embedding_service_pb2.StreamUserFeaturesRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[embedding_service_pb2.StreamUserFeaturesResponse]:
         """Features in the order asked."""
+        self.opened += 1
         async for request in request_iterator:
             self.calls.append(list(request.user_ids))
             self.called.set()

@@ -57,6 +57,21 @@ def in_messages(columns: pb.UserFeatureColumns, user_ids: list[str]) -> list[typ
     ]
 
 
+async def test_an_open_call_answers_what_single_calls_do(published: Service, release: Release) -> None:
+    call = published.stub.StreamUserFeatures()
+    for user_ids in ([NAMES[0]], NAMES, NAMES[::-1] * 100):
+        await call.write(pb.StreamUserFeaturesRequest(user_ids=user_ids, space=space_of(release)))
+        found = await call.read()
+        expected = await ask(published, user_ids, pb.FEATURE_LAYOUT_COLUMNS, space=space_of(release))
+        assert found.release_id == expected.release_id
+        assert in_messages(found.columns, user_ids) == in_messages(expected.columns, user_ids)
+    await call.write(pb.StreamUserFeaturesRequest(user_ids=["u", ""]))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "user_ids[1]: must be 1 to 256 bytes" in str(caught.value.details())
+
+
 @given(user_ids=st.lists(st.one_of(st.sampled_from(NAMES), st.sampled_from(NAMES), st.text("abc{}%", min_size=1)), min_size=1, max_size=60))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_columns_are_the_messages(published: Service, release: Release, user_ids: list[str]) -> None:

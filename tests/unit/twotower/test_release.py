@@ -46,6 +46,20 @@ def test_releases_share_one_encoder_on_disk(tmp_path: Path) -> None:
     assert (first.encoder_path / "model.bin").samefile(second.encoder_path / "model.bin")
 
 
+def test_opening_pauses_between_small_pieces(tmp_path: Path) -> None:
+    written = write_random_release(tmp_path, products=1_000)
+    pauses = 0
+
+    def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+
+    opened = Release.open(written.path, pause=pause)
+    largest = max(entry["bytes"] for entry in written.manifest.files.values())
+    assert pauses > largest / 2**18
+    assert opened.catalogue == written.catalogue
+
+
 def all_files(path: Path) -> list[str]:
     return sorted(json.loads((path / MANIFEST).read_text())["files"])
 

@@ -49,6 +49,17 @@ class Servicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
                 raise InvalidArgument([FieldViolation("part", "must be a batch")])
         return pb.ImportUsersResponse(user_count=3)
 
+    async def StreamUserFeatures(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
+        async for request in request_iterator:
+            if "refused" in request.user_ids:
+                raise InvalidArgument([FieldViolation("user_ids[0]", "is refused")])
+            if "a bug" in request.user_ids:
+                raise ZeroDivisionError("a secret")
+            if "slow" in request.user_ids:
+                self.entered.set()
+                await self.release.wait()
+            yield pb.StreamUserFeaturesResponse(release_id=request.user_ids[0])
+
 
 @pytest.fixture
 def servicer() -> Servicer:
@@ -97,6 +108,49 @@ async def test_streams_are_mapped_too(stub: Any) -> None:
     assert (await stub.ImportUsers(iter([pb.ImportUsersRequest(batch=pb.ImportBatch())]))).user_count == 3
     error = await failure(stub.ImportUsers(iter([pb.ImportUsersRequest(header=pb.ImportHeader())])))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def asking(user_id: str) -> pb.StreamUserFeaturesRequest:
+    return pb.StreamUserFeaturesRequest(user_ids=[user_id])
+
+
+@pytest.mark.parametrize(
+    ("user_id", "code", "details"),
+    [("refused", grpc.StatusCode.INVALID_ARGUMENT, "user_ids[0]: is refused"), ("a bug", grpc.StatusCode.INTERNAL, "internal error")],
+)
+async def test_an_error_ends_an_open_call_after_the_answers_before_it(stub: Any, user_id: str, code: grpc.StatusCode, details: str) -> None:
+    call = stub.StreamUserFeatures()
+    for name in ("a", "b"):
+        await call.write(asking(name))
+        assert (await call.read()).release_id == name
+    await call.write(asking(user_id))
+    error = await failure(call.read())
+    assert (error.code(), error.details()) == (code, details)
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        assert rpc_status.from_call(error).details[0].Is(error_details_pb2.BadRequest.DESCRIPTOR)
+
+
+async def test_stop_ends_open_calls_that_wait_and_answers_those_that_were_asked(servicer: Servicer) -> None:
+    """With an hour to drain: whatever is not ended by itself would keep the server from stopping."""
+    server = Server(
+        "127.0.0.1:0", [SERVICE], lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s), drain_s=3600
+    )
+    await server.start()
+    async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
+        waiting, asked = stub.StreamUserFeatures(), stub.StreamUserFeatures()
+        await waiting.write(asking("a"))
+        assert (await waiting.read()).release_id == "a"
+        await asked.write(asking("slow"))
+        await servicer.entered.wait()
+        stopping = asyncio.create_task(server.stop())
+        assert await waiting.read() is grpc.aio.EOF
+        assert not stopping.done()
+        servicer.release.set()
+        assert (await asked.read()).release_id == "slow"
+        assert await asked.read() is grpc.aio.EOF
+        assert await waiting.code() is await asked.code() is grpc.StatusCode.OK
+        await stopping
 
 
 async def test_unbuilt_and_unknown_methods_are_unimplemented(stub: Any, server: Server) -> None:
