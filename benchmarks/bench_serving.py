@@ -41,6 +41,7 @@ from twotower.v1 import ranking_service_pb2_grpc
 
 SECONDS: Final = 5.0
 CALLERS: Final = 64
+FEW_CALLERS: Final = (2, 4, 8, 16)
 _ENVIRONMENT: Final = Path("run/pytriton")
 _SCRIPT: Final = Path(__file__).with_name("pytriton_head.py")
 
@@ -55,6 +56,8 @@ def main() -> None:
         release = services.release
         print(f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; {ours['calls']:.0f} calls/s at {CALLERS}")
         print(f"        p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms at half of it, Poisson arrivals")
+        for callers in FEW_CALLERS:
+            print(f"        {ours[f'calls_{callers}']:.0f} calls/s, p50 {ours[f'p50_ms_{callers}']:.2f} ms at {callers} callers")
         print(f"        BatchRecommend {ours['batch']:.0f} users/s; {ours['degraded']:.0f} degraded answers")
         print(f"        ready {services.ready_s:.1f} s after the start of the process")
         floor = _floor(context, client)
@@ -189,6 +192,9 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
         await load(8, 1.0)
         calls = len(await load(CALLERS, SECONDS)) / SECONDS
         half = await poisson(calls / 2, SECONDS)
+        for callers in FEW_CALLERS:
+            times = await load(callers, SECONDS / 2)
+            found |= {f"calls_{callers}": len(times) / (SECONDS / 2), f"p50_ms_{callers}": 1e3 * float(np.median(times))}
         found |= {
             "calls": calls,
             "half_p50_ms": 1e3 * float(np.median(half)),
