@@ -1,9 +1,10 @@
 """Constants of the data, fitted on the training period alone: how fast popularity fades, and how much a user's own words say."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.evaluation.folds import Fold, rolling_folds
 from trainer.evaluation.metrics import expected_ranks, ndcg
@@ -87,8 +88,13 @@ def standardised_similarity(users: Float32, product_vectors: Float32) -> Float32
     """
     means = users[:, ALS_DIM : ALS_DIM + BERT_DIM]
     cosine = (means @ product_vectors.T) / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
-    deviation = np.maximum(cosine.std(axis=1, keepdims=True), 1e-9)
-    result: Float32 = ((cosine - cosine.mean(axis=1, keepdims=True)) / deviation).astype(np.float32)
+    return standardised(cosine)
+
+
+def standardised(signal: NDArray[np.floating[Any]]) -> Float32:
+    """(users, products), each row to mean 0 and deviation 1; zeros for a row that says the same of all products."""
+    deviation = np.maximum(signal.std(axis=1, keepdims=True), 1e-9)
+    result: Float32 = ((signal - signal.mean(axis=1, keepdims=True)) / deviation).astype(np.float32)
     return result
 
 

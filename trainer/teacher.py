@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.constants import standardised
 from trainer.evaluation.folds import rolling_folds
 from trainer.history import AsOfFeatures, first_of_moment, global_mean, seen_mask
 from trainer.popularity import live_matrix
@@ -68,7 +69,7 @@ class Signals:
         words = (users[:, ALS_DIM : ALS_DIM + BERT_DIM] - self.mean) @ self.products.T
         talk = (history @ self.said / count.astype(np.float32)) @ self.said.T
         company = (history @ self.company).toarray()
-        return np.stack([_standardised(signal) for signal in (words, talk, company)], axis=-1)
+        return np.stack([standardised(signal) for signal in (words, talk, company)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -192,10 +193,3 @@ def conditional_logit(signals: Float32, offset: Float32, target: Int64) -> Float
 
     found: Float64 = minimize(loss, np.zeros(signals.shape[2]), jac=True, method="L-BFGS-B").x
     return found
-
-
-def _standardised(signal: NDArray[np.floating[Any]]) -> Float32:
-    """(users, products), each row to mean 0 and deviation 1; zeros for a row that says the same of all products."""
-    deviation = np.maximum(signal.std(axis=1, keepdims=True), 1e-9)
-    result: Float32 = ((signal - signal.mean(axis=1, keepdims=True)) / deviation).astype(np.float32)
-    return result
