@@ -48,7 +48,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
     `max_batch_users`. A batch does not wait for the one before if it has `worthwhile_users`: smaller ones cost more than they gain. A job
     that is cancelled or past its deadline leaves the queue and frees its place; if its batch already runs, only its own answer is dropped.
 
-    Those whom a batch has answered come back soon after: so after a batch of several callers the next waits until as many jobs are there
+    Those whom a batch has answered come back soon after: so after a batch of several callers the next waits until as many users are there
     again, at most `patience_s`. Otherwise the first to come back would be a batch by itself, the others would wait for it, and under load
     small batches would follow each other for ever.
 
@@ -146,7 +146,7 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
 
     def _dispatch(self) -> None:
         while self._in_flight < self._max_in_flight:
-            if self._queued_users < self._worthwhile_users if self._in_flight else len(self._queue) < self._expected:
+            if self._queued_users < (self._worthwhile_users if self._in_flight else self._expected):
                 return
             batch = self._take()
             if not batch:

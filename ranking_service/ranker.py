@@ -67,7 +67,7 @@ class Ranker:
     Args:
         features: where features come from.
         popularity: what the scores hold.
-        executor: of one thread, in which batches are scored; so the event loop stays free and batches don't fight for the cores.
+        executor: in whose threads batches are scored, so that the event loop stays free.
         max_queue_users: users that may wait for a place in a batch.
         clock: seconds, monotonic.
     """

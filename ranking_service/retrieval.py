@@ -127,13 +127,11 @@ class TwoStage:
         found = self._index.search(self._personal(self._at_landmarks(user_rows), self._landmarks) @ self._solver.T, _RETRIEVED)
         scores = np.full((len(user_rows), len(self._products)), -np.inf, np.float32)
 
-        def fill(user: int) -> Float32:
+        def fill(user: int) -> None:
             # Where the lists searched hold too few, landmarks fill up: so there are always enough for what a request may ask for.
             candidates = np.concatenate([popular, np.where(found[user] < 0, self._fill, found[user])])
             given = self._layers._replace(products=self._products[candidates])
             (scores[user, candidates],) = self._candidate_program(user_rows[user : user + 1], given)
-            filled: Float32 = scores[user]
-            return filled
 
         self._lanes.each(fill, range(len(user_rows)))
         return scores

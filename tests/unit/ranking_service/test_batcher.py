@@ -112,6 +112,14 @@ async def test_who_comes_back_alone_waits_for_the_others_only_for_a_while() -> N
     assert later.done(), "after a batch of one caller nobody waits"
 
 
+async def test_a_job_of_many_users_waits_for_nobody() -> None:
+    process = Process()
+    batcher = make(process, patience_s=60)
+    await answered_together(batcher, process, "abcd")
+    (done,) = await batcher.submit("r", [Users("many", 3)])
+    assert done.answer == "many"
+
+
 async def test_the_parts_of_one_call_are_one_caller() -> None:
     process = Process()
     process.open.set()
