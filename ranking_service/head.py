@@ -8,7 +8,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -70,9 +70,10 @@ class Lanes:
         try:
             work()
         finally:
-            for helper in helping:
-                if not helper.cancel():
-                    helper.result()
+            running = [helper for helper in helping if not helper.cancel()]
+            wait(running)  # all of them, also if one raised: none may still write when this returns
+            for helper in running:
+                helper.result()
 
     def close(self) -> None:
         """End the threads."""

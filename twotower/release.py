@@ -290,10 +290,10 @@ class Release:
         """A ``.npy`` file, mapped read-only."""
         try:
             array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-            self._pause()
-            return array
         except (OSError, ValueError) as error:
             raise ReleaseInvalid(f"{name}: {error}") from error
+        self._pause()
+        return array
 
     def replay_golden(self, score: Callable[[Float32], tuple[Float32, Float32]]) -> float:
         """Score the golden users and compare.
