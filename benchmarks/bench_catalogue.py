@@ -2,7 +2,7 @@
 
 600, 10k, 100k and 1M products. Each size runs in a process of its own, whose memory is that of the whole scoring process: JAX, the
 release's product matrix (mapped, as a release is), the head. The catalogue's texts are not in it. Two-stage retrieval
-(ranking_service/retrieval.py) is measured at 1M products, for both kinds of score: the network's output, and lift plus log popularity; its
+(ranking_service/network/two_stage.py) is measured at 1M products, for both kinds of score: the network's output, and lift plus log popularity; its
 recall is that of 100 users whom it has not seen, against the exact answer. Weights and users are random, products are standard normal: the
 least structure that a catalogue can have.
 
@@ -65,9 +65,10 @@ def main() -> None:
 
 def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, float, float]:
     """Milliseconds exact and in two stages, recall, seconds to open, peak MB."""
-    from ranking_service.head import Lanes, Programs, open_head
-    from ranking_service.popularity import Snapshot
-    from ranking_service.retrieval import TwoStage
+    from ranking_service.network.head import Programs, open_head
+    from ranking_service.network.lanes import Lanes
+    from ranking_service.network.two_stage import TwoStage
+    from ranking_service.release.popularity_snapshot import Snapshot
 
     rng = np.random.default_rng(0)
     weights = random_weights(rng, "elu")
@@ -98,7 +99,8 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
 
 def _measure(path: Path) -> dict[str, float]:
     """One size, in a fresh process."""
-    from ranking_service.head import Lanes, Programs, open_head
+    from ranking_service.network.head import Programs, open_head
+    from ranking_service.network.lanes import Lanes
 
     rng = np.random.default_rng(0)
     weights = random_weights(rng, "elu")

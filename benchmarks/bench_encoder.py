@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.trainer_data import cache_folder, review_file
-from trainer.cleaning import CleaningOptions
-from trainer.reviews import read_reviews
-from trainer.text import bundled_model_path, cached_encoder
+from trainer.data.cleaning import CleaningOptions
+from trainer.data.reviews import read_reviews
+from trainer.encoding.export import bundled_model_path, cached_encoder
 from twotower.encoder import TextEncoder
 from twotower.features import dequantize, review_text
 

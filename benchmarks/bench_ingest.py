@@ -42,7 +42,7 @@ PLAIN_REVIEWS = 8_192
 
 def export_encoder(folder: Path) -> Path:
     """The real encoder; in a process of its own, so that this one holds no torch."""
-    script = "import sys; from pathlib import Path; from trainer.text import export_encoder; export_encoder(Path(sys.argv[1]))"
+    script = "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; export_encoder(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", script, str(folder / "encoder")], check=True, capture_output=True)
     return folder / "encoder"
 
@@ -51,7 +51,7 @@ def sample_texts(folder: Path, count: int) -> list[tuple[str, str]]:
     """Titles and texts, each once."""
     import pandas as pd
 
-    from trainer.sample import write_sample
+    from trainer.synthetic.reviews import write_sample
 
     write_sample(folder / "reviews.csv.gz", 3 * count, seed=5)
     frame = pd.read_csv(folder / "reviews.csv.gz", dtype=str).fillna("")

@@ -22,7 +22,7 @@ import pyarrow.parquet
 
 from benchmarks.rig import print_machine
 from benchmarks.trainer_data import cache_folder
-from trainer.text import cached_encoder
+from trainer.encoding.export import cached_encoder
 
 TEXTS = 2_000
 PRODUCTS = 2_000
@@ -55,9 +55,9 @@ WORDS = [
 TRAIN = """
 import json, resource, sys, time
 from pathlib import Path
-from trainer.fit import FitOptions
+from trainer.network.fit_mse import FitOptions
 from trainer.pipeline import TrainingOptions, train
-from trainer.presets import PRESETS
+from trainer.network.presets import PRESETS
 from trainer.progress import Progress
 path, out, encoder, cache = map(Path, sys.argv[1:5])
 

@@ -6,15 +6,15 @@ import os
 from rich.console import Console
 
 from benchmarks.trainer_data import cache_folder, review_file
-from trainer.cleaning import CleaningOptions
-from trainer.evaluation.protocol import evaluate_reviews
+from trainer.data.cleaning import CleaningOptions
+from trainer.data.reviews import read_reviews
+from trainer.encoding.export import cached_encoder
+from trainer.evaluation.run import evaluate_reviews
 from trainer.evaluation.show import print_table
 from trainer.evaluation.table import headline
+from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions
-from trainer.presets import preset_named
 from trainer.progress import Progress
-from trainer.reviews import read_reviews
-from trainer.text import cached_encoder
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 import rig
 
-from ranking_service.graph import COMPILER_OPTIONS, import_jax
-from ranking_service.head import Head, Lanes
+from ranking_service.network.graph import COMPILER_OPTIONS, import_jax
+from ranking_service.network.head import Head
+from ranking_service.network.lanes import Lanes
 from tests.support.releases import random_user_rows, unit_vectors
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, product_rows
 from twotower.model import TwoTowerWeights, product_fusion, run_layers
@@ -82,8 +83,8 @@ def _rival(pipe: Connection) -> None:
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     import tensorflow as tf
 
-    from trainer.presets import preset_named
-    from trainer.towers import build_network, kernel_weights
+    from trainer.network.presets import preset_named
+    from trainer.network.towers import build_network, kernel_weights
 
     rng = np.random.default_rng(0)
     network = build_network(preset_named("v5_power"))

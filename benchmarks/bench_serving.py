@@ -4,7 +4,7 @@ The rival is NVIDIA PyTriton, a Python model server with Triton's C++ gRPC front
 under `run/` (Debian's python3.11; its bundled interpreter needs 3.11.2). It serves the same network as numpy code and is given the
 finished user row: no feature look-up, no Redis. Both are asked by a separate client process, one after the other: one caller by a
 blocking client, 64 by 64 threads of the rival's blocking client and by 64 tasks of our asyncio client. All clients and servers run gRPC as
-our services do, without its event engine (twotower/environment.py).
+our services do, without its event engine (twotower/grpc_environment.py).
 
 A request to ours crosses two gRPC hops, the rival's one. What two hops of Python cost alone is printed too: a server of `grpc.aio`, on the
 same event loop, that answers bytes and asks another such server for them.
@@ -34,7 +34,7 @@ import rig
 
 from tests.support.processes import free_port
 from twotower import rpc
-from twotower.environment import prepare_grpc
+from twotower.grpc_environment import prepare_grpc
 from twotower.release import Release
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import ranking_service_pb2_grpc

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.trainer_data import cache_folder, review_file
-from trainer.cleaning import CleaningOptions
+from trainer.data.cleaning import CleaningOptions
+from trainer.encoding.export import bundled_model_path, cached_encoder
+from trainer.network.presets import PRESETS
+from trainer.network.towers import build_network
 from trainer.pipeline import TrainingOptions, TrainingResult, train
-from trainer.presets import PRESETS
 from trainer.progress import Progress
-from trainer.text import bundled_model_path, cached_encoder
-from trainer.towers import build_network
 from twotower.encoder import TextEncoder
 from twotower.features import product_text, review_text
 

@@ -69,7 +69,7 @@ def services(*ranking_arguments: object, products: int = PRODUCTS) -> Iterator[S
 
 def export_encoder(root: Path) -> Path:
     """The real encoder; in a process of its own, so that no benchmark holds torch."""
-    script = "import sys; from pathlib import Path; from trainer.text import export_encoder; export_encoder(Path(sys.argv[1]))"
+    script = "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; export_encoder(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", script, str(root / "encoder")], check=True, capture_output=True)
     return root / "encoder"
 

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from trainer.sample import write_sample
+from trainer.synthetic.reviews import write_sample
 
 REAL = "product_reviews_30k.csv.gz"
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from embedding_service.settings import Settings
-from twotower.environment import prepare_grpc
+from twotower.grpc_environment import prepare_grpc
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from embedding_service.bootstrap import running_service
 from embedding_service.settings import Settings
 from twotower import rpc
 from twotower.errors import TwotowerError
-from twotower.telemetry import configure_logging
+from twotower.logs import configure_logging
 
 
 async def serve(settings: Settings) -> None:

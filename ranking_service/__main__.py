@@ -7,8 +7,8 @@ from pydantic_settings import CliApp
 
 from ranking_service.settings import RankingSettings
 from ranking_service.workers import Workers
-from twotower.environment import prepare_grpc
-from twotower.telemetry import configure_logging
+from twotower.grpc_environment import prepare_grpc
+from twotower.logs import configure_logging
 
 
 def main() -> None:

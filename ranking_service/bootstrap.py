@@ -14,22 +14,23 @@ from typing import Final
 
 import grpc
 
-from clients.features import FeatureClient
-from ranking_service.breaker import Breaker, GuardedFeatures
-from ranking_service.features import FeatureLookup
-from ranking_service.graph import import_jax
-from ranking_service.head import Head, Lanes, Programs, SlicedHead, open_head
-from ranking_service.popularity import LivePopularity
-from ranking_service.ranker import Ranker
-from ranking_service.registry import open_registry
-from ranking_service.release_servicer import ReleaseServicer
-from ranking_service.releases import Releases
-from ranking_service.retrieval import TwoStage, open_two_stage
-from ranking_service.served import Scorer, ServedRelease, open_served
-from ranking_service.servicer import RankingServicer
+from ranking_service.api.ranking_servicer import RankingServicer
+from ranking_service.api.release_servicer import ReleaseServicer
+from ranking_service.network.graph import import_jax
+from ranking_service.network.head import Head, Programs, SlicedHead, open_head
+from ranking_service.network.lanes import Lanes
+from ranking_service.network.two_stage import TwoStage, open_two_stage
+from ranking_service.ranking.ranker import Ranker
+from ranking_service.release.registry import open_registry
+from ranking_service.release.served import Scorer, ServedRelease, open_served
+from ranking_service.rollout.added_products import AddedProducts
+from ranking_service.rollout.releases import Releases
+from ranking_service.rollout.traffic import Traffic
 from ranking_service.settings import RankingSettings
-from ranking_service.traffic import Traffic
-from ranking_service.upserts import AddedProducts
+from ranking_service.upstream.circuit_breaker import Breaker, GuardedFeatures
+from ranking_service.upstream.embedding_client import FeatureClient
+from ranking_service.upstream.feature_lookup import FeatureLookup
+from ranking_service.upstream.live_popularity import LivePopularity
 from twotower.errors import TwotowerError
 from twotower.release import Release
 from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel

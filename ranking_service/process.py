@@ -8,7 +8,7 @@ import sys
 from ranking_service.settings import RankingSettings
 from twotower import rpc
 from twotower.errors import TwotowerError
-from twotower.telemetry import configure_logging
+from twotower.logs import configure_logging
 
 _LOG = logging.getLogger(__name__)
 

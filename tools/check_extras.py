@@ -20,7 +20,7 @@ EXPECTED: dict[str, tuple[list[str], list[str]]] = {
         ["ranking_service.__main__", "ranking_service.bootstrap"],
         ["tensorflow", "redis", "openvino", "faiss-cpu", *TORCH],
     ),
-    "trainer": (["trainer.__main__", "trainer.cli"], ["redis", "locust"]),
+    "trainer": (["trainer.__main__", "trainer.cli.commands"], ["redis", "locust"]),
 }
 
 

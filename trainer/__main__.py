@@ -2,8 +2,8 @@
 
 import click
 
-from trainer.cli import describe, evaluate, import_keras, publish, sample_data, train
-from trainer.cli_tune import tune
+from trainer.cli.commands import describe, evaluate, import_keras, publish, sample_data, train
+from trainer.cli.tune import tune
 from twotower.cli import DomainErrorGroup
 
 

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.als import ITERATIONS, fit_item_factors
-from trainer.best import BestInputs, calibrate_rating_slope, fit_best
-from trainer.catalogue import build_catalogue
-from trainer.cleaning import CleaningOptions, CleaningReport
-from trainer.export import Trained, golden_texts, replay_golden, write_release
-from trainer.fit import FitOptions, Fitted, fit, steps_per_epoch
-from trainer.history import AsOfFeatures, as_of_features, global_mean
-from trainer.listwise import ListwiseOptions
-from trainer.presets import Preset
+from trainer.data.cleaning import CleaningOptions, CleaningReport
+from trainer.data.reviews import Reviews, read_reviews, training_rows
+from trainer.data.sources import SourceOptions
+from trainer.encoding.cache import ReviewVectors, VectorCache, encode_unique
+from trainer.features.als import ITERATIONS, fit_item_factors
+from trainer.features.catalogue import build_catalogue
+from trainer.features.history import AsOfFeatures, as_of_features, global_mean
+from trainer.features.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
+from trainer.lift.recipe import BestInputs, calibrate_rating_slope, fit_best
+from trainer.lift.teacher import SIGNALS
+from trainer.network.fit_lift import ListwiseOptions
+from trainer.network.fit_mse import FitOptions, Fitted, fit, steps_per_epoch
+from trainer.network.presets import Preset
+from trainer.network.tensorflow_runtime import load_tensorflow
+from trainer.network.towers import FeatureTables
 from trainer.progress import Progress
-from trainer.reviews import Reviews, read_reviews, training_rows
-from trainer.runtime import load_tensorflow
-from trainer.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
-from trainer.sources import SourceOptions
-from trainer.teacher import SIGNALS
-from trainer.towers import FeatureTables
-from trainer.vectors import ReviewVectors, VectorCache, encode_unique
+from trainer.release.export import Trained, golden_texts, replay_golden, write_release
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.features import Float32, Int32, dequantize, product_rows, product_text, review_text

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ranking_service.graph import BUCKETS
-from ranking_service.head import Head
+from ranking_service.network.graph import BUCKETS
+from ranking_service.network.head import Head
 from tests.support.releases import unit_vectors
-from trainer.presets import PRESETS
-from trainer.towers import build_network, kernel_weights, score_pairs
+from trainer.network.presets import PRESETS
+from trainer.network.towers import build_network, kernel_weights, score_pairs
 from twotower.features import ALS_DIM, Float32, product_rows, user_rows
 from twotower.model import full_forward, product_fusion, run_layers, score_catalogue
 

@@ -13,15 +13,15 @@ from clients.recommender import TwotowerClient
 from clients.results import RecordOutcome, UserKind
 from tests.support.activation import activate_without_users
 from tests.support.processes import Service, running
-from trainer.cleaning import CleaningOptions
-from trainer.fit import FitOptions
-from trainer.history import AsOfFeatures, as_of_features
+from trainer.data.cleaning import CleaningOptions
+from trainer.data.reviews import Reviews, read_reviews
+from trainer.encoding.cache import ReviewVectors, VectorCache, encode_unique
+from trainer.features.history import AsOfFeatures, as_of_features
+from trainer.network.fit_mse import FitOptions
+from trainer.network.presets import PRESETS
 from trainer.pipeline import TrainingOptions, train
-from trainer.presets import PRESETS
 from trainer.progress import Progress
-from trainer.reviews import Reviews, read_reviews
-from trainer.sample import write_sample
-from trainer.vectors import ReviewVectors, VectorCache, encode_unique
+from trainer.synthetic.reviews import write_sample
 from twotower.encoder import TextEncoder
 from twotower.features import ALS_DIM, BERT_DIM, review_text
 from twotower.release import Release

@@ -6,8 +6,8 @@ from embedding_service.bootstrap import running_service
 from embedding_service.settings import Settings
 from tests.support.encoders import HashEncoder
 from twotower.encoder import encoder_id
+from twotower.logs import configure_logging
 from twotower.rpc import run
-from twotower.telemetry import configure_logging
 
 
 async def serve(settings: Settings) -> None:

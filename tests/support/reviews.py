@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.cleaning import CleaningOptions
-from trainer.datafiniti import COLUMNS
-from trainer.reviews import Reviews, read_reviews
-from trainer.vectors import ReviewVectors
+from trainer.data.cleaning import CleaningOptions
+from trainer.data.raw import COLUMNS
+from trainer.data.reviews import Reviews, read_reviews
+from trainer.encoding.cache import ReviewVectors
 from twotower.features import Int16, quantize, review_text
 
 ROW = {

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from trainer.fit import FitOptions
-from trainer.listwise import ListwiseOptions
+from trainer.network.fit_lift import ListwiseOptions
+from trainer.network.fit_mse import FitOptions
+from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions, TrainingResult, train
-from trainer.presets import preset_named
 from trainer.progress import Progress
-from trainer.sample import write_sample
+from trainer.synthetic.reviews import write_sample
 
 
 def tiny_reviews(path: Path, reviews: int = 600, seed: int = 7) -> Path:

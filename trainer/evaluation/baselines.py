@@ -11,8 +11,8 @@ import numpy as np
 
 from trainer.evaluation.methods import DECAYED, ITEM_MEAN, LIVE, RANDOM, Method, Scored
 from trainer.evaluation.period import Period
-from trainer.history import earlier_products
-from trainer.popularity import frozen_log_popularity, shrunk_item_means
+from trainer.features.history import earlier_products
+from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
 from twotower.features import ALS_DIM, Float32, Float64
 
 _BPR_FACTORS: Final = 64

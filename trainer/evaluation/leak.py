@@ -4,15 +4,15 @@ import hashlib
 
 import numpy as np
 
-from trainer.als import fit_item_factors
-from trainer.evaluation.folds import evaluation_rows, rolling_folds, select
-from trainer.history import as_of_features, global_mean
-from trainer.negatives import popularity_weights
-from trainer.popularity import frozen_log_popularity, shrunk_item_means
+from trainer.data.reviews import Reviews
+from trainer.encoding.cache import ReviewVectors
+from trainer.features.als import fit_item_factors
+from trainer.features.history import as_of_features, global_mean
+from trainer.features.negatives import popularity_weights
+from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
+from trainer.features.samples import draw_samples
+from trainer.measure.folds import evaluation_rows, rolling_folds, select
 from trainer.progress import Progress
-from trainer.reviews import Reviews
-from trainer.samples import draw_samples
-from trainer.vectors import ReviewVectors
 from twotower.errors import TwotowerError
 from twotower.features import BERT_DIM, Int16, quantize, review_text
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.best import calibrate_rating_slope, fit_best, held_out_rows, network_scores, override, teacher_for
 from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN, BEST_STATIC, Method, Scored
 from trainer.evaluation.period import Period
-from trainer.fit import fit
+from trainer.features.samples import Samples
+from trainer.lift.recipe import calibrate_rating_slope, fit_best, held_out_rows, network_scores, override, teacher_for
+from trainer.lift.teacher import Teacher
+from trainer.network.fit_mse import fit
+from trainer.network.presets import Preset
 from trainer.pipeline import TrainingOptions
-from trainer.presets import Preset
-from trainer.samples import Samples
-from trainer.teacher import Teacher
 from twotower.features import Float32
 from twotower.model import as_rating
 

@@ -6,18 +6,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.best import BestInputs
-from trainer.constants import DataConstants, fit_constants, standardised_similarity
-from trainer.evaluation.folds import Fold
-from trainer.fit import FitOptions
-from trainer.history import first_of_moment, seen_mask
+from trainer.data.reviews import Reviews
+from trainer.encoding.cache import ReviewVectors
+from trainer.features.history import first_of_moment, seen_mask
+from trainer.features.popularity import frozen_log_popularity, live_matrix
+from trainer.features.samples import Samples, draw_samples
+from trainer.lift.calibration import DataConstants, fit_constants, standardised_similarity
+from trainer.lift.recipe import BestInputs
+from trainer.measure.folds import Fold
+from trainer.network.fit_mse import FitOptions
+from trainer.network.presets import PRESETS
 from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
-from trainer.popularity import frozen_log_popularity, live_matrix
-from trainer.presets import PRESETS
 from trainer.progress import Progress
-from trainer.reviews import Reviews
-from trainer.samples import Samples, draw_samples
-from trainer.vectors import ReviewVectors
 from twotower.features import ALS_DIM, Float32, Int64
 
 _FIRST_WARM = 2

@@ -1,101 +1,56 @@
-"""The protocol: every method on every fold with every seed, pooled."""
+"""From a review file to the table."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from trainer.constants import DataConstants
-from trainer.evaluation.folds import Fold
-from trainer.evaluation.methods import Method, Scored
-from trainer.evaluation.metrics import CUT, ListQuality, expected_ranks, list_quality
-from trainer.evaluation.period import Period
-from twotower.features import Float64
-from twotower.model import top_k
-
-
-@dataclass
-class MethodRun:
-    """What one method did.
-
-    Attributes:
-        method: which.
-        ranks: for each seed, for each fold: (test rows,).
-        squared_errors: the same of predicted ratings, for a method that predicts them.
-        lists: for each seed, for each fold: coverage and diversity.
-        seconds: for each seed and fold.
-    """
-
-    method: Method
-    ranks: list[list[Float64]] = field(default_factory=list)
-    squared_errors: list[list[Float64]] = field(default_factory=list)
-    lists: list[list[ListQuality]] = field(default_factory=list)
+from trainer.data.reviews import Reviews
+from trainer.encoding.cache import VectorCache
+from trainer.evaluation.baselines import BASELINES
+from trainer.evaluation.methods import Method
+from trainer.evaluation.networks import BestMethods, preset_method
+from trainer.evaluation.period import Periods
+from trainer.evaluation.protocol import evaluate
+from trainer.evaluation.table import results
+from trainer.features.catalogue import build_catalogue
+from trainer.measure.folds import evaluation_rows, rolling_folds
+from trainer.pipeline import TrainingOptions, encode_reviews
+from trainer.progress import Progress
+from twotower.encoder import TextEncoder
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything measured.
-
-    Attributes:
-        runs: by method name, in the order of the table.
-        warm: for each fold, (test rows,) whether the user has a history.
-        constants: for each fold, those of the data.
-        folds: the splits.
-        seeds: used.
-        about: the data, for the table's head.
-    """
-
-    runs: dict[str, MethodRun]
-    warm: list[NDArray[np.bool_]]
-    constants: list[DataConstants]
-    folds: list[Fold]
-    seeds: list[int]
-    about: dict[str, object]
+def methods_of(recipes: Iterable[TrainingOptions]) -> list[Method]:
+    """All baselines, then the recipes."""
+    methods = list(BASELINES)
+    for options in recipes:
+        methods += BestMethods(options).methods() if options.preset.loss == "listwise" else [preset_method(options)]
+    return methods
 
 
-def evaluate(
-    methods: Sequence[Method],
-    folds: list[Fold],
-    seeds: list[int],
-    period_of: Callable[[Fold, int], Period],
+def evaluate_reviews(
+    reviews: Reviews,
+    recipes: Sequence[TrainingOptions],
     *,
-    about: dict[str, object],
-    on_progress: Callable[[int], None],
-) -> Evaluation:
-    """Run all methods.
-
-    Args:
-        methods: rows of the table; one without a seed is run once a fold.
-        folds: the splits.
-        seeds: for the others.
-        period_of: makes a fold ready with a seed.
-        about: the data, passed on.
-        on_progress: called with 1 after every method, fold and seed.
-    """
-    runs = {method.name: MethodRun(method) for method in methods}
-    for run in runs.values():
-        for kept in (run.ranks, run.squared_errors, run.lists):
-            kept.extend([] for _ in (seeds if run.method.seeded else seeds[:1]))
-    warm, constants = [], []
-    for fold in folds:
-        for number, seed in enumerate(seeds):
-            period = period_of(fold, seed)
-            if not number:
-                warm.append(period.warm)
-                constants.append(period.constants)
-            for run in runs.values():
-                if number < len(run.ranks):
-                    _measure(run, number, period, run.method.score(period))
-                on_progress(1)
-    return Evaluation(runs, warm, constants, folds, seeds, about)
-
-
-def _measure(run: MethodRun, seed: int, period: Period, scored: Scored) -> None:
-    if scored.ratings is not None:
-        error = scored.ratings.astype(np.float64) - period.reviews.rating[period.fold.test]
-        run.squared_errors[seed].append(error**2)
-    if scored.scores is not None:
-        run.ranks[seed].append(expected_ranks(scored.scores, period.target, period.seen))
-        lists = top_k(np.where(period.seen, -np.inf, scored.scores), CUT)
-        run.lists[seed].append(list_quality(lists, period.product_vectors))
+    seeds: int,
+    folds: int,
+    encoder_path: Path,
+    cache: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Evaluate baselines and recipes on the rolling folds of a file; see :func:`trainer.evaluation.table.results`."""
+    rows = evaluation_rows(reviews)
+    splits = rolling_folds(len(rows), folds)
+    catalogue = build_catalogue(rows, splits[0].training)
+    vectors, product_vectors, _ = encode_reviews(rows, catalogue, TextEncoder(encoder_path), VectorCache(cache), progress)
+    periods = Periods(rows, vectors, product_vectors)
+    methods = methods_of(recipes)
+    about = {
+        "reviews": len(reviews),
+        "evaluated_reviews": len(rows),
+        "users": len(rows.user_ids),
+        "products": len(rows.products),
+        "sha256": reviews.sha256,
+    }
+    with progress.stage("evaluate", len(methods) * len(splits) * seeds) as on_progress:
+        done = evaluate(methods, splits, list(range(seeds)), periods.of, about=about, on_progress=on_progress)
+    return results(done)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.evaluation.methods import DECAYED, ITEM_MEAN, LIVE
-from trainer.evaluation.metrics import hit, ndcg, reciprocal
-from trainer.evaluation.run import Evaluation, MethodRun
+from trainer.evaluation.protocol import Evaluation, MethodRun
+from trainer.measure.metrics import hit, ndcg, reciprocal
 from twotower.features import Float64
 
 RESAMPLES: Final = 2000

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trainer.presets import PRESETS
+from trainer.network.presets import PRESETS
 
 _ALL = (
     "It recommends products of its catalogue only; a product that appeared later is served from its text alone.",

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from trainer.network.presets import PRESETS, Preset
 from trainer.pipeline import TrainingResult
-from trainer.presets import PRESETS, Preset
 from trainer.report import figures
 from trainer.report.limits import findings, limits_of
 from twotower.features import (

@@ -6,13 +6,13 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from trainer.best import fit_best, override
-from trainer.evaluation.folds import Fold, evaluation_rows, rolling_folds, select
-from trainer.evaluation.metrics import expected_ranks, ndcg
+from trainer.data.reviews import Reviews
 from trainer.evaluation.networks import scores_of, test_scores
 from trainer.evaluation.period import Period, Periods
+from trainer.lift.recipe import fit_best, override
+from trainer.measure.folds import Fold, evaluation_rows, rolling_folds, select
+from trainer.measure.metrics import expected_ranks, ndcg
 from trainer.pipeline import TrainingOptions
-from trainer.reviews import Reviews
 from twotower.features import Float32, Float64
 
 Group = Literal["all", "warm", "cold"]

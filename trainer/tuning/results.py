@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from trainer.options import Knob, Value, knobs_of
 from trainer.pipeline import TrainingOptions
+from trainer.tuning.search_space import Knob, Value, knobs_of
 from trainer.tuning.study import DEVIATION, finished
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.catalogue import build_catalogue
+from trainer.data.reviews import Reviews
+from trainer.encoding.cache import VectorCache
 from trainer.evaluation.period import Periods
+from trainer.features.catalogue import build_catalogue
+from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions, encode_reviews
-from trainer.presets import preset_named
 from trainer.progress import Progress
-from trainer.reviews import Reviews
 from trainer.tuning.objective import Group, Objective, TuningRows
 from trainer.tuning.study import SearchOptions, opened_study, search
-from trainer.vectors import VectorCache
 from twotower.encoder import TextEncoder
 
 if TYPE_CHECKING:

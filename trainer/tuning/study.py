@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from trainer.options import Knob, Value, knobs_of, values_of, with_values
 from trainer.pipeline import TrainingOptions
 from trainer.tuning.objective import BLOCKS, Diverged, Objective
+from trainer.tuning.search_space import Knob, Value, knobs_of, values_of, with_values
 from twotower.errors import FieldViolation, InvalidArgument
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.trained import tiny_reviews
-from trainer.vectors import CACHE_FILE
+from trainer.encoding.cache import CACHE_FILE
 from twotower.release import Release
 
 

@@ -11,14 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support.trained import train_tiny_result
-from trainer.cleaning import CleaningOptions
-from trainer.cli import train
-from trainer.datafiniti import read_raw
-from trainer.history import AsOfFeatures
+from trainer.cli.commands import train
+from trainer.data.cleaning import CleaningOptions
+from trainer.data.datafiniti_csv import read_raw
+from trainer.data.reviews import UNDATED, read_reviews, training_rows
+from trainer.features.history import AsOfFeatures
+from trainer.features.samples import draw_samples
+from trainer.network.towers import score_pairs
 from trainer.pipeline import TrainingResult
-from trainer.reviews import UNDATED, read_reviews, training_rows
-from trainer.samples import draw_samples
-from trainer.towers import score_pairs
 from twotower.als import fold_in
 from twotower.encoder import TextEncoder
 from twotower.features import review_text

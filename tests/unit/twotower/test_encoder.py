@@ -73,7 +73,7 @@ def test_it_is_sentence_transformers(encoder: TextEncoder, tmp_path: Path) -> No
     """In a process of its own: no test process holds torch beside TensorFlow."""
     script = (
         "import json, sys; import numpy as np; from sentence_transformers import SentenceTransformer;"
-        "from trainer.text import bundled_model_path;"
+        "from trainer.encoding.export import bundled_model_path;"
         "model = SentenceTransformer(str(bundled_model_path()), device='cpu', local_files_only=True);"
         "np.save(sys.argv[2], model.encode(json.loads(sys.argv[1])))"
     )

@@ -7,15 +7,15 @@ import pytest
 
 from tests.support.reviews import read
 from tests.support.trained import tiny_reviews
-from trainer.cleaning import CleaningOptions
-from trainer.constants import thinned
+from trainer.data.cleaning import CleaningOptions
+from trainer.data.reviews import Reviews, read_reviews
 from trainer.evaluation import leak
-from trainer.evaluation.folds import evaluation_rows, rolling_folds
 from trainer.evaluation.table import bootstrap
-from trainer.history import first_of_moment, seen_mask
-from trainer.popularity import frozen_log_popularity, live_matrix, shrunk_item_means
+from trainer.features.history import first_of_moment, seen_mask
+from trainer.features.popularity import frozen_log_popularity, live_matrix, shrunk_item_means
+from trainer.lift.calibration import thinned
+from trainer.measure.folds import evaluation_rows, rolling_folds
 from trainer.progress import Progress
-from trainer.reviews import Reviews, read_reviews
 from twotower.errors import InvalidArgument
 from twotower.scoring import POPULARITY_FLOOR
 
@@ -99,7 +99,7 @@ def test_the_leak_audit_passes_and_finds_a_planted_leak(reviews: Reviews, monkey
 def test_the_constants_look_at_no_more_cells_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     folds = rolling_folds(1000, 4)
     assert [fold.test.tolist() for fold in thinned(folds, 7)] == [fold.test.tolist() for fold in folds]
-    monkeypatch.setattr("trainer.constants.MAX_CELLS", 7 * 90)
+    monkeypatch.setattr("trainer.lift.calibration.MAX_CELLS", 7 * 90)
     few = thinned(folds, 7)
     assert 7 * sum(len(fold.test) for fold in few) <= 7 * 90
     assert [fold.training for fold in few] == [fold.training for fold in folds]

@@ -1,0 +1,55 @@
+"""The gRPC boundary of ``ReleaseService``."""
+
+from typing import Any
+
+import grpc
+
+from ranking_service.api import checks, messages
+from ranking_service.rollout.releases import Releases
+from ranking_service.rollout.traffic import Traffic
+from twotower.release import Manifest
+from twotower.v1 import release_service_pb2 as pb
+from twotower.v1 import release_service_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ReleaseServicer(release_service_pb2_grpc.ReleaseServiceServicer):
+    """``twotower.v1.ReleaseService``."""
+
+    def __init__(self, releases: Releases, traffic: Traffic) -> None:
+        self._releases = releases
+        self._traffic = traffic
+
+    async def ListReleases(self, request: pb.ListReleasesRequest, context: Context) -> pb.ListReleasesResponse:
+        """The releases in the registry."""
+        return pb.ListReleasesResponse(releases=[self._info(manifest) for manifest in await self._releases.list()])
+
+    async def LoadRelease(self, request: pb.LoadReleaseRequest, context: Context) -> pb.LoadReleaseResponse:
+        """Make a release `stable`."""
+        checks.load_release(request)
+        served = await self._releases.load(request.release_id)
+        return pb.LoadReleaseResponse(release=self._info(served.manifest))
+
+    async def SetLabel(self, request: pb.SetLabelRequest, context: Context) -> pb.SetLabelResponse:
+        """Give a release a label, or take it away."""
+        checks.set_label(request)
+        if request.label == pb.RELEASE_LABEL_UNSPECIFIED:
+            await self._releases.clear(request.release_id)
+            manifests = {manifest.release_id: manifest for manifest in await self._releases.list()}
+            found = manifests.get(request.release_id)
+            return pb.SetLabelResponse(release=self._info(found) if found else pb.ReleaseInfo(release_id=request.release_id))
+        if request.label == pb.RELEASE_LABEL_CANARY:
+            served = await self._releases.set_canary(request.release_id, request.canary_share)
+        elif request.label == pb.RELEASE_LABEL_SHADOW:
+            served = await self._releases.set_shadow(request.release_id)
+        else:
+            served = await self._releases.load(request.release_id)
+        return pb.SetLabelResponse(release=self._info(served.manifest))
+
+    async def Rollback(self, request: pb.RollbackRequest, context: Context) -> pb.RollbackResponse:
+        """Make the previous `stable` release `stable` again."""
+        return pb.RollbackResponse(release=self._info((await self._releases.roll_back()).manifest))
+
+    def _info(self, manifest: Manifest) -> pb.ReleaseInfo:
+        return messages.release_info(manifest, self._releases.labels, self._traffic.comparison)

@@ -1,0 +1,1 @@
+"""The network under XLA, for the whole catalogue or in two stages."""

@@ -1,0 +1,1 @@
+"""The use case: batches, scores, reranking, explanations."""

@@ -1,0 +1,1 @@
+"""A release in memory, and where releases and their labels are kept."""

@@ -1,0 +1,94 @@
+"""Which release has which label, and how that is written down beside the releases."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+from ranking_service.release.registry import Registry
+
+POINTER: Final = "stable"
+"""Holds the id of the release that answers."""
+LABELS: Final = "labels.json"
+"""Holds the other labels."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Release ids by label; "" where none has it.
+
+    Attributes:
+        stable: answers.
+        previous: was stable before; what Rollback goes back to.
+        canary: answers a share of the users.
+        canary_share: 0–1.
+        shadow: is scored and compared.
+    """
+
+    stable: str = ""
+    previous: str = ""
+    canary: str = ""
+    canary_share: float = 0.0
+    shadow: str = ""
+
+    @property
+    def in_use(self) -> list[str]:
+        """Ids of the releases to keep in memory, stable first, each once."""
+        return list(dict.fromkeys(filter(None, (self.stable, self.canary, self.shadow))))
+
+    def with_stable(self, release_id: str) -> "Labels":
+        """The release answers; whatever label it had is gone."""
+        cleared = self.without(release_id)
+        if release_id == self.stable:
+            return cleared
+        return replace(cleared, stable=release_id, previous=self.stable)
+
+    def with_canary(self, release_id: str, share: float) -> "Labels":
+        """The release answers a share of the users."""
+        return replace(self.without(release_id), canary=release_id, canary_share=share)
+
+    def with_shadow(self, release_id: str) -> "Labels":
+        """The release is compared."""
+        return replace(self.without(release_id), shadow=release_id)
+
+    def without(self, release_id: str) -> "Labels":
+        """Neither canary nor shadow any more."""
+        labels = self
+        if labels.canary == release_id:
+            labels = replace(labels, canary="", canary_share=0.0)
+        return replace(labels, shadow="") if labels.shadow == release_id else labels
+
+    def is_canary_user(self, user_id: str) -> bool:
+        """Whether the canary answers this user: the same users stay with it as the share grows."""
+        if not self.canary:
+            return False
+        digest = hashlib.blake2b(user_id.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") < self.canary_share * 2**64
+
+
+def read_labels(registry: Registry) -> Labels:
+    """The labels as they are written down; unreadable ones count as none."""
+    pointer = registry.read(POINTER)
+    stable = pointer.decode(errors="replace").strip() if pointer else ""
+    try:
+        kept = json.loads(registry.read(LABELS) or b"{}")
+        return Labels(
+            stable=stable,
+            previous=str(kept.get("previous", "")),
+            canary=str(kept.get("canary", "")),
+            canary_share=float(kept.get("canary_share", 0.0)),
+            shadow=str(kept.get("shadow", "")),
+        )
+    except (ValueError, AttributeError, TypeError):
+        return Labels(stable)
+
+
+def write_labels(registry: Registry, labels: Labels) -> None:
+    """Write both files, the pointer last.
+
+    Raises:
+        ReleaseInvalid: naming the file that can't be written.
+    """
+    others = {name: value for name, value in asdict(labels).items() if name != "stable"}
+    registry.write(LABELS, (json.dumps(others, sort_keys=True) + "\n").encode())
+    registry.write(POINTER, f"{labels.stable}\n".encode())

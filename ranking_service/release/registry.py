@@ -1,0 +1,173 @@
+"""Where releases, their labels and added products are kept: a folder, or an object store that is mirrored into one."""
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Protocol
+
+from twotower.errors import FieldViolation, InvalidArgument, NotFound, ReleaseInvalid
+from twotower.release import MANIFEST, Manifest, list_releases
+
+_TEMPORARY_PREFIX: Final = ".mirroring-"
+
+
+class Registry(Protocol):
+    """Releases by id, and small files beside them. Everything here blocks: call it off the event loop."""
+
+    def fetch(self, release_id: str) -> Path:
+        """A local folder with the release, not verified; raises NotFound."""
+
+    def manifests(self) -> list[Manifest]:
+        """The readable ones, newest first."""
+
+    def read(self, name: str) -> bytes | None:
+        """A small file; None if it is not there."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace a small file at once and whole; raises ReleaseInvalid naming it."""
+
+    def locked(self, name: str) -> AbstractContextManager[None]:
+        """Hold a small file while it is read, changed and written."""
+
+
+def open_registry(url: str, cache: Path) -> Registry:
+    """The registry at a path, or at any URL that fsspec knows, such as ``s3://bucket/releases``."""
+    if "://" not in url:
+        return FolderRegistry(Path(url))
+    if url.startswith("file://"):
+        return FolderRegistry(Path(url.removeprefix("file://")))
+    return MirroredRegistry(url, cache)
+
+
+class FolderRegistry:
+    """A folder of releases."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def fetch(self, release_id: str) -> Path:
+        """The release's own folder, whether it is there or not."""
+        return self._root / release_id
+
+    def manifests(self) -> list[Manifest]:
+        """The readable ones, newest first."""
+        return list_releases(self._root)
+
+    def read(self, name: str) -> bytes | None:
+        """A small file."""
+        try:
+            return (self._root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Written beside its place, fsynced and renamed."""
+        temporary = self._root / f".{name}-{os.getpid()}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._root / name)
+        except OSError as error:
+            raise ReleaseInvalid(f"{name}: can't be written beside the releases: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Across all processes that share the folder."""
+        try:
+            file = (self._root / f".{name}.lock").open("wb")
+        except OSError as error:
+            raise ReleaseInvalid(f"{name}: can't be locked: {error.strerror}") from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class MirroredRegistry:
+    """An object store behind fsspec; a release is copied into a local folder and verified there.
+
+    Args:
+        url: of the folder of releases.
+        cache: local folder for copies; a release that is there is not fetched again.
+    """
+
+    def __init__(self, url: str, cache: Path) -> None:
+        import fsspec
+
+        self._files: Any
+        self._files, self._root = fsspec.core.url_to_fs(url)
+        self._cache = cache
+
+    def fetch(self, release_id: str) -> Path:
+        """Copied to a temporary folder first, so that a copy is there whole or not at all; a damaged copy is replaced."""
+        target = self._cache / release_id
+        if (target / MANIFEST).exists() and self._complete(target):
+            return target
+        source = self._path(release_id)
+        if not self._files.exists(f"{source}/{MANIFEST}"):
+            raise NotFound(f"no release at {release_id!r}: it has no {MANIFEST}")
+        self._cache.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=self._cache))
+        try:
+            for name in self._files.find(source):
+                file = temporary / PurePosixPath(name).relative_to(source)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(name, str(file))
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+    def manifests(self) -> list[Manifest]:
+        """The readable ones, newest first."""
+        found = []
+        for name in self._files.glob(f"{self._root}/*/{MANIFEST}"):
+            with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
+                found.append(Manifest.from_json(self._files.cat_file(name).decode()))
+        return sorted(found, key=lambda manifest: (manifest.created_at, manifest.release_id), reverse=True)
+
+    def read(self, name: str) -> bytes | None:
+        """A small object."""
+        try:
+            data: bytes = self._files.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """One put: object stores replace an object at once."""
+        try:
+            self._files.pipe_file(self._path(name), data)
+        except OSError as error:
+            raise ReleaseInvalid(f"{name}: can't be written beside the releases: {error}") from error
+
+    def locked(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - object stores have no locks: the last writer wins
+        """No lock."""
+        return contextlib.nullcontext()
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _complete(self, folder: Path) -> bool:
+        """Every file of the manifest has its size; the checksums are compared when the release is opened."""
+        with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
+            files = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8")).files
+            return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
+        return False
+
+
+_RELEASE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+def require_release_id(value: str) -> None:
+    """A name that can't lead out of the folder of releases."""
+    if not _RELEASE_ID.fullmatch(value):
+        raise InvalidArgument([FieldViolation("release_id", f"must be 1 to 128 letters, digits, '.', '_' or '-', got {value[:140]!r}")])

@@ -1,0 +1,1 @@
+"""Which release answers whom: swaps, labels, canary and shadow, added products."""

@@ -1,0 +1,241 @@
+"""Which release answers whom: opening, verifying, warming up and swapping, all off the event loop."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from ranking_service.release.labels import POINTER, Labels, read_labels, write_labels
+from ranking_service.release.registry import Registry, require_release_id
+from ranking_service.release.served import ServedRelease
+from twotower.errors import NotFound, NotReady, ReleaseInvalid, TwotowerError
+from twotower.release import Manifest
+
+_LOG = logging.getLogger(__name__)
+_ResultT = TypeVar("_ResultT")
+
+
+class Releases:
+    """The releases and their labels.
+
+    A release stays in memory while it has a label; a request holds the release that it began with until its answer is written, and with
+    the last of them the memory goes.
+
+    Args:
+        registry: where the releases are.
+        open_release: opens and warms one; runs in `executor`.
+        executor: for all that reads or compiles.
+        on_serving: called after each swap.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        open_release: Callable[[Path], ServedRelease],
+        executor: Executor,
+        on_serving: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._registry = registry
+        self._open = open_release
+        self._executor = executor
+        self._on_serving = on_serving
+        self._labels = Labels()
+        self._written = Labels()
+        self._served: Mapping[str, ServedRelease] = {}
+        self._changing = asyncio.Lock()
+
+    @property
+    def current(self) -> ServedRelease:
+        """The stable release.
+
+        Raises:
+            NotReady: none is loaded yet.
+        """
+        served = self._served.get(self._labels.stable)
+        if served is None:
+            raise NotReady("no release is loaded yet")
+        return served
+
+    @property
+    def labels(self) -> Labels:
+        """Who has which label."""
+        return self._labels
+
+    @property
+    def canary(self) -> ServedRelease | None:
+        """The release that answers a share of the users."""
+        return self._served.get(self._labels.canary)
+
+    @property
+    def shadow(self) -> ServedRelease | None:
+        """The release that is compared."""
+        return self._served.get(self._labels.shadow)
+
+    def in_memory(self) -> Sequence[ServedRelease]:
+        """All that have a label."""
+        return tuple(self._served.values())
+
+    def for_user(self, user_id: str) -> ServedRelease:
+        """The release that answers a user.
+
+        Raises:
+            NotReady: none is loaded yet.
+        """
+        canary = self.canary
+        return canary if canary and self._labels.is_canary_user(user_id) else self.current
+
+    def answering(self, release_id: str) -> ServedRelease | None:
+        """A release by id, if it is stable or canary."""
+        return self._served.get(release_id) if release_id in (self._labels.stable, self._labels.canary) else None
+
+    async def start(self, release_id: str | None) -> None:
+        """Load the release to start with: the one given, or the one that the pointer file names, or none.
+
+        Raises:
+            NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`. A canary or shadow that can't be served is only logged.
+        """
+        self._written = await self._in_executor(lambda: read_labels(self._registry))
+        chosen = release_id or self._written.stable
+        if not chosen:
+            _LOG.info("no file %r beside the releases: waiting for LoadRelease", POINTER)
+            return
+        require_release_id(chosen)
+        async with self._changing:
+            await self._become(Labels(stable=chosen, previous=self._written.previous))
+            for labels in (
+                replace(self._labels, canary=self._written.canary, canary_share=self._written.canary_share),
+                replace(self._labels, shadow=self._written.shadow),
+            ):
+                await self._try_to_become(replace(labels, stable=chosen))
+
+    async def load(self, release_id: str) -> ServedRelease:
+        """Make a release `stable`. The one before answers until the new one is ready, and goes on answering if anything is wrong.
+
+        Raises:
+            NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`; also if the labels can't be written.
+        """
+        async with self._changing:
+            return await self._relabel(self._labels.with_stable(release_id), release_id)
+
+    async def set_canary(self, release_id: str, share: float) -> ServedRelease:
+        """Let a release answer a share of the users.
+
+        Raises:
+            NotFound, ReleaseInvalid: as :meth:`load`; also for the stable release, or if there is none.
+        """
+        async with self._changing:
+            self._require_other_than_stable(release_id)
+            return await self._relabel(self._labels.with_canary(release_id, share), release_id)
+
+    async def set_shadow(self, release_id: str) -> ServedRelease:
+        """Compare a release with the stable one.
+
+        Raises:
+            NotFound, ReleaseInvalid: as :meth:`set_canary`.
+        """
+        async with self._changing:
+            self._require_other_than_stable(release_id)
+            return await self._relabel(self._labels.with_shadow(release_id), release_id)
+
+    async def clear(self, release_id: str) -> None:
+        """Take the label of a release away.
+
+        Raises:
+            ReleaseInvalid: it is the stable one.
+        """
+        async with self._changing:
+            self._require_other_than_stable(release_id)
+            await self._relabel(self._labels.without(release_id))
+
+    async def roll_back(self) -> ServedRelease:
+        """Make the release that was `stable` before stable again, and take the canary away.
+
+        Raises:
+            NotFound: none was, or it is gone.
+        """
+        async with self._changing:
+            labels = self._labels
+            if not labels.previous:
+                raise NotFound("no release was stable before this one")
+            back = labels.without(labels.canary).with_stable(labels.previous)
+            _LOG.warning("rolling back from release %s to %s", labels.stable, labels.previous)
+            return await self._relabel(back, labels.previous)
+
+    async def drop_canary(self, release_id: str, reason: str) -> None:
+        """Take the canary away because it is worse, if it still is the canary."""
+        async with self._changing:
+            if self._labels.canary != release_id:
+                return
+            _LOG.error("canary %s is rolled back: %s", release_id, reason)
+            await self._relabel(self._labels.without(release_id))
+
+    async def follow(self) -> None:
+        """Take over labels that another process wrote since; what can't be served is logged and left."""
+        written = await self._in_executor(lambda: read_labels(self._registry))
+        if written == self._written:
+            return
+        async with self._changing:
+            self._written = written
+            if written != self._labels and written.stable:
+                await self._try_to_become(written)
+
+    async def refit(self, fit: Callable[[ServedRelease], ServedRelease]) -> None:
+        """Replace every release in memory by what `fit` makes of it, at once; `fit` runs in the executor."""
+        async with self._changing:
+            served = self._served
+            fitted = await self._in_executor(lambda: {release_id: fit(release) for release_id, release in served.items()})
+            self._served = fitted
+
+    async def list(self) -> list[Manifest]:
+        """Manifests in the registry, newest first."""
+        return await self._in_executor(self._registry.manifests)
+
+    def _require_other_than_stable(self, release_id: str) -> None:
+        if release_id == self.current.release_id:
+            raise ReleaseInvalid(f"release {release_id} is the stable one")
+
+    async def _relabel(self, labels: Labels, release_id: str = "") -> ServedRelease:
+        """Open what is needed, write the labels down, swap; returns the release named, or the stable one."""
+        served = await self._opened(labels)
+        await self._in_executor(lambda: write_labels(self._registry, labels))
+        self._written = labels
+        await self._swap(labels, served)
+        return served[release_id or labels.stable]
+
+    async def _become(self, labels: Labels) -> None:
+        await self._swap(labels, await self._opened(labels))
+
+    async def _try_to_become(self, labels: Labels) -> None:
+        try:
+            for release_id in labels.in_use:
+                require_release_id(release_id)
+            if labels != self._labels:
+                await self._become(labels)
+        except TwotowerError as error:
+            _LOG.error("labels %s can't be served: %s", labels, error)
+
+    async def _opened(self, labels: Labels) -> dict[str, ServedRelease]:
+        """The releases of some labels, those in memory as they are."""
+        opened: dict[str, ServedRelease] = {}
+        for release_id in labels.in_use:
+            served = self._served.get(release_id)
+            if served is None:
+                served = await self._in_executor(partial(self._fetch_and_open, release_id))
+            opened[release_id] = served
+        return opened
+
+    def _fetch_and_open(self, release_id: str) -> ServedRelease:
+        return self._open(self._registry.fetch(release_id))
+
+    async def _swap(self, labels: Labels, served: Mapping[str, ServedRelease]) -> None:
+        # Two assignments without an await between them: every request sees the releases before or those after.
+        self._labels, self._served = labels, served
+        _LOG.info("release %s answers; canary %s, shadow %s", labels.stable, labels.canary or "none", labels.shadow or "none")
+        await self._on_serving()
+
+    async def _in_executor(self, function: Callable[[], _ResultT]) -> _ResultT:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function)

@@ -1,0 +1,198 @@
+"""Ranks through here are watched: a canary that is worse goes, and a shadow is compared."""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from ranking_service.ranking.jobs import RankJob
+from ranking_service.ranking.ranker import Ranker, Ranking
+from ranking_service.release.served import ServedRelease
+from ranking_service.rollout.releases import Releases
+from twotower.errors import Overloaded
+from twotower.model import top_k
+
+_LOG = logging.getLogger(__name__)
+_WINDOW: Final = 1_000
+_LEAST_REQUESTS: Final = 100
+_LATENCY_RATIO: Final = 1.5
+_LATENCY_SLACK_S: Final = 0.002
+_ERROR_DEVIATIONS: Final = 3.0
+"""Of the difference of two shares: chance alone goes so far once in a thousand."""
+_SHADOW_USERS: Final = 32
+_COMPARED_PRODUCTS: Final = 10
+_SHADOW_LOG_S: Final = 60.0
+
+
+class Outcomes:
+    """The latest requests that a release answered."""
+
+    def __init__(self) -> None:
+        self._latest: deque[tuple[bool, float]] = deque(maxlen=_WINDOW)
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def record(self, failed: bool, seconds: float) -> None:
+        """Add a request."""
+        self._latest.append((failed, seconds))
+
+    @property
+    def failures(self) -> int:
+        """Requests that failed."""
+        return sum(failed for failed, _ in self._latest)
+
+    @property
+    def latency_s(self) -> float:
+        """Median of those that did not fail; NaN without any."""
+        answered = [seconds for failed, seconds in self._latest if not failed]
+        return median(answered) if answered else math.nan
+
+
+def why_worse(canary: Outcomes, stable: Outcomes) -> str | None:
+    """What is worse about a canary; None while nothing is, or while there is too little to say so."""
+    if len(canary) < _LEAST_REQUESTS:
+        return None
+    share, other = canary.failures / len(canary), stable.failures / max(len(stable), 1)
+    pooled = (canary.failures + stable.failures) / (len(canary) + len(stable))
+    deviation = math.sqrt(pooled * (1 - pooled) * (1 / len(canary) + 1 / max(len(stable), 1)))
+    if share - other > max(_ERROR_DEVIATIONS * deviation, 0.01):
+        return f"{share:.1%} of its requests fail, {other:.1%} of the stable release's"
+    if len(stable) >= _LEAST_REQUESTS and canary.latency_s > _LATENCY_RATIO * stable.latency_s + _LATENCY_SLACK_S:
+        return f"its median latency is {1e3 * canary.latency_s:.2f} ms, the stable release's {1e3 * stable.latency_s:.2f} ms"
+    return None
+
+
+@dataclass
+class Comparison:
+    """How a shadow compares with the stable release, summed over users."""
+
+    shadow_id: str = ""
+    user_count: int = 0
+    overlap: float = 0.0
+    score_difference: float = 0.0
+
+    @property
+    def mean_overlap(self) -> float:
+        """Share of the stable release's best 10 that are among the shadow's, 0–1."""
+        return self.overlap / self.user_count if self.user_count else 0.0
+
+    @property
+    def mean_score_difference(self) -> float:
+        """Mean absolute difference of the two scores of the stable release's best 10."""
+        return self.score_difference / self.user_count if self.user_count else 0.0
+
+
+class Traffic:
+    """Ranks users, and watches how each release does it.
+
+    Args:
+        releases: labels.
+        ranker: does the work.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, releases: Releases, ranker: Ranker, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._releases = releases
+        self._ranker = ranker
+        self._clock = clock
+        self._outcomes: dict[str, Outcomes] = {}
+        self._comparison = Comparison()
+        self._comparing: asyncio.Task[None] | None = None
+        self._dropping: asyncio.Task[None] | None = None
+        self._logged_at = clock()
+
+    @property
+    def comparison(self) -> Comparison:
+        """The shadow's, since it has the label."""
+        shadow = self._releases.labels.shadow
+        return self._comparison if self._comparison.shadow_id == shadow else Comparison(shadow)
+
+    async def rank(self, served: ServedRelease, job: RankJob, timeout_s: float | None = None) -> Ranking:
+        """As :meth:`ranking_service.ranking.ranker.Ranker.rank`."""
+        labels = self._releases.labels
+        start = self._clock()
+        try:
+            ranking = await self._ranker.rank(served, job, timeout_s)
+        except Overloaded:
+            raise  # says nothing of the release
+        except Exception:
+            if labels.canary:
+                self._record(served, failed=True, seconds=self._clock() - start)
+            raise
+        if labels.canary:
+            self._record(served, failed=False, seconds=self._clock() - start)
+        if labels.shadow and not self._comparing:
+            self._compare(job.user_ids[:_SHADOW_USERS])
+        return ranking
+
+    def _record(self, served: ServedRelease, *, failed: bool, seconds: float) -> None:
+        self._outcomes.setdefault(served.release_id, Outcomes()).record(failed, seconds)
+        labels = self._releases.labels
+        canary = self._outcomes.get(labels.canary)
+        if self._dropping or not canary or len(canary) % 50:
+            return
+        if reason := why_worse(canary, self._outcomes.get(labels.stable, Outcomes())):
+            self._dropping = asyncio.get_running_loop().create_task(self._drop(labels.canary, reason))
+
+    async def _drop(self, release_id: str, reason: str) -> None:
+        try:
+            await self._releases.drop_canary(release_id, reason)
+        except Exception:
+            _LOG.exception("canary %s can't be rolled back", release_id)
+        finally:
+            self._outcomes.pop(release_id, None)
+            self._dropping = None
+
+    def _compare(self, user_ids: Sequence[str]) -> None:
+        """Compare in the background, one comparison at a time: what comes in the meantime is not compared."""
+        stable, shadow = self._releases.current, self._releases.shadow
+        if shadow:
+            self._comparing = asyncio.get_running_loop().create_task(self._compared(stable, shadow, user_ids))
+
+    async def _compared(self, stable: ServedRelease, shadow: ServedRelease, user_ids: Sequence[str]) -> None:
+        try:
+            expected, found = await self._ranker.scores(stable, user_ids), await self._ranker.scores(shadow, user_ids)
+            overlap, difference = compare(stable, shadow, expected, found)
+            if self._comparison.shadow_id != shadow.release_id:
+                self._comparison = Comparison(shadow.release_id)
+            self._comparison.user_count += len(user_ids)
+            self._comparison.overlap += overlap
+            self._comparison.score_difference += difference
+            if self._clock() - self._logged_at > _SHADOW_LOG_S:
+                self._logged_at = self._clock()
+                done = self.comparison
+                _LOG.info("shadow %s after %d users: overlap@10 %.3f, scores differ by %.3g", shadow.release_id, done.user_count, done.mean_overlap, done.mean_score_difference)  # fmt: skip # noqa: E501
+        except Exception as error:
+            _LOG.warning("shadow %s could not be compared: %r", shadow.release_id, error)
+        finally:
+            self._comparing = None
+
+
+def compare(stable: ServedRelease, shadow: ServedRelease, expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Sums over users of the overlap of the best 10, and of the mean absolute score difference of the stable release's best 10.
+
+    Args:
+        stable: what answers.
+        shadow: what is compared; a product that it does not have counts as not found and not for the difference.
+        expected: (users, products) scores of the stable release.
+        found: (users, products) scores of the shadow.
+    """
+    names, others = stable.catalogue.product_ids, shadow.catalogue
+    overlap = difference = 0.0
+    for scores, other, best, other_best in zip(
+        expected, found, top_k(expected, _COMPARED_PRODUCTS).tolist(), top_k(found, _COMPARED_PRODUCTS).tolist(), strict=True
+    ):
+        rows = [(row, others.row(names[row])) for row in best]
+        overlap += len({row for _, row in rows} & set(other_best)) / len(best)
+        both = [(row, theirs) for row, theirs in rows if theirs >= 0]
+        if both:
+            difference += float(np.mean([abs(scores[row] - other[theirs]) for row, theirs in both]))
+    return overlap, difference

@@ -1,0 +1,1 @@
+"""What ranking asks the embedding service for: features of a batch, live popularity."""

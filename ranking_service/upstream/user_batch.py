@@ -1,0 +1,53 @@
+"""Users of a batch, ready to be scored, and what is known of each."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.features import USER_DIM, Float32
+from twotower.v1 import types_pb2
+
+
+class Known(NamedTuple):
+    """What is known of a user, as the answer says it.
+
+    Attributes:
+        kind: warm, cold or anonymous.
+        als_origin: how the ALS part was obtained.
+        review_count: reviews that the features hold.
+        age_us: microseconds since the user's state last changed; -1 for a user without state.
+        staleness_us: microseconds since the features were looked up; -1 if they were looked up for this answer.
+        degraded: cold-start features, because the embedding service did not answer.
+    """
+
+    kind: types_pb2.UserKind
+    als_origin: types_pb2.AlsOrigin
+    review_count: int = 0
+    age_us: int = -1
+    staleness_us: int = -1
+    degraded: bool = False
+
+
+@dataclass(frozen=True)
+class UserBatch:
+    """Users ready to be scored.
+
+    Attributes:
+        rows: (users, 449) float32.
+        seen: for each user, the catalogue rows of the products that the user has reviewed.
+        known: what is known of each user.
+    """
+
+    rows: Float32
+    seen: list[list[int]]
+    known: list[Known]
+
+    @classmethod
+    def empty(cls) -> "UserBatch":
+        """No user."""
+        return cls(np.zeros((0, USER_DIM), np.float32), [], [])
+
+    def part(self, users: slice) -> "UserBatch":
+        """Some of the users."""
+        return UserBatch(self.rows[users], self.seen[users], self.known[users])

@@ -1,0 +1,79 @@
+"""The report, the samples on disk and the description of a file."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from trainer.pipeline import TrainingResult
+from trainer.report.page import model_card, write_report
+from trainer.report.sample_files import write_sample_files
+from twotower.cli import main
+
+EVALUATION = {
+    "protocol": {"rows": {"all": 40, "warm": 10, "cold": 30}},
+    "methods": {
+        name: {
+            **{group: {"ndcg@10": value} for group in ("all", "warm", "cold")},
+            "folds": [{"ndcg@10": value, "low": value - 0.1, "high": value + 0.1}] * 2,
+        }
+        for name, value in (("popularity, live", 0.4), ("v5_power", 0.2))
+    },
+}
+
+
+def test_the_page_is_self_contained_and_the_same_twice(trained: TrainingResult, tmp_path: Path) -> None:
+    page = write_report(tmp_path / "a", trained, EVALUATION).read_text()
+    assert write_report(tmp_path / "b", trained, EVALUATION).read_text() == page
+    for title in (
+        "Data",
+        "Network",
+        "Training",
+        "Ranking quality",
+        "Popularity",
+        "Ratings",
+        "Example recommendations",
+        "What it cannot do",
+    ):
+        assert f"<h2>{title}" in page
+    assert page.count("<svg") == 6
+    assert "src=" not in page
+    assert trained.release.catalogue[0].name in page or any(product.name in page for product in trained.release.catalogue)
+    assert list((tmp_path / "a" / "tensorboard").glob("events*"))
+
+
+def test_the_card_says_what_ranks_better_by_the_figures(trained: TrainingResult) -> None:
+    card = model_card(trained.release, EVALUATION)
+    assert "For users with a history, v5_power (nDCG@10 0.200) is below popularity, live 0.400." in card
+    better = {**EVALUATION, "methods": {**EVALUATION["methods"], "popularity, live": EVALUATION["methods"]["v5_power"]}}
+    assert "is below" not in model_card(trained.release, better)
+
+
+def test_the_card_of_v5_power_says_why_it_ranks_near_random(trained: TrainingResult) -> None:
+    card = model_card(trained.release, EVALUATION)
+    assert "ranks below a plain list of popular products" in card
+    assert "(n·r + 3n·1) / 4n" in card
+    assert "| v5_power | 0.200 | 0.200 | 0.200 |" in card
+    assert "Not measured" in model_card(trained.release, None)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_samples_are_the_reviews_and_three_negatives_each(trained: TrainingResult, tmp_path: Path, file_format: str) -> None:
+    paths = write_sample_files(tmp_path, trained, file_format)
+    read = pd.read_csv if file_format == "csv" else pd.read_parquet
+    negative, final = (read(path) for path in paths)
+    count = len(trained.reviews)
+    assert (len(negative), len(final)) == (3 * count, 4 * count)
+    assert negative["rating"].between(0, 2).all()
+    own = final[~final["is_negative"].astype(bool)]
+    assert own["rating"].tolist() == trained.reviews.rating.tolist()
+    assert own["user_id"].tolist() == [trained.reviews.user_ids[user] for user in trained.reviews.user]
+
+
+def test_describe_answers_and_draws(trained: TrainingResult, work: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pictures.html"
+    result = CliRunner().invoke(main, ["describe", "--reviews", str(work / "reviews.csv.gz"), "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    assert f"{trained.reviews.rating.mean():.3f}" in result.output
+    assert page.read_text().count("<svg") == 2

@@ -1,0 +1,99 @@
+"""Every bound of the ranking API, from both sides."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ranking_service.api import checks, messages
+from twotower.errors import InvalidArgument
+from twotower.v1 import ranking_service_pb2 as pb
+from twotower.v1 import release_service_pb2
+
+CATALOGUE = 10
+
+
+def recommend(**fields: Any) -> Callable[[], None]:
+    return lambda: checks.recommend(pb.RecommendRequest(**({"user_id": "u", "k": 3} | fields)), CATALOGUE)
+
+
+def batch(**fields: Any) -> Callable[[], None]:
+    return lambda: checks.batch_recommend(pb.BatchRecommendRequest(**({"user_ids": ["u"], "k": 3} | fields)), CATALOGUE)
+
+
+def predict(**fields: Any) -> Callable[[], None]:
+    return lambda: checks.predict_ratings(pb.PredictRatingsRequest(**({"user_id": "u", "product_ids": ["p"]} | fields)))
+
+
+def similar(**fields: Any) -> Callable[[], None]:
+    return lambda: checks.similar_products(pb.SimilarProductsRequest(**({"product_id": "p", "k": 1} | fields)), CATALOGUE)
+
+
+def load(release_id: str) -> Callable[[], None]:
+    return lambda: checks.load_release(release_service_pb2.LoadReleaseRequest(release_id=release_id))
+
+
+@pytest.mark.parametrize(
+    ("check", "fields"),
+    [
+        (recommend(k=0), ["k"]),
+        (recommend(k=CATALOGUE + 1), ["k"]),
+        (recommend(k=2**32 - 1), ["k"]),
+        (recommend(user_id=""), ["user_id"]),
+        (recommend(user_id="é" * 129), ["user_id"]),
+        (recommend(user_id="a\0b"), ["user_id"]),
+        (recommend(user_id="", k=0), ["user_id", "k"]),
+        (batch(user_ids=[]), ["user_ids"]),
+        (batch(user_ids=["u"] * 1025), ["user_ids"]),
+        (batch(user_ids=["u", "", "v", "x" * 257]), ["user_ids[1]", "user_ids[3]"]),
+        (batch(k=0), ["k"]),
+        (predict(user_id=""), ["user_id"]),
+        (predict(product_ids=[]), ["product_ids"]),
+        (predict(product_ids=["p"] * 1025), ["product_ids"]),
+        (predict(product_ids=["p", ""]), ["product_ids[1]"]),
+        (similar(product_id=""), ["product_id"]),
+        (similar(k=0), ["k"]),
+        (similar(k=CATALOGUE + 1), ["k"]),
+        (lambda: checks.get_product(pb.GetProductRequest()), ["product_id"]),
+        (lambda: checks.list_products(pb.ListProductsRequest(page_size=1001)), ["page_size"]),
+        (load(""), ["release_id"]),
+        (load("../other"), ["release_id"]),
+        (load("a/b"), ["release_id"]),
+        (load(".writing-1"), ["release_id"]),
+        (load("x" * 129), ["release_id"]),
+        (lambda: messages.page_start("no token!", "r"), ["page_token"]),
+        (lambda: messages.page_start(messages.page_token("r", -5), "r"), ["page_token"]),
+        (lambda: messages.page_start(messages.page_token("other", 5), "r"), ["page_token"]),
+    ],
+)
+def test_names_the_field(check: Callable[[], object], fields: list[str]) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        check()
+    assert [violation.field for violation in refused.value.violations] == fields
+    assert all(violation.description for violation in refused.value.violations)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        recommend(k=1),
+        recommend(k=CATALOGUE),
+        recommend(user_id="x" * 256),
+        recommend(user_id="名前 {with} braces"),
+        batch(user_ids=["u"] * 1024),
+        predict(product_ids=["p"] * 1024),
+        similar(k=CATALOGUE),
+        load("v5_power-0123456789ab"),
+    ],
+)
+def test_accepts_the_bound_itself(check: Callable[[], None]) -> None:
+    check()
+
+
+def test_page_sizes() -> None:
+    assert [checks.list_products(pb.ListProductsRequest(page_size=size)) for size in (0, 1, 1000)] == [100, 1, 1000]
+
+
+def test_a_page_token_comes_back() -> None:
+    assert messages.page_start(messages.page_token("a:b-c", 7), "a:b-c") == 7
+    assert messages.page_start("", "r") == 0

@@ -1,0 +1,72 @@
+"""Page tokens: what goes in comes out, and nothing else comes in."""
+
+import base64
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranking_service.api import page_tokens
+from ranking_service.ranking.jobs import Page
+from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.upstream.user_batch import Known
+from twotower.errors import InvalidArgument
+from twotower.features import USER_DIM
+from twotower.v1 import ranking_service_pb2 as pb
+from twotower.v1 import types_pb2
+
+KNOWN = Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2**32 - 1, 2**52, -1, degraded=True)
+REQUEST = pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2)
+
+
+def page(seen: list[int], shown: list[int], version: int = 7) -> Page:
+    row = np.arange(USER_DIM, dtype=np.float32)
+    return Page(row, seen, shown, KNOWN, Snapshot(version=version))
+
+
+rows = st.lists(st.integers(0, 2**31 - 1), max_size=20)
+
+
+@given(seen=rows, shown=rows, release_id=st.text(min_size=1, max_size=40), version=st.integers(0, 2**62))
+def test_a_token_comes_back(seen: list[int], shown: list[int], release_id: str, version: int) -> None:
+    token = page_tokens.encode(release_id, REQUEST, page(seen, shown, version))
+    found = page_tokens.decode(token, pb.RecommendRequest(user_id="ann", k=50, max_per_brand=2, page_token=token))
+    assert (found.release_id, found.seen, found.shown, found.popularity_version) == (release_id, seen, shown, version)
+    np.testing.assert_array_equal(found.row, np.arange(USER_DIM))
+    assert found.known == KNOWN
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pb.RecommendRequest(user_id="bob", k=5, max_per_brand=2),
+        pb.RecommendRequest(user_id="ann", k=5),
+        pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2, filter=pb.ProductFilter(brands=["x"])),
+        pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2, include_seen=True),
+    ],
+)
+def test_a_token_of_another_request_is_refused(other: pb.RecommendRequest) -> None:
+    with pytest.raises(InvalidArgument, match="another request"):
+        page_tokens.decode(page_tokens.encode("r", REQUEST, page([1], [2])), other)
+
+
+@given(place=st.integers(0, 10_000), flip=st.integers(1, 255))
+def test_a_changed_token_is_refused(place: int, flip: int) -> None:
+    data = bytearray(base64.urlsafe_b64decode(page_tokens.encode("r", REQUEST, page([1], [2]))))
+    data[place % len(data)] ^= flip
+    with pytest.raises(InvalidArgument, match="page_token"):
+        page_tokens.decode(base64.urlsafe_b64encode(data).decode(), REQUEST)
+
+
+@given(token=st.text(max_size=80))
+def test_nonsense_is_refused(token: str) -> None:
+    with pytest.raises(InvalidArgument, match="page_token"):
+        page_tokens.decode(token, REQUEST)
+
+
+@pytest.mark.parametrize("wrong", [page([9], []), page([], [-1])])
+def test_rows_outside_the_catalogue_are_refused(wrong: Page) -> None:
+    token = page_tokens.decode(page_tokens.encode("r", REQUEST, wrong), REQUEST)
+    with pytest.raises(InvalidArgument, match="page_token"):
+        page_tokens.require_rows(token, 9)

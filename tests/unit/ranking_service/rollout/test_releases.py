@@ -1,0 +1,129 @@
+"""Opening and swapping releases, with the numpy network as scorer."""
+
+import asyncio
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ranking_service.release.labels import LABELS, POINTER
+from ranking_service.release.registry import FolderRegistry
+from ranking_service.release.served import open_served
+from ranking_service.rollout.releases import Releases
+from tests.support.releases import ReferenceScorer, write_random_release
+from twotower.errors import InvalidArgument, NotFound, NotReady, ReleaseInvalid
+
+
+def make(root: Path, executor: ThreadPoolExecutor, error: float = 0.0) -> tuple[Releases, list[str]]:
+    served: list[str] = []
+
+    async def on_serving() -> None:
+        served.append(releases.current.release_id)
+
+    releases = Releases(
+        FolderRegistry(root), partial(open_served, build_scorer=partial(ReferenceScorer, error=error)), executor, on_serving
+    )
+    return releases, served
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+async def test_waits_then_loads_then_starts_with_what_was_loaded(tmp_path: Path) -> None:
+    a, b = (write_random_release(tmp_path, products=10, seed=seed).release_id for seed in (0, 1))
+    with ThreadPoolExecutor(1) as executor:
+        releases, served = make(tmp_path, executor)
+        await releases.start(None)
+        with pytest.raises(NotReady):
+            _ = releases.current
+        assert served == []
+        await releases.load(a)
+        await releases.load(b)
+        assert (served, releases.current.release_id) == ([a, b], b)
+        assert releases.current.scorer.warm  # type: ignore[attr-defined]
+        assert {manifest.release_id for manifest in await releases.list()} == {a, b}
+
+        again, _ = make(tmp_path, executor)
+        await again.start(None)
+        assert again.current.release_id == b
+        await again.start(a)
+        assert again.current.release_id == a
+        assert (tmp_path / POINTER).read_text() == f"{b}\n"
+        assert _names(tmp_path) == {a, b, "encoders", POINTER, LABELS}
+
+
+def _truncate(path: Path) -> str:
+    file = path / "product_fusion.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    return "product_fusion.npy"
+
+
+def _edit(path: Path) -> str:
+    file = path / "weights.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    return "weights.safetensors"
+
+
+def _remove(path: Path) -> str:
+    (path / "golden/scores.npy").unlink()
+    return "golden/scores.npy"
+
+
+def _edit_manifest(path: Path) -> str:
+    file = path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["golden_tolerance"] = 10.0
+    file.write_text(json.dumps(manifest))
+    return "manifest.json"
+
+
+@pytest.mark.parametrize("spoil", [_truncate, _edit, _remove, _edit_manifest])
+async def test_a_bad_release_is_refused_by_name_and_the_old_one_stays(tmp_path: Path, spoil: object) -> None:
+    good, bad = (write_random_release(tmp_path, products=10, seed=seed) for seed in (0, 1))
+    assert callable(spoil)
+    file = spoil(bad.path)
+    with ThreadPoolExecutor(1) as executor:
+        releases, served = make(tmp_path, executor)
+        await releases.load(good.release_id)
+        with pytest.raises(ReleaseInvalid, match=file):
+            await releases.load(bad.release_id)
+        assert releases.current.release_id == good.release_id
+        assert served == [good.release_id]
+        assert (tmp_path / POINTER).read_text().strip() == good.release_id
+
+
+async def test_a_network_that_does_not_give_the_golden_scores_is_refused(tmp_path: Path) -> None:
+    release_id = write_random_release(tmp_path, products=10).release_id
+    with ThreadPoolExecutor(1) as executor:
+        releases, _ = make(tmp_path, executor, error=0.01)
+        with pytest.raises(ReleaseInvalid, match=r"golden request 0: scores differ by 0\.01"):
+            await releases.load(release_id)
+
+
+async def test_names_that_are_no_release(tmp_path: Path) -> None:
+    release = write_random_release(tmp_path, products=10)
+    shutil.copytree(release.path, tmp_path / "renamed")
+    with ThreadPoolExecutor(1) as executor:
+        releases, _ = make(tmp_path, executor)
+        with pytest.raises(NotFound, match="missing"):
+            await releases.load("missing")
+        with pytest.raises(ReleaseInvalid, match="renamed"):
+            await releases.load("renamed")
+        (tmp_path / POINTER).write_text("../elsewhere")
+        with pytest.raises(InvalidArgument, match="release_id"):
+            await releases.start(None)
+
+
+async def test_concurrent_loads_take_turns(tmp_path: Path) -> None:
+    ids = [write_random_release(tmp_path, products=10, seed=seed).release_id for seed in range(3)]
+    with ThreadPoolExecutor(2) as executor:
+        releases, served = make(tmp_path, executor)
+        await asyncio.gather(*(releases.load(release_id) for release_id in ids))
+        assert served == ids
+        assert (tmp_path / POINTER).read_text().strip() == releases.current.release_id == ids[-1]

@@ -1,0 +1,77 @@
+"""The sub-command `tune`."""
+
+from pathlib import Path
+
+import click
+
+from trainer.cli.options import FILE, FOLDER, PRESETS, default_cache, encoder_options, format_options, source_of
+
+
+@click.command("tune")
+@click.argument("reviews", type=FILE)
+@format_options
+@click.option("--preset", type=click.Choice(PRESETS), default="best", show_default=True, help="Recipe whose options are searched.")
+@click.option("--trials", type=click.IntRange(1), default=30, show_default=True, help="Finished trials in all, earlier runs included.")
+@click.option("--study", "study_folder", type=FOLDER, required=True, help="Folder of the study; a study that is there is gone on with.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), help="Seconds after which this run stops.  [default: none]"
+)
+@click.option(
+    "--objective", type=click.Choice(["all", "warm", "cold"]), default="all", show_default=True, help="Users whose nDCG@10 counts."
+)
+@click.option("--folds", type=click.IntRange(1), default=3, show_default=True, help="Rolling temporal folds inside the searched rows.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Fits a fold and trial, averaged.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.9,
+    show_default=True,
+    help="First share of the rows by time that is looked at. 0.6 leaves all folds of `twotower evaluate` untouched.",
+)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the search: the same seed tries the same options.")
+@encoder_options
+def tune(
+    *,
+    reviews: Path,
+    file_format: str,
+    metadata: Path | None,
+    columns: tuple[str, ...],
+    preset: str,
+    trials: int,
+    study_folder: Path,
+    timeout_s: float | None,
+    objective: str,
+    folds: int,
+    seeds: int,
+    share: float,
+    seed: int,
+    encoder: Path | None,
+    cache: Path | None,
+) -> None:
+    """Search the options of a preset on rolling folds of the first rows of REVIEWS; resumable.
+
+    Writes best.json, for `--options` of `train` and `evaluate`, and report.html with Optuna's plots into the folder of the study.
+    """
+    from rich.console import Console
+
+    from trainer.data.cleaning import CleaningOptions
+    from trainer.data.reviews import read_reviews
+    from trainer.encoding.export import cached_encoder
+    from trainer.progress import Progress
+    from trainer.tuning.results import print_trials, ranked, write_best, write_page
+    from trainer.tuning.run import TuneOptions, tune_reviews
+    from trainer.tuning.study import SearchOptions
+
+    progress = Progress(Console(stderr=True))
+    cache = cache or default_cache()
+    with progress.stage("read reviews"):
+        found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
+    options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))  # type: ignore[arg-type] # click checked the choice
+    with tune_reviews(found, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress) as tuned:
+        click.echo(str(tuned.rows))
+        print_trials(Console(width=200), tuned.study, tuned.recipe)
+        if not ranked(tuned.study):
+            raise click.ClickException("no trial was scored on all folds yet: run the same command again, with more time")
+        write_best(study_folder / "best.json", tuned.study, tuned.recipe)
+        write_page(study_folder / "report.html", tuned.study, tuned.recipe, str(tuned.rows))
+    click.echo(f"options: {study_folder / 'best.json'}\nreport: {study_folder / 'report.html'}")

@@ -1,0 +1,55 @@
+"""Parquet files with the columns of the review schema."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainer.data.columns import CHUNK_ROWS, Builder, Strings
+from trainer.data.raw import REQUIRED, REVIEW_ID, RawReviews, with_review_id
+from twotower.errors import FieldViolation, InvalidFile
+
+
+def read_parquet(path: Path, names: Mapping[str, str]) -> RawReviews:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.ParquetFile(path)
+        header = table.schema_arrow.names
+        missing = [names.get(name, name) for name in REQUIRED if names.get(name, name) not in header]
+        if missing:
+            shown = ", ".join(header[:30])
+            raise InvalidFile(path, [FieldViolation(name, f"column is missing; the file has: {shown}"[:500]) for name in missing])
+        wanted = {name: names.get(name, name) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
+        builder = Builder(wanted)
+        for batch in table.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
+            builder.extend(_strings(batch.column(column)) for column in wanted.values())
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InvalidFile(path, [FieldViolation("file", f"must be readable Parquet: {error}")]) from error
+    rows = table.metadata.num_rows
+    if not rows:
+        raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
+    columns = with_review_id(builder.finish(), rows)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    # As in a spreadsheet: the header is row 1.
+    return RawReviews(columns, range(2, rows + 2), {}, len(header), sha256, names=names)
+
+
+def _strings(column: Any) -> Strings:
+    """A column of any type as strings."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return Strings(column.cast(pa.large_string()).fill_null(""))
+    return Strings.of(_text(value) for value in column.to_pylist())
+
+
+def _text(value: object) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return ""
+    isoformat = getattr(value, "isoformat", None)
+    return str(isoformat() if isoformat else value)

@@ -1,0 +1,144 @@
+"""A review file as it is, before any rule: its columns, and what every reader of a file does first."""
+
+import codecs
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final, cast
+
+import numpy as np
+
+from trainer.data.columns import Repeated, Strings
+from twotower.errors import FieldViolation, InvalidFile
+
+COLUMNS: Final = (
+    "id",
+    "brand",
+    "categories",
+    "dateAdded",
+    "dateUpdated",
+    "ean",
+    "keys",
+    "manufacturer",
+    "manufacturerNumber",
+    "name",
+    "reviews.date",
+    "reviews.dateAdded",
+    "reviews.dateSeen",
+    "reviews.didPurchase",
+    "reviews.doRecommend",
+    "reviews.id",
+    "reviews.numHelpful",
+    "reviews.rating",
+    "reviews.sourceURLs",
+    "reviews.text",
+    "reviews.title",
+    "reviews.userCity",
+    "reviews.userProvince",
+    "reviews.username",
+    "upc",
+)
+"""All columns, in the file's order."""
+
+
+REQUIRED: Final = (
+    "id",
+    "name",
+    "brand",
+    "categories",
+    "manufacturer",
+    "reviews.date",
+    "reviews.rating",
+    "reviews.text",
+    "reviews.title",
+    "reviews.username",
+)
+"""Columns that a file must have."""
+
+
+REVIEW_ID: Final = "reviews.id"
+"""Read where it is there."""
+
+
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+
+
+_CHUNK_BYTES: Final = 2**20
+
+
+@dataclass(frozen=True)
+class RawReviews:
+    """A file as it is, before any rule.
+
+    Attributes:
+        columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no such column).
+        row_numbers: (rows,) number of each row as a spreadsheet shows it: the header is row 1.
+        malformed: rows left out because they have another number of fields than the header: row number → fields, or what else is wrong.
+        fields: fields of the header.
+        sha256: of the uncompressed bytes, hex.
+        row_rule: what a row must be; told by `fields` if "".
+        names: column → what the file calls it, where that differs.
+    """
+
+    columns: dict[str, Repeated]
+    row_numbers: Sequence[int]
+    malformed: Mapping[int, int | str]
+    fields: int
+    sha256: str
+    row_rule: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def with_review_id(columns: dict[str, Repeated], rows: int) -> dict[str, Repeated]:
+    """Columns with a blank :data:`REVIEW_ID` if they have none."""
+    return {REVIEW_ID: Repeated(Strings.of([""]), np.zeros(rows, np.int32)), **columns}
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """The uncompressed bytes of a file."""
+    try:
+        with path.open("rb") as raw:
+            compressed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            if compressed:
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    yield cast(IO[bytes], unpacked)
+            else:
+                yield raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidFile(path, [FieldViolation("file", f"must be whole gzip: {error}")]) from error
+    except OSError as error:
+        raise InvalidFile(path, [FieldViolation("file", f"must be readable: {error.strerror or error}")]) from error
+
+
+def inspect_text(path: Path) -> str:
+    """Hex sha256 of the uncompressed bytes; refuses what is not UTF-8 text."""
+    digest = hashlib.sha256()
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, lines = 0, 1
+    with open_bytes(path) as file:
+        while True:
+            chunk = file.read(_CHUNK_BYTES)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                bad = offset - pending + error.start
+                line = lines + chunk[: max(0, error.start - pending)].count(b"\n")
+                byte = error.object[error.start]
+                raise InvalidFile(
+                    path, [FieldViolation("encoding", f"must be UTF-8, got byte 0x{byte:02x} at offset {bad}, line {line}")]
+                ) from error
+            if b"\0" in chunk:
+                place = offset + chunk.index(b"\0")
+                raise InvalidFile(path, [FieldViolation("file", f"must be CSV text, got a NUL byte at offset {place}")])
+            if not chunk:
+                return digest.hexdigest()
+            digest.update(chunk)
+            offset += len(chunk)
+            lines += chunk.count(b"\n")

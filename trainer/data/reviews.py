@@ -1,0 +1,114 @@
+"""Cleaned reviews: what every later stage of the trainer works on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.cleaning import UNDATED, CleaningOptions, CleaningReport, CleanRows, clean
+from trainer.data.columns import Repeated, Strings
+from trainer.data.sources import SourceOptions, read_source
+from twotower.features import Float32, Int32, Int64
+
+__all__ = ["UNDATED", "ProductText", "Reviews", "read_reviews", "training_rows"]
+
+
+@dataclass(frozen=True)
+class ProductText:
+    """What a file says of a product; blanks where it says nothing."""
+
+    product_id: str
+    name: str
+    brand: str
+    categories: str
+    manufacturer: str
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """All reviews of a file, one row each and no Python object a row, ordered by (time, review id, user id).
+
+    Users and products are numbered by first appearance in that order, so what comes later never changes a number.
+
+    Attributes:
+        review_ids: ids, unique for each user.
+        user: (rows,) int32 index into `user_ids`.
+        product: (rows,) int32 index into `products`.
+        rating: (rows,) float32 stars, 0 to 5.
+        time_us: (rows,) int64 microseconds since 1970, UTC; :data:`UNDATED` where the file has no readable date.
+        titles: filled.
+        texts: filled.
+        user_ids: names as the file has them, filled.
+        anonymous: (users,) bool, names that strangers share.
+        products: from the first row of each product.
+        sha256: of the file's uncompressed bytes.
+    """
+
+    review_ids: Strings
+    user: Int32
+    product: Int32
+    rating: Float32
+    time_us: Int64
+    titles: Repeated
+    texts: Repeated
+    user_ids: Strings
+    anonymous: NDArray[np.bool_]
+    products: list[ProductText]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.review_ids)
+
+    @property
+    def dated(self) -> NDArray[np.bool_]:
+        """(rows,) bool: whether the review has a date."""
+        return np.asarray(self.time_us != UNDATED)
+
+
+def training_rows(reviews: Reviews, validation_fraction: float) -> int:
+    """Rows of the training period: all but the last `validation_fraction` in time order, at least one."""
+    return max(1, len(reviews) - int(len(reviews) * validation_fraction))
+
+
+def read_reviews(path: Path, options: CleaningOptions, source: SourceOptions | None = None) -> tuple[Reviews, CleaningReport]:
+    """Read, clean and order a review file.
+
+    Raises:
+        InvalidFile: see :func:`trainer.data.sources.read_source` and :func:`trainer.data.cleaning.clean`.
+    """
+    raw = read_source(path, source or SourceOptions())
+    rows, report = clean(path, raw, options)
+    user, users = number_by_appearance(rows.user_id.code)
+    product, products = number_by_appearance(rows.product_id.code)
+    user_ids = rows.user_id.distinct.take(users)
+    reviews = Reviews(
+        review_ids=rows.review_id,
+        user=user,
+        product=product,
+        rating=rows.rating,
+        time_us=rows.time_us,
+        titles=rows.title,
+        texts=rows.text,
+        user_ids=user_ids,
+        anonymous=user_ids.test(options.is_anonymous),
+        products=_products(rows, product, len(products)),
+        sha256=raw.sha256,
+    )
+    return reviews, report
+
+
+def number_by_appearance(values: Int32) -> tuple[Int32, Int32]:
+    """Number values by first appearance: the number of each, (rows,) int32; and the value of each number."""
+    import pandas as pd
+
+    number, distinct = pd.factorize(values)
+    return number.astype(np.int32), np.asarray(distinct, np.int32)
+
+
+def _products(rows: CleanRows, product: Int32, count: int) -> list[ProductText]:
+    """What the first row of each product says."""
+    first = np.zeros(count, np.int64)
+    first[product[::-1]] = np.arange(len(product))[::-1]
+    columns = (rows.product_id, rows.name, rows.brand, rows.categories, rows.manufacturer)
+    return [ProductText(*texts) for texts in zip(*(column.take(first) for column in columns), strict=True)]

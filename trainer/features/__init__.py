@@ -1,0 +1,1 @@
+"""What a sample is made of: ALS, as-of histories, negatives, popularity."""

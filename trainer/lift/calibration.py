@@ -1,0 +1,111 @@
+"""Constants of the data, fitted on the training period alone: how fast popularity fades, and how much a user's own words say."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.reviews import Reviews
+from trainer.features.history import AsOfFeatures, first_of_moment, seen_mask
+from trainer.features.popularity import frozen_log_popularity, live_matrix
+from trainer.measure.folds import Fold, rolling_folds
+from trainer.measure.metrics import expected_ranks, ndcg
+from twotower.features import ALS_DIM, BERT_DIM, Float32, Float64
+
+HALF_LIVES_DAYS: Final = (3.0, 5.0, 7.0, 10.0, 14.0, 30.0, 60.0, 120.0, 365.0, 1095.0)
+TEACHER_WEIGHTS: Final = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
+_INNER_FOLDS: Final = 4
+_FIRST_WARM: Final = 2
+MAX_CELLS: Final = 40_000_000
+"""Scores of so many (test row, product) pairs are looked at: 160 MB."""
+
+
+@dataclass(frozen=True)
+class DataConstants:
+    """What differs from one shop to the next.
+
+    Attributes:
+        half_life_days: with which popularity, counted as reviews arrive, ranks the next review best. Popularity frozen at the end of a
+            period has the same one: how it ranks the next period rests on a handful of moments and says less.
+        teacher_weight: standard deviations of text similarity, beside log popularity, that rank best for users with a history.
+    """
+
+    half_life_days: float
+    teacher_weight: float
+
+
+def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_vectors: Float32) -> DataConstants:
+    """Choose each constant by nDCG@10 on rolling folds inside the first `rows` reviews; nothing later is looked at.
+
+    Args:
+        reviews: in time order.
+        rows: of the training period.
+        features: as of every review.
+        product_vectors: (products, 384) text embeddings of unit length.
+    """
+    dated = int(reviews.dated[:rows].sum())
+    folds = thinned(rolling_folds(dated, _INNER_FOLDS), len(reviews.products))
+    tests = np.concatenate([fold.test for fold in folds])
+    before = first_of_moment(reviews, tests)
+    target, seen = reviews.product[tests].astype(np.int64), seen_mask(reviews, before)
+    # A product that was reviewed before is ranked all the same where it is the answer.
+    seen[np.arange(len(tests)), target] = False
+
+    def quality(scores: Float32) -> Float64:
+        return ndcg(expected_ranks(scores, target, seen))
+
+    half_life = max(HALF_LIVES_DAYS, key=lambda value: float(quality(live_matrix(reviews, tests, value)).mean()))
+    warm = features.state[before] >= _FIRST_WARM
+    weight = 0.0
+    if warm.any():
+        similarity = standardised_similarity(features.states[features.state[before]], product_vectors)
+        frozen = _of_folds(reviews, folds, half_life)
+        weight = max(TEACHER_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean()))
+    return DataConstants(half_life, weight)
+
+
+def thinned(folds: list[Fold], products: int) -> list[Fold]:
+    """Folds that test on every n-th row only, where all rows × products would be more than :data:`MAX_CELLS`."""
+    every = -(-sum(len(fold.test) for fold in folds) * products // MAX_CELLS)
+    return [Fold(fold.training, fold.test[::every]) for fold in folds]
+
+
+def _of_folds(reviews: Reviews, folds: list[Fold], half_life_days: float) -> Float32:
+    """Popularity frozen at the start of each row's fold: (test rows of all folds, products) float32."""
+    return np.concatenate([np.tile(frozen_log_popularity(reviews, fold.training, half_life_days), (len(fold.test), 1)) for fold in folds])
+
+
+def standardised_similarity(users: Float32, product_vectors: Float32) -> Float32:
+    """Cosine of each user's mean embedding to each product's text, standardised over the catalogue.
+
+    Args:
+        users: (users, 449) user rows.
+        product_vectors: (products, 384) of unit length.
+
+    Returns:
+        (users, products) float32, of mean 0 and deviation 1 in each row.
+    """
+    means = users[:, ALS_DIM : ALS_DIM + BERT_DIM]
+    cosine = (means @ product_vectors.T) / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+    return standardised(cosine)
+
+
+def standardised(signal: NDArray[np.floating[Any]]) -> Float32:
+    """(users, products), each row to mean 0 and deviation 1; zeros for a row that says the same of all products."""
+    deviation = np.maximum(signal.std(axis=1, keepdims=True), 1e-9)
+    result: Float32 = ((signal - signal.mean(axis=1, keepdims=True)) / deviation).astype(np.float32)
+    return result
+
+
+def effective_rows(weights: Float64) -> float:
+    """``(Σ w)² / Σ w²``: how many equally weighted rows are as informative."""
+    return float(weights.sum() ** 2 / (weights**2).sum()) if len(weights) else 0.0
+
+
+def row_half_life_days(ages_days: Float64, at_least_rows: int, shortest: float = 180.0) -> float:
+    """Half-life with which old rows are sampled less, yet `at_least_rows` of them, or half of all, effectively count."""
+    half_life = shortest
+    while half_life < 2**20 and effective_rows(np.exp2(-ages_days / half_life)) < min(at_least_rows, 0.5 * len(ages_days)):
+        half_life *= 2.0
+    return half_life

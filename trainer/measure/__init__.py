@@ -1,0 +1,1 @@
+"""What quality is measured on and by: temporal folds, ranking metrics."""

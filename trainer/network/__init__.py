@@ -1,0 +1,1 @@
+"""The two-tower network in Keras: presets, towers, the two ways to train it."""

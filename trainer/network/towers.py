@@ -1,0 +1,175 @@
+"""The Keras network with the contracted names, and its way to and from the kernel's weights."""
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+
+from trainer.features.history import States
+from trainer.network.presets import Preset
+from twotower.features import (
+    ALS_DIM,
+    BERT_DIM,
+    FINAL_OUTPUT,
+    IS_ANONYMOUS_INPUT,
+    PRODUCT_ALS_INPUT,
+    PRODUCT_BERT_INPUT,
+    PRODUCT_TOWER_OUTPUT,
+    TOWER_DIM,
+    USER_ALS_INPUT,
+    USER_BERT_INPUT,
+    USER_DIM,
+    USER_TOWER_OUTPUT,
+    Float32,
+)
+from twotower.model import Activation, Dense, TwoTowerWeights
+
+_TOWER_UNITS: Final = (256, 128)
+_FUSION_UNITS: Final = (64, 32)
+_USER_INPUTS: Final = (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)
+_PRODUCT_INPUTS: Final = (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)
+
+
+@dataclass(frozen=True)
+class FeatureTables:
+    """What samples point at.
+
+    Attributes:
+        users: (states, 449) float32 distinct user rows: an array, or one that makes its rows as they are asked for.
+        products: (products, 448) float32.
+    """
+
+    users: States | Float32
+    products: Float32
+
+
+def build_network(preset: Preset) -> Any:
+    """The untrained network of a preset, a ``keras.Model`` with four or five named inputs and the output ``Final_Output`` (batch, 1)."""
+    import keras
+
+    inputs = {name: keras.Input((width,), name=name) for name, width in _input_widths(preset).items()}
+    user_inputs = [inputs[name] for name in (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT) if name in inputs]
+    user = keras.layers.Concatenate(name="user_features")(user_inputs)
+    product = keras.layers.Concatenate(name="product_features")([inputs[PRODUCT_ALS_INPUT], inputs[PRODUCT_BERT_INPUT]])
+    towers = [_tower(preset, user, "user", USER_TOWER_OUTPUT), _tower(preset, product, "product", PRODUCT_TOWER_OUTPUT)]
+    fused = keras.layers.Concatenate(name="towers")(towers)
+    hidden = _dense(preset, _FUSION_UNITS[0], "fusion_1")(fused)
+    hidden = _dropout(preset, preset.fusion_dropout, "fusion_dropout")(hidden)
+    hidden = _dense(preset, _FUSION_UNITS[1], "fusion_2")(hidden)
+    output = keras.layers.Dense(1, kernel_initializer=preset.initializer, name=FINAL_OUTPUT)(hidden)
+    network = keras.Model(list(inputs.values()), output, name=f"two_tower_{preset.name}")
+    assert network.count_params() == preset.parameter_count, network.count_params()
+    return network
+
+
+def _input_widths(preset: Preset) -> dict[str, int]:
+    widths = {USER_ALS_INPUT: ALS_DIM, USER_BERT_INPUT: BERT_DIM}
+    if preset.with_is_anonymous:
+        widths[IS_ANONYMOUS_INPUT] = 1
+    return {**widths, PRODUCT_ALS_INPUT: ALS_DIM, PRODUCT_BERT_INPUT: BERT_DIM}
+
+
+def _tower(preset: Preset, features: Any, side: str, output_name: str) -> Any:
+    hidden = _dense(preset, _TOWER_UNITS[0], f"{side}_1")(features)
+    hidden = _dense(preset, _TOWER_UNITS[1], f"{side}_2")(hidden)
+    hidden = _dropout(preset, preset.tower_dropout, f"{side}_dropout")(hidden)
+    return _dense(preset, TOWER_DIM, output_name)(hidden)
+
+
+def _dense(preset: Preset, units: int, name: str) -> Any:
+    import keras
+
+    return keras.layers.Dense(units, preset.activation, kernel_initializer=preset.initializer, name=name)
+
+
+def _dropout(preset: Preset, rate: float, name: str) -> Any:
+    import keras
+
+    layer = keras.layers.AlphaDropout if preset.dropout == "alpha_dropout" else keras.layers.Dropout
+    return layer(rate, name=name)
+
+
+@dataclass(frozen=True)
+class SplitNetwork:
+    """The three parts of a network, its weights shared: so that a tower runs once for a row that many samples have in common.
+
+    Attributes:
+        user_tower: user rows (rows, 449) → (rows, 64).
+        product_tower: product rows (rows, 448) → (rows, 64).
+        head: user towers and product towers, (samples, 64) each → (samples, 1).
+    """
+
+    user_tower: Any
+    product_tower: Any
+    head: Any
+
+    @classmethod
+    def of(cls, network: Any) -> "SplitNetwork":
+        """Cut a network at the outputs of its towers."""
+        import keras
+
+        users, products = (network.get_layer(name).output for name in (USER_TOWER_OUTPUT, PRODUCT_TOWER_OUTPUT))
+        sides = [[tensor for tensor in network.inputs if tensor.name in names] for names in (_USER_INPUTS, _PRODUCT_INPUTS)]
+        return cls(keras.Model(sides[0], users), keras.Model(sides[1], products), keras.Model([users, products], network.output))
+
+    def users(self, rows: Any, *, training: bool) -> Any:
+        """User rows (rows, 449), a tensor or an array → towers (rows, 64)."""
+        features = _columns(rows, _USER_INPUTS)
+        return self.user_tower([features[tensor.name] for tensor in self.user_tower.inputs], training=training)
+
+    def products(self, rows: Any, *, training: bool) -> Any:
+        """Product rows (rows, 448), a tensor or an array → towers (rows, 64)."""
+        features = _columns(rows, _PRODUCT_INPUTS)
+        return self.product_tower([features[tensor.name] for tensor in self.product_tower.inputs], training=training)
+
+
+def _columns(rows: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Cut feature rows (batch, width) into the network's inputs; works for arrays and for Keras tensors."""
+    widths = {
+        USER_ALS_INPUT: ALS_DIM,
+        USER_BERT_INPUT: BERT_DIM,
+        IS_ANONYMOUS_INPUT: 1,
+        PRODUCT_ALS_INPUT: ALS_DIM,
+        PRODUCT_BERT_INPUT: BERT_DIM,
+    }
+    columns, start = {}, 0
+    for name in names:
+        columns[name] = rows[:, start : start + widths[name]]
+        start += widths[name]
+    return columns
+
+
+def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
+    """The full Keras network, one row a pair: (rows, 449) and (rows, 448) → (rows,) float32."""
+    features = _columns(users, _USER_INPUTS) | _columns(products, _PRODUCT_INPUTS)
+    output = network([features[tensor.name] for tensor in network.inputs], training=False)
+    return np.asarray(output, np.float32)[:, 0]
+
+
+def kernel_weights(network: Any) -> TwoTowerWeights:
+    """Weights of a network with the contracted names, found by walking its graph, whatever its layers between are called.
+
+    A network without ``is_anonymous_user`` gets a zero last row in the user tower's first kernel: serving knows one layout.
+    """
+    user_tower = _chain(network.get_layer(USER_TOWER_OUTPUT))
+    product_tower = _chain(network.get_layer(PRODUCT_TOWER_OUTPUT))
+    first = user_tower[0]
+    missing = USER_DIM - first.kernel.shape[0]
+    if missing:
+        kernel = np.concatenate([first.kernel, np.zeros((missing, first.kernel.shape[1]), np.float32)])
+        user_tower = (Dense(kernel, first.bias, first.activation), *user_tower[1:])
+    return TwoTowerWeights(user_tower, product_tower, _chain(network.get_layer(FINAL_OUTPUT)))
+
+
+def _chain(layer: Any) -> tuple[Dense, ...]:
+    """Dense layers that lead to `layer`, itself included, back to where several tensors meet."""
+    import keras
+
+    found: list[Dense] = []
+    while not isinstance(layer, keras.layers.Concatenate):
+        if isinstance(layer, keras.layers.Dense):
+            kernel, bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
+            found.append(Dense(kernel, bias, cast(Activation, layer.activation.__name__)))
+        (tensor,) = layer._inbound_nodes[0].input_tensors
+        layer = tensor._keras_history.operation
+    return tuple(reversed(found))

@@ -1,0 +1,205 @@
+"""Writes what was trained as a release."""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.columns import CHUNK_ROWS
+from trainer.data.reviews import Reviews
+from trainer.encoding.cache import ReviewVectors
+from trainer.features.history import ANONYMOUS, COLD, final_als, final_states
+from trainer.network.fit_mse import Fitted
+from trainer.network.towers import FeatureTables, kernel_weights, score_pairs
+from twotower.als import ItemFactors
+from twotower.encoder import TextEncoder
+from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16
+from twotower.model import product_fusion, run_layers, score_catalogue
+from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
+from twotower.release_writer import ReleaseWriter
+from twotower.scoring import LiftScoring, Scoring
+
+GOLDEN_TOLERANCE: Final = 1e-4
+"""On the rating scale: float32 sums in another order."""
+_GOLDEN_WARM: Final = 14
+_GOLDEN_PRODUCTS: Final = 64
+_GOLDEN_TEXTS: Final = 16
+_LIBRARIES: Final = ("twotower", "numpy", "implicit", "tensorflow", "keras", "openvino", "tokenizers")
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that goes into a release.
+
+    Attributes:
+        preset: name of the recipe.
+        reviews: the file.
+        catalogue: one entry a product of the file.
+        vectors: of the reviews.
+        space: the item factors.
+        global_mean: (384,) float32.
+        tables: distinct user rows and product rows.
+        fitted: the network.
+        scoring: how its output becomes score and predicted rating.
+        golden_texts: texts to replay, with their vectors, (texts, 384) int16.
+        anonymous_names: names that strangers share.
+        metrics: for the manifest.
+        dataset: for the manifest.
+    """
+
+    preset: str
+    reviews: Reviews
+    catalogue: list[Product]
+    vectors: ReviewVectors
+    space: ItemFactors
+    global_mean: Float32
+    tables: FeatureTables
+    fitted: Fitted
+    scoring: Scoring
+    golden_texts: tuple[list[str], Int16]
+    anonymous_names: tuple[str, ...]
+    metrics: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+
+
+def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: TextEncoder) -> Release:
+    """Write a release under `root`, whole or not at all, and open it as serving will; its golden requests are replayed."""
+    weights = kernel_weights(trained.fitted.network)
+    towers = run_layers(weights.product_tower, trained.tables.products)
+    with ReleaseWriter(root) as writer:
+        write_keras(writer, trained.fitted.network)
+        writer.weights(weights)
+        writer.scoring(trained.scoring)
+        writer.array("product_towers.npy", towers)
+        writer.array("product_fusion.npy", product_fusion(weights, towers))
+        writer.array("item_factors.npy", trained.space.factors)
+        writer.array("als_gram.npy", trained.space.gram)
+        writer.array("global_mean.npy", trained.global_mean)
+        writer.catalogue(trained.catalogue)
+        writer.golden(_golden(trained))
+        texts, fixed_point = trained.golden_texts
+        writer.json("golden/texts.json", texts)
+        writer.array("golden/text_fixed_point.npy", fixed_point)
+        _write_users(writer, trained)
+        writer.encoder(encoder_path, encoder.encoder_id)
+        return writer.commit(
+            Manifest(
+                preset=trained.preset,
+                encoder_id=encoder.encoder_id,
+                als_id=als_id(trained.space, [product.product_id for product in trained.catalogue]),
+                product_count=len(trained.catalogue),
+                regularization=trained.space.regularization,
+                confidence_per_star=trained.space.confidence_per_star,
+                anonymous_names=trained.anonymous_names,
+                activations=activations_of(weights),
+                scoring=scoring_of(trained.scoring),
+                golden_tolerance=_tolerance(trained.scoring),
+                metrics=trained.metrics,
+                dataset=trained.dataset,
+                versions={name: version(name) for name in _LIBRARIES},
+            )
+        )
+
+
+def write_keras(writer: ReleaseWriter, network: Any) -> None:
+    """``two_tower.keras`` and ``two_tower.weights.h5``, without the times that Keras writes into the first."""
+    network.save_weights(writer.path("two_tower.weights.h5"))
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "two_tower.keras"
+        network.save(saved)
+        with zipfile.ZipFile(saved) as source, zipfile.ZipFile(writer.path("two_tower.keras"), "w") as target:
+            for name in sorted(source.namelist()):
+                data = source.read(name)
+                if name.endswith(".json"):
+                    data = json.dumps(_reproducible(json.loads(data), {})).encode()
+                target.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+
+
+def _reproducible(value: Any, numbers: dict[int, int]) -> Any:
+    """Keras' JSON without its time of saving, and with objects numbered from 0 instead of by memory address."""
+    if isinstance(value, list):
+        return [_reproducible(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: numbers.setdefault(item, len(numbers)) if key == "shared_object_id" else _reproducible(item, numbers)
+        for key, item in value.items()
+        if key != "date_saved"
+    }
+
+
+def _golden(trained: Trained) -> Golden:
+    """Warm, cold and anonymous users with the answers of the full Keras network."""
+    states = trained.tables.users
+    # Spread over all warm states, so that short and long histories are among them.
+    warm = np.unique(np.linspace(2, len(states) - 1, _GOLDEN_WARM).astype(int)) if len(states) > 2 else np.zeros(0, int)
+    users = states[np.concatenate([[COLD, ANONYMOUS], warm])]
+    count = len(trained.catalogue)
+    rng = np.random.default_rng(0)
+    products = np.stack([rng.permutation(count)[:_GOLDEN_PRODUCTS] for _ in users]).astype(np.int64)
+    # The whole catalogue: a lift needs every product's output.
+    network = [score_pairs(trained.fitted.network, np.repeat(row[np.newaxis], count, axis=0), trained.tables.products) for row in users]
+    scores, ratings = trained.scoring.scores(np.stack(network)), trained.scoring.ratings(np.stack(network))
+    return Golden(users, products, *(np.take_along_axis(values, products, axis=1) for values in (scores, ratings)))
+
+
+def _tolerance(scoring: Scoring) -> float:
+    """Allowed difference of scores: a lift is the output divided by its temperature."""
+    return GOLDEN_TOLERANCE / scoring.temperature if isinstance(scoring, LiftScoring) else GOLDEN_TOLERANCE
+
+
+def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
+    """A few texts of different lengths with their vectors."""
+    by_length = sorted(range(len(texts)), key=lambda row: (len(texts[row]), texts[row]))
+    rows = [by_length[place] for place in np.unique(np.linspace(0, len(texts) - 1, _GOLDEN_TEXTS).astype(int))]
+    return [texts[row] for row in rows], vectors[rows]
+
+
+def _write_users(writer: ReleaseWriter, trained: Trained) -> None:
+    """``users/``: all that the embedding service is to know of the users (docs/formats/release.md)."""
+    reviews, states = trained.reviews, final_states(trained.reviews)
+    _write_lines(writer, "users/user_ids.jsonl", reviews.user_ids.take(states.users))
+    _write_lines(writer, "users/review_ids.jsonl", reviews.review_ids.take(states.rows))
+    writer.array("users/review_offsets.npy", states.offsets)
+    writer.array("users/products.npy", reviews.product[states.rows])
+    writer.array("users/ratings.npy", reviews.rating[states.rows])
+    writer.array("users/times_us.npy", reviews.time_us[states.rows])
+    parts = (trained.vectors.of(states.rows[start : start + CHUNK_ROWS]) for start in range(0, len(states.rows), CHUNK_ROWS))
+    _write_parts(writer.path("users/fixed_point.npy"), (len(states.rows), BERT_DIM), np.int16, parts)
+    _write_parts(writer.path("users/als.npy"), (len(states.users), ALS_DIM), np.float32, final_als(reviews, trained.space, states))
+
+
+def _write_parts(path: Path, shape: tuple[int, int], dtype: type, parts: Iterable[NDArray[Any]]) -> None:
+    """A ``.npy`` file of parts one under the other, as ``numpy.save`` would write it; only one is in memory."""
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            np.ascontiguousarray(part, dtype).tofile(file)
+
+
+def _write_lines(writer: ReleaseWriter, name: str, values: Iterable[str]) -> None:
+    with writer.path(name).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+
+
+def replay_golden(release: Release) -> float:
+    """Largest difference between the full Keras network and the kernel's split fusion on the golden requests.
+
+    Raises:
+        ReleaseInvalid: it is above the release's tolerance.
+    """
+
+    def score(users: Float32) -> tuple[Float32, Float32]:
+        network = score_catalogue(release.weights, users, release.product_fusion)
+        return release.scoring.scores(network), release.scoring.ratings(network)
+
+    return release.replay_golden(score)

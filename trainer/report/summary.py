@@ -1,0 +1,103 @@
+"""What a person sees at the end of a training run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from trainer.data.cleaning import CleaningReport
+from trainer.network.fit_lift import LossPoint
+from trainer.network.fit_mse import Epoch, Fitted
+from trainer.pipeline import TrainingResult
+
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+
+
+def print_report(console: Console, report: CleaningReport) -> None:
+    """What was filled and dropped."""
+    console.print(f"{report.rows_read:,} rows read, {report.rows_kept:,} kept")
+    for problem in report.problems:
+        console.print(f"  {problem.field} {problem}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+
+
+def print_curve(console: Console, fitted: Fitted) -> None:
+    """MSE and MAE, epoch by epoch; the lines leave the untrained network out, beside which all others look alike."""
+    if not isinstance(fitted.curve[0], Epoch):
+        return _print_listwise(console, fitted)
+    table = Table(title="MSE and MAE on the rating scale (reviews and negatives)")
+    for column in ("epoch", "MSE", "MAE", "validation MSE", "validation MAE", ""):
+        table.add_column(column, justify="right")
+    for epoch in fitted.curve:
+        mark = "untrained" if not epoch.epoch else "kept" if epoch.epoch == fitted.best_epoch else ""
+        numbers = (epoch.mse, epoch.mae, epoch.validation_mse, epoch.validation_mae)
+        table.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers), mark)
+    console.print(table)
+    for name in ("mse", "validation_mse"):
+        line = sparkline([value for epoch in fitted.curve[1:] if (value := _loss(epoch, name)) is not None])
+        if line:
+            console.print(f"{name.replace('_', ' '):>14} {line}")
+
+
+def _print_listwise(console: Console, fitted: Fitted) -> None:
+    """The losses of `best`, part by part."""
+    table = Table(title="Listwise losses: cross-entropies of three kinds of context, and squared error of ratings")
+    shown = [asdict(point) for point in fitted.curve]
+    for name in shown[0]:
+        table.add_column(name, justify="right")
+    for point in shown[:: max(1, len(shown) // 10)]:
+        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in point.values()))
+    console.print(table)
+    console.print(f"          loss {sparkline([point['loss'] for point in shown])}")
+    console.print(f"fitted constants: {', '.join(f'{name} {value:g}' for name, value in fitted.constants.items())}")
+
+
+def _loss(epoch: Epoch, name: str) -> float | None:
+    value: float | None = getattr(epoch, name)
+    return value
+
+
+def sparkline(values: list[float]) -> str:
+    """Values as bars, the smallest lowest; empty for no values."""
+    if not values:
+        return ""
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    return "".join(_BLOCKS[round((value - low) / span * (len(_BLOCKS) - 1))] for value in values)
+
+
+def print_result(console: Console, result: TrainingResult, seconds: Mapping[str, float]) -> None:
+    """Counts, sizes, times, and where the release is."""
+    manifest, path = result.release.manifest, result.release.path
+    training, validation = result.samples
+    best = result.fitted.curve[result.fitted.best_epoch]
+    table = Table(title=f"release {manifest.release_id}", show_header=False)
+    rows = {
+        "reviews": f"{len(result.reviews):,} by {len(result.reviews.user_ids):,} users of {manifest.product_count:,} products",
+        "samples": f"{training + validation:,} ({training:,} training, {validation:,} validation)",
+        "trainable parameters": f"{manifest.metrics['trainable_parameters']:,}",
+        "start": _point(result.fitted.curve[0]),
+        "kept": _point(best),
+        "scoring": ", ".join(f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in manifest.scoring.items()),
+        "golden requests": f"replayed, largest difference {result.golden_difference:.2g} (allowed {manifest.golden_tolerance:g})",
+        "two_tower.keras": _size(path / "two_tower.keras"),
+        "two_tower.weights.h5": _size(path / "two_tower.weights.h5"),
+        "weights.safetensors": f"{_size(path / 'weights.safetensors')} (parameters alone)",
+        "whole release": f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:,.1f} MB, encoder included",
+        "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()) + f"; in all {sum(seconds.values()):.1f}",
+        "path": str(path),
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _point(point: Epoch | LossPoint) -> str:
+    if isinstance(point, Epoch):
+        return f"epoch {point.epoch}: MSE {point.mse:.4f}, MAE {point.mae:.4f}"
+    return f"step {point.step}: loss {point.loss:.4f}"
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 2**20:.2f} MiB"

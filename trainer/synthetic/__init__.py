@@ -1,0 +1,1 @@
+"""A review file made up by a program."""
