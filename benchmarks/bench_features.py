@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 import redis
 
-from embedding_service.records import UserKeys
-from embedding_service.redis_server import redis_executable
+from embedding_service.redis_store.embedded import redis_executable
+from embedding_service.redis_store.keys import UserKeys
 from tests.support.processes import Service, free_port, running
 from tests.support.releases import product_id, unit_vectors, write_random_release
 from twotower.features import quantize

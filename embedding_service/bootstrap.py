@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from embedding_service.counters import RedisPopularity
-from embedding_service.encoding import Encoder, EncodingQueue
-from embedding_service.idle import IdleUsers
-from embedding_service.importing import Importer
-from embedding_service.monitor import Monitor
-from embedding_service.popularity import Popularity
-from embedding_service.redis_link import connect
-from embedding_service.redis_server import RedisServer
-from embedding_service.redis_store import RedisStore
-from embedding_service.servicer import EmbeddingServicer
+from embedding_service.api.servicer import EmbeddingServicer
+from embedding_service.redis_store.client import connect, redis_tls
+from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.idle_users import IdleUsers
+from embedding_service.redis_store.popularity_store import RedisPopularity
+from embedding_service.redis_store.url import EMBEDDED
+from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.releases.encoding_queue import Encoder, EncodingQueue
+from embedding_service.releases.monitor import Monitor
+from embedding_service.releases.spaces import Spaces
 from embedding_service.settings import Settings
-from embedding_service.spaces import Spaces
-from embedding_service.store_url import EMBEDDED
-from embedding_service.users import Users
+from embedding_service.usecases.importing import Importer
+from embedding_service.usecases.popularity import Popularity
+from embedding_service.usecases.users import Users
 from twotower.rpc import Server, ServerTls
 from twotower.v1 import embedding_service_pb2
 from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
@@ -114,12 +114,6 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
-
-
-def redis_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, str]:
-    """Options of a Redis client for PEM files."""
-    files = {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key}
-    return {name: str(path) for name, path in files.items() if path is not None}
 
 
 def _server_tls(settings: Settings) -> ServerTls | None:

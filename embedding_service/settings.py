@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from embedding_service.store_url import EMBEDDED, SCHEMES
+from embedding_service.redis_store.url import EMBEDDED, SCHEMES
 
 
 class Settings(BaseSettings):

@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from embedding_service.bootstrap import running_service
-from embedding_service.redis_link import connect
-from embedding_service.redis_server import RedisServer
-from embedding_service.redis_store import RedisStore
+from embedding_service.redis_store.client import connect
+from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.user_store import RedisStore
 from embedding_service.settings import Settings
 from tests.support.encoders import HashEncoder
 from tests.support.releases import write_random_release

@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from embedding_service.counters import RedisPopularity
-from embedding_service.redis_link import connect
-from embedding_service.redis_server import RedisServer
-from embedding_service.redis_store import RedisStore
-from embedding_service.store import ImportedUser, NewReview, Outcome, Space
-from embedding_service.upkeep import Upkeep, UserLog
+from embedding_service.operations.verify import Upkeep, UserLog
+from embedding_service.ports import ImportedUser, NewReview, Outcome, Space
+from embedding_service.redis_store.client import connect
+from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.popularity_store import RedisPopularity
+from embedding_service.redis_store.user_store import RedisStore
 from tests.support.encoders import hash_vector
 
 OPERATIONS = int(os.environ.get("TWOTOWER_OPERATIONS", "400"))

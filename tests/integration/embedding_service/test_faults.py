@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from embedding_service.cli import verify
+from embedding_service.operations.commands import verify
 from tests.integration.embedding_service.conftest import Service
 from tests.integration.embedding_service.test_process import redis_pid
 from tests.integration.embedding_service.test_service import array, publish

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 
-from embedding_service.encoding import EncodingQueue
-from embedding_service.spaces import Spaces
+from embedding_service.releases.encoding_queue import EncodingQueue
+from embedding_service.releases.spaces import Spaces
 from tests.integration.embedding_service.conftest import Service
 from tests.integration.embedding_service.test_service import array, features, health, record
 from tests.support.processes import Service as Process

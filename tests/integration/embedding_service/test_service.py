@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status.rpc_status import from_call
 
 from embedding_service.bootstrap import SERVICE_NAME
-from embedding_service.redis_server import RedisServer
+from embedding_service.redis_store.embedded import RedisServer
 from tests.integration.embedding_service.conftest import Service, StartService
 from tests.support.encoders import hash_vector
 from tests.support.releases import product_id

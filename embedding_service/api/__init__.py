@@ -1,0 +1,1 @@
+"""The gRPC boundary: check, convert, call, convert."""

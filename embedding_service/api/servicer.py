@@ -1,0 +1,127 @@
+"""The gRPC boundary: check, convert, call, convert. Errors are mapped by :class:`twotower.rpc.ErrorInterceptor`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from embedding_service.api import checks, messages
+from embedding_service.ports import Space
+from embedding_service.usecases.importing import Import, Importer
+from embedding_service.usecases.popularity import Popularity
+from embedding_service.usecases.users import Users
+from twotower.errors import FieldViolation, InvalidArgument
+from twotower.v1 import embedding_service_pb2 as pb
+from twotower.v1 import embedding_service_pb2_grpc as pb_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
+    """``twotower.v1.EmbeddingService``."""
+
+    def __init__(self, users: Users, popularity: Popularity, importer: Importer) -> None:
+        self._users = users
+        self._popularity = popularity
+        self._importer = importer
+
+    async def GetUserFeatures(self, request: pb.GetUserFeaturesRequest, context: _Context) -> pb.GetUserFeaturesResponse:
+        """Features of one user."""
+        checks.check_user_id(request.user_id)
+        features = await self._users.features([request.user_id], _space(request))
+        batch = pb.BatchGetUserFeaturesResponse()
+        messages.add_features(features, batch.features.add)
+        return pb.GetUserFeaturesResponse(features=batch.features[0], release_id=features.release.release_id)
+
+    async def BatchGetUserFeatures(self, request: pb.BatchGetUserFeaturesRequest, context: _Context) -> pb.BatchGetUserFeaturesResponse:
+        """Features of many users."""
+        checks.check_batch_features(request)
+        features = await self._users.features(list(request.user_ids), _space(request))
+        response = pb.BatchGetUserFeaturesResponse(release_id=features.release.release_id)
+        if request.layout == pb.FEATURE_LAYOUT_COLUMNS:
+            messages.fill_columns(features, response.columns)
+        else:
+            messages.add_features(features, response.features.add)
+        return response
+
+    async def StreamUserFeatures(
+        self, request_iterator: AsyncIterator[pb.StreamUserFeaturesRequest], context: _Context
+    ) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
+        """Features of many users, again and again."""
+        async for request in request_iterator:
+            checks.check_stream_features(request)
+            features = await self._users.features(list(request.user_ids), _space(request))
+            response = pb.StreamUserFeaturesResponse(release_id=features.release.release_id)
+            messages.fill_columns(features, response.columns)
+            yield response
+
+    async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
+        """Add one review."""
+        checks.check_record(request)
+        [recorded] = await self._users.record([messages.to_written_review(request.review)])
+        return messages.from_recorded(recorded)
+
+    async def BatchRecordReviews(self, request: pb.BatchRecordReviewsRequest, context: _Context) -> pb.BatchRecordReviewsResponse:
+        """Add many reviews."""
+        checks.check_batch_record(request)
+        recorded = await self._users.record([messages.to_written_review(review) for review in request.reviews])
+        return pb.BatchRecordReviewsResponse(results=map(messages.from_recorded, recorded))
+
+    async def RetractReview(self, request: pb.RetractReviewRequest, context: _Context) -> pb.RetractReviewResponse:
+        """Take one review back."""
+        checks.check_retract(request)
+        retracted, count, release_id = await self._users.retract(request.user_id, request.review_id)
+        return pb.RetractReviewResponse(retracted=retracted, review_count=count, release_id=release_id)
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: _Context) -> pb.DeleteUserResponse:
+        """Forget a user."""
+        checks.check_user_id(request.user_id)
+        return pb.DeleteUserResponse(deleted=await self._users.delete(request.user_id))
+
+    async def ImportUsers(self, request_iterator: AsyncIterator[pb.ImportUsersRequest], context: _Context) -> pb.ImportUsersResponse:
+        """The trainer's bulk load."""
+        async with self._importer:
+            running: Import | None = None
+            async for request in request_iterator:
+                running = await self._import(running, request)
+            if running is None:
+                raise _out_of_place("header", "must be the first message")
+            await running.finish()
+        return pb.ImportUsersResponse(
+            user_count=running.users,
+            review_count=running.reviews,
+            anonymous_skipped_count=running.anonymous,
+            release_id=running.release_id,
+        )
+
+    async def EncodeTexts(self, request: pb.EncodeTextsRequest, context: _Context) -> pb.EncodeTextsResponse:
+        """Embed texts."""
+        checks.check_texts(request.texts)
+        encoded, encoder_id = await self._users.encode(list(request.texts))
+        return pb.EncodeTextsResponse(embeddings=messages.from_encoded(encoded), encoder_id=encoder_id)
+
+    async def GetPopularity(self, request: pb.GetPopularityRequest, context: _Context) -> pb.GetPopularityResponse:
+        """Live popularity."""
+        return messages.from_popularity(await self._popularity.live(request.als_id))
+
+    async def _import(self, running: Import | None, request: pb.ImportUsersRequest) -> Import:
+        part = request.WhichOneof("part")
+        if running is None:
+            if part != "header":
+                raise _out_of_place("header", "must be the first message")
+            checks.check_header(request.header)
+            header = request.header
+            return await self._importer.begin(header.release_id, messages.to_space(header.space), header.user_count)
+        if part != "batch":
+            raise _out_of_place("header" if part else "part", "must be a batch of users after the first message")
+        checks.check_import_batch(request.batch)
+        await running.add(messages.to_batch(request.batch))
+        return running
+
+
+def _space(request: pb.GetUserFeaturesRequest | pb.BatchGetUserFeaturesRequest | pb.StreamUserFeaturesRequest) -> Space | None:
+    return messages.to_space(request.space) if request.HasField("space") else None
+
+
+def _out_of_place(field: str, description: str) -> InvalidArgument:
+    return InvalidArgument([FieldViolation(field, description)])

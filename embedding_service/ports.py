@@ -1,0 +1,242 @@
+"""The port to users' state: what the use cases need of a store, and the values that cross it."""
+
+import hashlib
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from twotower.features import Float32, Int16, Int32, Int64
+
+
+class AlsOrigin(IntEnum):
+    """How a stored ALS vector was obtained. The numbers are stored."""
+
+    MISSING = 0
+    TRAINED = 1
+    FOLDED_IN = 2
+    NONE = 3
+
+
+class Outcome(IntEnum):
+    """What became of a review. The numbers are those of the script."""
+
+    RECORDED = 1
+    DUPLICATE = 2
+    REPLACED = 3
+    FULL = 4
+    ANONYMOUS = 5
+
+
+@dataclass(frozen=True)
+class Space:
+    """The pair of vector spaces that features live in."""
+
+    encoder_id: str
+    als_id: str
+
+
+@dataclass(frozen=True)
+class ActiveRelease:
+    """Which releases answer; empty strings where there is none."""
+
+    release_id: str = ""
+    previous_id: str = ""
+
+
+@dataclass(frozen=True)
+class NewReview:
+    """A review to add.
+
+    Attributes:
+        user_id: author.
+        review_id: idempotency key, unique per user.
+        product_id: product reviewed.
+        rating: stars.
+        time_us: when it was written, µs since 1970; None if unknown.
+        fixed_point: (384,) int16 embedding.
+        digest: 16 bytes that stand for all that the author sent; empty if only the embedding is known.
+    """
+
+    user_id: str
+    review_id: str
+    product_id: str
+    rating: float
+    time_us: int | None
+    fixed_point: Int16
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Change:
+    """A user's state after a write.
+
+    Attributes:
+        outcome: what was done.
+        review_count: reviews that the state now holds.
+        changed_us: time of the last change, which is also the state's version: it only ever grows.
+        stars: product id → sum of ratings; None if nothing changed.
+    """
+
+    outcome: Outcome
+    review_count: int
+    changed_us: int
+    stars: Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class StoredUsers:
+    """State of many users, in columns.
+
+    Attributes:
+        sums: (users, 384) int32.
+        counts: (users,) reviews; 0 for a user without state.
+        changed_us: (users,) time of the last change, µs since 1970.
+        als: (users, 64) float32; of no meaning where the origin is MISSING.
+        als_origins: (users,) :class:`AlsOrigin`; MISSING if there is no vector or it was made from an older state.
+        seen_product_ids: for each user, the products reviewed, sorted; empty where the origin is MISSING.
+    """
+
+    sums: Int32
+    counts: Int64
+    changed_us: Int64
+    als: Float32
+    als_origins: NDArray[Any]
+    seen_product_ids: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One user's state of one moment.
+
+    Attributes:
+        sums: (384,) int32.
+        review_count: reviews.
+        changed_us: time of the last change.
+        stars: product id → sum of ratings.
+    """
+
+    sums: Int32
+    review_count: int
+    changed_us: int
+    stars: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FoldedIn:
+    """An ALS vector, and all products reviewed, to keep as long as the state that they were made from is the user's state."""
+
+    user_id: str
+    changed_us: int
+    vector: Float32
+    origin: AlsOrigin
+    product_ids: Collection[str]
+
+
+@dataclass(frozen=True)
+class HourlyCounts:
+    """Reviews by product and hour, in columns; an hour of a product without reviews is left out.
+
+    Attributes:
+        product_ids: product of each row.
+        hours: (rows,) int64, hours since 1970.
+        counts: (rows,) int64, reviews.
+        offsets_s: (rows,) int64, sum of the reviews' times after the begin of the hour, in seconds.
+    """
+
+    product_ids: Sequence[str]
+    hours: Int64
+    counts: Int64
+    offsets_s: Int64
+
+
+@dataclass(frozen=True)
+class ImportedUser:
+    """Reviews of a user, to be merged with what there is.
+
+    Attributes:
+        user_id: the user.
+        reviews: at least one, of distinct review ids.
+        sums: (384,) int32, the sum of their embeddings.
+        als: (64,) float32, folded in from exactly these reviews; zeros if that is left to the next look-up.
+    """
+
+    user_id: str
+    reviews: Sequence[NewReview]
+    sums: Int32
+    als: Float32
+
+
+class UserStore(Protocol):
+    """Users' state. Every write is atomic for one user; every method raises StoreUnavailable within a bounded time if the store is away."""
+
+    async def active_release(self) -> ActiveRelease:
+        """The releases that answer. Also the probe of the store's health: a store of another schema version is unavailable."""
+
+    async def activate(self, active: ActiveRelease) -> None:
+        """Remember which releases answer."""
+
+    async def register_space(self, space: Space) -> None:
+        """Remember that users may have keys in this space."""
+
+    async def retire_spaces(self, kept: Sequence[Space]) -> None:
+        """Drop the keys of every other space, in the background."""
+
+    async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
+        """State of many users in one round trip, in the order asked."""
+
+    async def snapshots(self, encoder_id: str, user_ids: Sequence[str]) -> list[Snapshot]:
+        """State of many users with their rating sums, each of one moment."""
+
+    async def record(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Change]:
+        """Add reviews in order, each exactly once per (user, review id) and each atomic by itself."""
+
+    async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:
+        """Store ALS vectors; one whose user has changed since is dropped."""
+
+    async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
+        """Take one review back, for later imports too; None if it was not there."""
+
+    async def delete(self, user_id: str) -> bool:
+        """Forget a user in every space, for later imports too; False if there was nothing."""
+
+    async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
+        """Merge imported reviews into users' states, each user atomically; the same again changes nothing.
+
+        A review of an id that is there is replaced exactly, others stay. A review that was retracted since is left out, until it is
+        recorded again; so is one from before its user was deleted. Both are remembered for 90 days. The ALS vector is kept only where the
+        log is then exactly the imported reviews.
+
+        Returns:
+            Users that would have had more reviews than can be summed exactly; they are unchanged.
+        """
+
+    async def record_shared(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
+        """Count reviews of anonymous names in live popularity, each once as long as its id is remembered; no state is kept."""
+
+    async def retract_shared(self, encoder_id: str, user_id: str, review_id: str) -> bool:
+        """Take an anonymous review out of live popularity; False if it is not remembered."""
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+class PopularityStore(Protocol):
+    """Counts of reviews by product and hour, which follow users' logs."""
+
+    async def settle(self) -> None:
+        """Count what this process has written since."""
+
+    async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
+        """The counts of the days up to `now_us`, back to `horizon_days` before the newest of them."""
+
+
+def content_digest(product_id: str, rating: float, title: str, text: str, time_ns: int | None) -> bytes:
+    """16 bytes that differ if anything that the author sent differs; the arrival time is no part of it."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (product_id.encode(), struct.pack("<f", rating), title.encode(), text.encode(), repr(time_ns).encode()):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.digest()

@@ -1,0 +1,1 @@
+"""Users' state in Redis: keys, layouts, scripts, and the way to the servers."""

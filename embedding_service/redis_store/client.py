@@ -1,0 +1,252 @@
+"""The way to Redis: one server, the primary that Sentinel names, or a cluster; command pipelines and scripts over it."""
+
+import asyncio
+import hashlib
+from binascii import crc_hqx
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from embedding_service.redis_store.connections import Command, Connections
+from embedding_service.redis_store.topology import Cluster, OneServer, Servers, TooFewReplicas
+from embedding_service.redis_store.url import CLUSTER_SCHEMES, SENTINEL_SCHEMES
+from twotower.errors import StoreUnavailable
+
+SLOTS: Final = 16384
+_MOST_PIPELINES: Final = 12
+_CALLS_A_PIPELINE: Final = 16
+"""Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync always`, waits for the
+disk: with 12 connections instead of 4 an import takes two thirds of the time."""
+
+
+def connect(url: str, *, timeout_s: float, connections: int, tls: Mapping[str, str] | None = None, wait_replicas: int = 0) -> "RedisLink":
+    """A link of bounded size that fails within a bounded time.
+
+    A connection that was lost is opened again at once and the command sent again: every write is idempotent. A command that timed out is
+    not, so that a caller never waits longer than `timeout_s` for a Redis that hangs.
+
+    Args:
+        url: ``redis://`` or ``rediss://[user:password@]host:port/db``, ``unix://path``; with ``+cluster`` a node of a cluster; with
+            ``+sentinel`` ``host:port,host:port/service``, the Sentinels and the name of the primary.
+        timeout_s: of every command, and of opening a connection.
+        connections: most connections to a server.
+        tls: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
+        wait_replicas: replicas that must hold a write before it is acknowledged.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "protocol": 2,  # replies of the form that every Redis since 2.6 gives
+        "retry": Retry(NoBackoff(), 0),  # the link tries again
+        **(tls or {}),
+    }
+    waiting: dict[str, int] = {"wait_replicas": wait_replicas, "wait_ms": round(timeout_s * 500)}
+    scheme, _, rest = url.partition("://")
+    if scheme in CLUSTER_SCHEMES:
+        address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
+        cluster = RedisCluster.from_url(address, max_connections=connections, require_full_coverage=False, **options)
+        return RedisLink(Cluster(cluster, **waiting))
+    pool, sentinels = _by_sentinel(url, options) if scheme in SENTINEL_SCHEMES else (ConnectionPool.from_url(url, **options), [])
+    return RedisLink(OneServer(Connections(pool.make_connection, limit=connections, timeout_s=timeout_s), sentinels=sentinels, **waiting))
+
+
+def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, list[Redis]]:
+    parts = urlsplit(url)
+    hosts = [address.rsplit(":", 1) for address in parts.netloc.rpartition("@")[2].split(",")]
+    secure = SENTINEL_SCHEMES[parts.scheme] == "rediss"
+    account = {"username": parts.username, "password": parts.password}
+    credentials = {name: unquote(value) for name, value in account.items() if value}
+    database = int(parse_qs(parts.query).get("db", ["0"])[0])
+    shared = {**options, "ssl": secure}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor without types
+        [(host, int(port)) for host, port in hosts], sentinel_kwargs=dict(shared), **shared, **credentials
+    )
+    primary: Redis = sentinel.master_for(parts.path.strip("/"), db=database)
+    return primary.connection_pool, sentinel.sentinels
+
+
+@dataclass
+class Script:
+    """A Lua script of this package, with the shared part in front where it reads or writes log entries."""
+
+    name: str
+    shared: bool = True
+    source: str = field(init=False)
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        folder = resources.files("embedding_service.redis_store") / "lua"
+        parts = (["state.lua"] if self.shared else []) + [f"{self.name}.lua"]
+        self.source = "\n".join((folder / part).read_text(encoding="utf-8") for part in parts)
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()  # Redis' name of it
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a script. In a cluster all keys are in one slot; `outbox` is the one among them that it may push to."""
+
+    keys: Sequence[str]
+    arguments: Command = ()
+    outbox: str = ""
+
+
+class RedisLink:
+    """Sends pipelines of commands, each answered by itself; the store's errors instead of Redis'.
+
+    Args:
+        servers: where they go, owned by the link from now on.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
+        self.is_cluster = servers.is_cluster
+        """Keys of different slots can't be in one command."""
+
+    async def send(self, commands: Sequence[Command]) -> list[Any]:
+        """Replies to commands, in one round trip to each server.
+
+        Raises:
+            StoreUnavailable: the first error among them.
+        """
+        try:
+            return _raise_first(await self._servers.pipeline(commands))
+        except _FAILURES as error:
+            raise _unavailable(error) from error
+
+    async def one(self, *command: bytes | str | int | float) -> Any:
+        """The reply to one command."""
+        return (await self.send([command]))[0]
+
+    async def evaluate(self, script: Script, calls: Sequence[Call], *, durable: bool = False) -> list[Any]:
+        """Run a script for each call in one round trip, those of one first key in order.
+
+        A Redis that does not know the script is told and asked again.
+
+        Args:
+            script: the script.
+            calls: keys and arguments.
+            durable: a write that must be held by the wanted number of replicas.
+
+        Raises:
+            StoreUnavailable: some may have been run; sent again, they must change nothing.
+        """
+        if not calls:
+            return []
+        try:
+            replies = await self._evaluate(script, calls, durable)
+            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                _raise_first(await self._servers.on_primaries("SCRIPT LOAD", script.source))
+                again = await self._evaluate(script, [calls[i] for i in unknown], durable)
+                for i, reply in zip(unknown, again, strict=True):
+                    replies[i] = reply
+            return _raise_first(replies)
+        except _FAILURES as error:
+            raise _unavailable(error) from error
+
+    async def scan(self, pattern: str, page: int = 500) -> AsyncIterator[list[bytes]]:
+        """Pages of the keys that match, of all primaries; a key that is there all the time comes at least once."""
+        for primary in count():
+            cursor = 0
+            while True:
+                try:
+                    found = await self._servers.scan(primary, cursor, "MATCH", pattern, "COUNT", page)
+                except _FAILURES as error:
+                    raise _unavailable(error) from error
+                if found is None:
+                    return
+                cursor, keys = found
+                if keys:
+                    yield keys
+                if not cursor:
+                    break
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._servers.close()
+
+    async def _evaluate(self, script: Script, calls: Sequence[Call], durable: bool) -> list[Any]:
+        parts = min(_MOST_PIPELINES, self._servers.spare, len(calls) // _CALLS_A_PIPELINE)
+        if parts < 2:
+            return await self._evaluate_in_order(script, calls, durable)
+        # Calls of one user stay in order: connections keep none among each other.
+        groups: list[list[int]] = [[] for _ in range(parts)]
+        for i, call in enumerate(calls):
+            groups[hash(call.keys[0]) % parts].append(i)
+        answers = await asyncio.gather(
+            *(self._evaluate_in_order(script, [calls[i] for i in group], durable) for group in groups), return_exceptions=True
+        )
+        replies: list[Any] = [None] * len(calls)
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, BaseException):
+                raise answer
+            for i, reply in zip(group, answer, strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _evaluate_in_order(self, script: Script, calls: Sequence[Call], durable: bool) -> list[Any]:
+        commands = [("EVALSHA", script.sha, len(call.keys), *call.keys, *call.arguments) for call in calls]
+        return await self._servers.pipeline(commands, [call.keys[0] for call in calls] if durable else ())
+
+
+@cache
+def slot_tags() -> tuple[str, ...]:
+    """For each slot of a cluster a short hash tag that is in it."""
+    tags: list[str] = [""] * SLOTS
+    missing = SLOTS
+    for number in count():
+        tag = f"o{number}"
+        slot = slot_of_tag(tag)
+        if not tags[slot]:
+            tags[slot] = tag
+            missing -= 1
+            if not missing:
+                return tuple(tags)
+    raise AssertionError
+
+
+def slot_of_tag(tag: str) -> int:
+    """The cluster's slot of a hash tag: CRC-16/XMODEM modulo 16,384."""
+    return crc_hqx(tag.encode(), 0) % SLOTS
+
+
+def _raise_first(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+_AWAY: Final = (RedisConnectionError, RedisTimeoutError, OSError)
+_FAILURES: Final = (RedisError, OSError, TooFewReplicas)
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    """Redis' errors as the store's."""
+    if isinstance(error, TooFewReplicas):
+        return StoreUnavailable(str(error))
+    if isinstance(error, _AWAY):
+        return StoreUnavailable("Redis does not answer; nothing was half done")
+    # Out of memory, read-only replica, loading, no permission: nothing that the caller could mend.
+    why = f": {error}" if isinstance(error, NoPermissionError) else ""
+    return StoreUnavailable(f"Redis refused{why}; nothing was half done")
+
+
+def redis_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, str]:
+    """Options of a Redis client for PEM files."""
+    files = {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key}
+    return {name: str(path) for name, path in files.items() if path is not None}

@@ -1,0 +1,92 @@
+"""Removes the state of users who were idle for too long: by SCAN, each user in one atomic script, in the background.
+
+Not by keys with a TTL: those would vanish without a word, and the reviews of a user whom an import brings back would count in live
+popularity a second time.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from embedding_service.redis_store.client import Call, RedisLink, Script
+from embedding_service.redis_store.keys import ACCUMULATOR_PATTERN, UserKeys, unpack_key
+from embedding_service.redis_store.layouts import pack_stamp
+from embedding_service.redis_store.outboxes import Outboxes
+from embedding_service.redis_store.retired_spaces import known_ids
+from twotower.errors import StoreUnavailable
+from twotower.scoring import US_PER_DAY
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_PERIOD_S: Final = 3600.0
+_SWEEPS_PER_TTL: Final = 10
+_PAUSE_S: Final = 0.02
+_STAMP: Final = (1540, 1547)
+
+
+class IdleUsers:
+    """Finds users whose state has not changed for long, and removes it.
+
+    Services that do this at the same time on one store do no harm: the script removes only what has not changed since it was looked at.
+
+    Args:
+        link: to Redis.
+        outboxes: that take the users' reviews out of live popularity.
+        ttl_days: how long a state may go without a change; a look-up is no change.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, link: RedisLink, outboxes: Outboxes, ttl_days: float, clock: Callable[[], float] = time.time) -> None:
+        self._link = link
+        self._outboxes = outboxes
+        self._ttl_us = ttl_days * US_PER_DAY
+        self._clock = clock
+        self._expire = Script("expire_user")
+
+    async def run(self) -> None:
+        """Look ten times a TTL, at least every hour, until cancelled."""
+        period_s = min(self._ttl_us / 1e6 / _SWEEPS_PER_TTL, _LONGEST_PERIOD_S)
+        while True:
+            try:
+                if removed := await self.sweep():
+                    _LOG.info("removed %d users who were idle for too long", removed)
+            except StoreUnavailable as error:
+                _LOG.debug("idle users stay: %s", error)
+            except Exception:
+                _LOG.exception("unexpected error while removing idle users")
+            await asyncio.sleep(period_s)
+
+    async def sweep(self) -> int:
+        """Remove who is idle now.
+
+        Returns:
+            States removed, one a user and encoder.
+
+        Raises:
+            StoreUnavailable.
+        """
+        removed = 0
+        async for keys in self._link.scan(ACCUMULATOR_PATTERN):
+            stamps = await self._link.send([("GETRANGE", key, *_STAMP) for key in keys])
+            # As bytes, big-endian: an accumulator that is gone meanwhile has none.
+            idle_since = pack_stamp(max(0, round(self._clock() * 1e6 - self._ttl_us)))
+            idle = [(key, stamp) for key, stamp in zip(keys, stamps, strict=True) if stamp and stamp < idle_since]
+            if idle:
+                removed += await self._remove(idle)
+            await asyncio.sleep(_PAUSE_S)
+        return removed
+
+    async def _remove(self, idle: Sequence[tuple[bytes, bytes]]) -> int:
+        _, als_ids = await known_ids(self._link)
+        calls = []
+        for key, stamp in idle:
+            user_id, _, encoder_id = unpack_key(key)
+            user = UserKeys(user_id)
+            outbox = self._outboxes.of(user, encoder_id)
+            derived = [user.accumulator(encoder_id), user.seen(encoder_id), *map(user.als, als_ids)]
+            calls.append(Call([user.log(encoder_id), outbox, *derived], [stamp], outbox))
+        try:
+            return sum(await self._link.evaluate(self._expire, calls, durable=True))
+        finally:
+            self._outboxes.wake(call.outbox for call in calls)

@@ -1,0 +1,153 @@
+"""Redis keys and byte layouts: the only place where they are written down in code. docs/formats/redis.md is their public description."""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from embedding_service.ports import AlsOrigin, StoredUsers
+from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
+from twotower.wire import fixed_point_from_bytes, fixed_point_to_bytes
+
+MICRO_STARS: Final = 1_000_000
+_STAMP_BYTES: Final = 8
+_ACCUMULATOR: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4"), ("changed_us", ">i8")])
+_SUMS_AND_COUNT: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4")])
+_ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
+_ALS_HEAD_BYTES: Final = _ALS_HEAD.itemsize
+_EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR.itemsize)
+_NO_ALS: Final = bytes(_ALS_HEAD_BYTES)
+_ENTRY_HEAD: Final = struct.Struct("<BqI16s")
+_TIME_GIVEN: Final = 1
+_DIGEST_GIVEN: Final = 2
+_DAY_S: Final = 86_400
+_COUNT_SHIFT: Final = 40
+
+
+def popularity_field(kind: str, time_us: int, product: bytes) -> tuple[int, bytes]:
+    """Day since 1970 and field of a review's counter."""
+    day, second = divmod(time_us // 1_000_000, _DAY_S)
+    return day, f"{kind}{second // 3600:02d}".encode() + product
+
+
+def pack_change(time_us: int) -> int:
+    """What one review adds to its counter: 2^40 for itself, plus the seconds since the begin of its hour."""
+    return (1 << _COUNT_SHIFT) + time_us // 1_000_000 % 3600
+
+
+def unpack_counter(packed: int) -> tuple[int, int]:
+    """Reviews, and the sum of their seconds."""
+    return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
+
+
+def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b"") -> bytes:
+    """A log entry: flags u8, time i64 µs, rating u32 millionths, digest 16 bytes, vector 384 × i16, product id; all little-endian.
+
+    Args:
+        product_id: product reviewed.
+        rating: stars.
+        fixed_point: (384,) int16.
+        time_us: since 1970; of arrival if `time_given` is false.
+        time_given: the author said when.
+        digest: 16 bytes of :func:`content_digest`; empty for an imported review, of which only the vector is known.
+    """
+    flags = _TIME_GIVEN * time_given | _DIGEST_GIVEN * bool(digest)
+    return _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest) + fixed_point_to_bytes(fixed_point) + product_id.encode()
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A review in a user's log; `counted` in live popularity."""
+
+    product_id: str
+    micro_stars: int
+    time_us: int
+    time_given: bool
+    counted: bool
+    fixed_point: Int16
+
+
+def unpack_entry(entry: bytes) -> LogEntry:
+    """What :func:`pack_entry` packed."""
+    flags, time_us, micro_stars, _ = _ENTRY_HEAD.unpack_from(entry)
+    product_at = _ENTRY_HEAD.size + 2 * BERT_DIM
+    vector = fixed_point_from_bytes(entry[_ENTRY_HEAD.size : product_at], "log entry")
+    return LogEntry(entry[product_at:].decode(), micro_stars, time_us, bool(flags & _TIME_GIVEN), bool(flags), vector)
+
+
+def pack_sums_and_counts(sums: Sequence[Int32], counts: Sequence[int]) -> list[bytes]:
+    """The first 1,540 bytes of accumulators."""
+    rows = np.empty(len(sums), _SUMS_AND_COUNT)
+    rows["sums"], rows["count"] = sums, counts
+    return _cut(rows.tobytes(), _SUMS_AND_COUNT.itemsize)
+
+
+def pack_stamp(changed_us: int) -> bytes:
+    """The last 8 bytes of an accumulator."""
+    return changed_us.to_bytes(_STAMP_BYTES, "big")
+
+
+def pack_als(vectors: Sequence[Float32]) -> list[bytes]:
+    """256 bytes each."""
+    return _cut(np.array(vectors, "<f4").tobytes(), 4 * ALS_DIM)
+
+
+def _cut(packed: bytes, size: int) -> list[bytes]:
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
+
+
+def pack_seen(product_ids: Iterable[str]) -> bytes:
+    """Product ids, each once, sorted as bytes; no id has a NUL in it, so that one can stand between them."""
+    return b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
+
+
+def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
+    """256 bytes of vector, 8 of the change it was made from, 1 of origin, then the products of the log that it was made from."""
+    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
+
+
+def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
+    """Columns from the values of many users' keys."""
+    sums, counts, changed_us = unpack_accumulators(accumulators)
+    records = np.frombuffer(b"".join([value[:_ALS_HEAD_BYTES] if value else _NO_ALS for value in als]), _ALS_HEAD)
+    # A stamp of 0 is no vector at all; any other must be that of the accumulator.
+    stamps = records["stamp"]
+    fresh = (stamps == changed_us) & (stamps > 0)
+    return StoredUsers(
+        sums=sums,
+        counts=counts,
+        changed_us=changed_us,
+        als=records["vector"].astype(np.float32),
+        als_origins=records["origin"] * fresh,  # MISSING is 0
+        seen_product_ids=[unpack_seen(value) if valid and value else [] for value, valid in zip(als, fresh.tolist(), strict=True)],
+    )
+
+
+def unpack_seen(als_record: bytes) -> list[str]:
+    """The products of an ALS record, sorted."""
+    tail = als_record[_ALS_HEAD_BYTES:]
+    return tail.decode().split("\0") if tail else []
+
+
+def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:
+    """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs; zeros where there is no state."""
+    rows = np.frombuffer(b"".join([value or _EMPTY_ACCUMULATOR for value in values]), _ACCUMULATOR)
+    return rows["sums"].astype(np.int32), rows["count"].astype(np.int64), rows["changed_us"].astype(np.int64)
+
+
+def unpack_stars(pairs: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, float]:
+    """Product id → sum of the user's ratings, exact to the millionth, from the `seen` hash."""
+    return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in unpack_hash(pairs)}
+
+
+def unpack_hash(reply: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """Fields and values of HGETALL: flat as Redis sends them, or a mapping as redis-py's cluster client makes it."""
+    return reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
+
+
+def unpack_seen_counts(pairs: Sequence[bytes]) -> dict[str, tuple[int, int]]:
+    """Product id → reviews and sum of ratings in millionths of a star, from the `seen` hash."""
+    values = (value.partition(b":") for value in pairs[1::2])
+    return {product.decode(): (int(reviews), int(stars)) for product, (reviews, _, stars) in zip(pairs[::2], values, strict=True)}

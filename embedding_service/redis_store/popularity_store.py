@@ -1,0 +1,58 @@
+"""Live popularity in Redis: the outboxes' counters, read back."""
+
+from typing import Final
+
+import numpy as np
+
+from embedding_service.ports import HourlyCounts
+from embedding_service.redis_store.client import RedisLink
+from embedding_service.redis_store.keys import PopularityKeys
+from embedding_service.redis_store.layouts import unpack_counter, unpack_hash
+from embedding_service.redis_store.outboxes import Changes, Outboxes
+from twotower.scoring import US_PER_DAY
+
+_HEAD: Final = 3
+"""Kind and hour in front of the product id."""
+
+
+class RedisPopularity:
+    """A :class:`~embedding_service.ports.PopularityStore`."""
+
+    def __init__(self, link: RedisLink, outboxes: Outboxes) -> None:
+        self._link = link
+        self._outboxes = outboxes
+
+    async def settle(self) -> None:
+        """See the protocol."""
+        await self._outboxes.drain()
+
+    async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
+        """See the protocol."""
+        keys = PopularityKeys(encoder_id)
+        today = now_us // US_PER_DAY
+        newest = await self._link.one("ZREVRANGEBYSCORE", keys.days, today, "-inf", "LIMIT", 0, 1)
+        if not newest:
+            return HourlyCounts([], *np.zeros((3, 0), np.int64))
+        days = [int(day) for day in await self._link.one("ZRANGEBYSCORE", keys.days, int(newest[0]) - horizon_days, today)]
+        return await self.hours_of_days(encoder_id, days)
+
+    async def all_days(self, encoder_id: str) -> list[int]:
+        """Days since 1970 that have counters."""
+        return [int(day) for day in await self._link.one("ZRANGE", PopularityKeys(encoder_id).days, 0, -1)]
+
+    async def hours_of_days(self, encoder_id: str, days: list[int]) -> HourlyCounts:
+        """The counters of days, named and anonymous reviews together."""
+        products: list[str] = []
+        rows: list[tuple[int, int, int]] = []
+        for day, fields in (await self.fields_of_days(encoder_id, days)).items():
+            for field, packed in fields.items():
+                products.append(field[_HEAD:].decode())
+                rows.append((24 * day + int(field[1:_HEAD]), *unpack_counter(packed)))
+        columns = np.array(rows, np.int64).reshape(-1, 3).T
+        return HourlyCounts(products, columns[0], columns[1], columns[2])
+
+    async def fields_of_days(self, encoder_id: str, days: list[int]) -> Changes:
+        """The hashes of days as they are."""
+        keys = PopularityKeys(encoder_id)
+        replies = await self._link.send([("HGETALL", keys.day(day)) for day in days])
+        return {day: {field: int(packed) for field, packed in unpack_hash(fields)} for day, fields in zip(days, replies, strict=True)}

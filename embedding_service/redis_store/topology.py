@@ -1,0 +1,192 @@
+"""What is behind a link: one server (or the primary that Sentinel names), or a cluster."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.exceptions import ClusterDownError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from embedding_service.redis_store.connections import Command, Connections
+
+_RETRIES: Final = 2
+_LEFT_TO_OTHERS: Final = 4
+
+
+class TooFewReplicas(Exception):
+    """Fewer replicas than wanted confirmed a write."""
+
+
+class Servers(Protocol):
+    """One server or many."""
+
+    is_cluster: bool
+
+    @property
+    def spare(self) -> int:
+        """How many pipelines may be sent at once without making others wait."""
+
+    async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
+        """Replies to commands, errors among them as objects, in one round trip to each server.
+
+        Args:
+            commands: of one slot each.
+            written: keys that were written to, if replicas must confirm it.
+
+        Raises:
+            TooFewReplicas.
+            redis.exceptions.RedisError, OSError: a server does not answer.
+        """
+
+    async def on_primaries(self, *command: Any) -> list[Any]:
+        """The reply of every primary."""
+
+    async def scan(self, primary: int, cursor: int, *options: Any) -> tuple[int, list[bytes]] | None:
+        """The next page of SCAN on the primary of a number; None if there is no such primary."""
+
+    async def close(self) -> None:
+        """Close connections."""
+
+
+def _waiting(key: str, replicas: int, timeout_ms: int) -> tuple[Command, Command]:
+    """Commands that wait for the replicas of the connection's last write.
+
+    Where all calls found their work done there is no write, and that work may not be on the replicas yet: so something is written, in a
+    slot of the same server.
+    """
+    tag = key[key.index("{") + 1 : key.index("}")]
+    return ("SET", f"tt:{{{tag}}}:wait", 1, "PX", 1000), ("WAIT", replicas, timeout_ms)
+
+
+def _check_held(replies: Sequence[Any], replicas: int) -> None:
+    if any(isinstance(found, Exception) or found < replicas for found in replies):
+        raise TooFewReplicas(f"fewer than {replicas} replicas confirmed the write; it may be sent again")
+
+
+class OneServer:
+    """:class:`Servers` of one.
+
+    Args:
+        connections: to it, owned from now on.
+        wait_replicas: replicas that must confirm a write.
+        wait_ms: how long they may take.
+        sentinels: clients that are closed with it.
+    """
+
+    is_cluster = False
+
+    def __init__(self, connections: Connections, *, wait_replicas: int = 0, wait_ms: int = 0, sentinels: Sequence[Redis] = ()) -> None:
+        self._connections = connections
+        self._wait_replicas = wait_replicas
+        self._wait_ms = wait_ms
+        self._sentinels = sentinels
+
+    @property
+    def spare(self) -> int:
+        """See the protocol; some connections are left to look-ups."""
+        return self._connections.spare - _LEFT_TO_OTHERS
+
+    async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
+        """See the protocol."""
+        if not (written and self._wait_replicas):
+            return await self._connections.execute(commands)
+        replies = await self._connections.execute([*commands, *_waiting(written[0], self._wait_replicas, self._wait_ms)])
+        _check_held(replies[-1:], self._wait_replicas)
+        return replies[: len(commands)]
+
+    async def on_primaries(self, *command: Any) -> list[Any]:
+        """See the protocol."""
+        return await self._connections.execute([command])
+
+    async def scan(self, primary: int, cursor: int, *options: Any) -> tuple[int, list[bytes]] | None:
+        """See the protocol."""
+        if primary:
+            return None
+        [reply] = await self._connections.execute([("SCAN", cursor, *options)])
+        if isinstance(reply, Exception):
+            raise reply
+        return int(reply[0]), reply[1]
+
+    async def close(self) -> None:
+        """See the protocol."""
+        self._connections.close()
+        for sentinel in self._sentinels:
+            await sentinel.aclose(close_connection_pool=True)
+
+
+class Cluster:
+    """:class:`Servers` of a cluster, by redis-py's pipelines.
+
+    Args:
+        redis: client, owned from now on.
+        wait_replicas: replicas that must confirm a write.
+        wait_ms: how long they may take.
+    """
+
+    is_cluster = True
+
+    def __init__(self, redis: RedisCluster, *, wait_replicas: int = 0, wait_ms: int = 0) -> None:
+        self._redis = redis
+        self.spare = 1  # redis-py's pipeline goes to every server by itself
+        self._wait_replicas = wait_replicas
+        self._wait_ms = wait_ms
+
+    async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
+        """See the protocol."""
+        waited = written if self._wait_replicas else ()
+        # Not left to redis-py, whose second attempt would send WAIT to whichever server: the nodes are looked up anew for each.
+        for attempt in range(_RETRIES):
+            with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
+                return await self._attempt(commands, waited)
+            await self._redis.aclose()  # a primary may have changed: the next command asks for the slots again
+            await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+        return await self._attempt(commands, waited)
+
+    async def on_primaries(self, *command: Any) -> list[Any]:
+        """See the protocol."""
+        return [await node.execute_command(*command) for node in await self._primaries()]
+
+    async def scan(self, primary: int, cursor: int, *options: Any) -> tuple[int, list[bytes]] | None:
+        """See the protocol."""
+        primaries = await self._primaries()
+        if primary >= len(primaries):
+            return None
+        after, keys = await primaries[primary].execute_command("SCAN", cursor, *options)
+        return int(after), keys
+
+    async def close(self) -> None:
+        """See the protocol."""
+        await self._redis.aclose()
+
+    async def _primaries(self) -> list[ClusterNode]:
+        await self._redis.initialize()
+        return list(self._redis.get_primaries())
+
+    async def _attempt(self, commands: Sequence[Command], written: Sequence[str]) -> list[Any]:
+        await self._redis.initialize()
+        pipeline = self._redis.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        nodes = self._nodes_of(written)
+        for target, key in nodes:
+            mark, wait = _waiting(key, self._wait_replicas, self._wait_ms)
+            pipeline.execute_command(*mark)
+            pipeline.execute_command(*wait, target_nodes=target)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, (RedisConnectionError, ClusterDownError, OSError)):
+                raise reply
+        _check_held(replies[len(commands) + 1 :: 2], self._wait_replicas)
+        if nodes != self._nodes_of(written):
+            raise TooFewReplicas("a slot moved during the write; it may be sent again")
+        return replies[: len(commands)]
+
+    def _nodes_of(self, keys: Sequence[str]) -> list[tuple[ClusterNode, str]]:
+        """The servers that have the keys, each with one of them."""
+        nodes = {key: self._redis.nodes_manager.get_node_from_slot(self._redis.keyslot(key)) for key in keys}
+        by_name = {node.name: (node, key) for key, node in nodes.items()}
+        return list(by_name.values())

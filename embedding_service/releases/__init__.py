@@ -1,0 +1,1 @@
+"""The loaded releases, the queue in front of their encoders, and the service's health."""

@@ -1,0 +1,211 @@
+"""The loaded releases: which one is active, and which spaces can be asked for."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from embedding_service.ports import ActiveRelease, Space
+from embedding_service.releases.encoding_queue import Encoder, EncodingQueue, worst_difference
+from twotower.als import ItemFactors, fold_in
+from twotower.encoder import EncoderConfig
+from twotower.errors import FieldViolation, InvalidArgument, NotReady, ReleaseInvalid, SpaceMismatch
+from twotower.features import Float32, anonymous_keys
+from twotower.release import Release
+from twotower.scoring import LiftScoring
+
+_LOG = logging.getLogger(__name__)
+_MAX_NAME_BYTES: Final = 255
+"""Of a file's name."""
+DEFAULT_HALF_LIFE_DAYS: Final = 7.0
+"""For a release whose scores have no popularity in them and so name no half-life."""
+
+
+@dataclass(frozen=True)
+class LoadedRelease:
+    """What the service needs of a release.
+
+    Attributes:
+        release_id: content id.
+        space: its vector spaces.
+        factors: ALS item factors.
+        product_rows: product id → row of the factors; only products that have factors.
+        catalogue_rows: product id → row of the catalogue.
+        half_life_days: after this long a review counts half in live popularity.
+        global_mean: (384,) float32, the embedding of cold and anonymous users.
+        anonymous: names that never accumulate state, as :func:`twotower.features.is_anonymous` wants them.
+    """
+
+    release_id: str
+    space: Space
+    factors: ItemFactors
+    product_rows: Mapping[str, int]
+    catalogue_rows: Mapping[str, int]
+    half_life_days: float
+    global_mean: Float32
+    anonymous: frozenset[str]
+
+    @classmethod
+    def of(cls, release: Release) -> "LoadedRelease":
+        """Read into memory what is needed of an opened release."""
+        manifest = release.manifest
+        loaded = release.item_factors
+        factors = ItemFactors(np.array(loaded.factors), loaded.regularization, loaded.confidence_per_star)
+        has_factors = np.any(factors.factors, axis=1).tolist()
+        scoring = release.scoring
+        return cls(
+            release_id=release.release_id,
+            space=Space(manifest.encoder_id, manifest.als_id),
+            factors=factors,
+            product_rows={product.product_id: row for row, product in enumerate(release.catalogue) if has_factors[row]},
+            catalogue_rows={product.product_id: row for row, product in enumerate(release.catalogue)},
+            half_life_days=scoring.half_life_days if isinstance(scoring, LiftScoring) else DEFAULT_HALF_LIFE_DAYS,
+            global_mean=np.array(release.global_mean),
+            anonymous=anonymous_keys(manifest.anonymous_names),
+        )
+
+    def fold_in(self, histories: list[Mapping[str, float]]) -> Float32:
+        """ALS vectors (users, 64) of histories, product id → sum of ratings; products without factors are left out."""
+        rows = self.product_rows
+        known = [{rows[product]: stars for product, stars in history.items() if product in rows} for history in histories]
+        return fold_in(self.factors, known)
+
+
+class Spaces:
+    """Opens releases from a folder and knows which one is active; the one before stays, so that ranking may go on asking for its space.
+
+    Args:
+        root: folder of releases.
+        open_encoder: loads the encoder of a release; blocks.
+        open_queue: makes the encoding queue of an encoder.
+    """
+
+    def __init__(self, root: Path, open_encoder: Callable[[Path], Encoder], open_queue: Callable[[Encoder], EncodingQueue]) -> None:
+        self._root = root
+        self._open_encoder = open_encoder
+        self._open_queue = open_queue
+        self._releases: dict[str, LoadedRelease] = {}
+        self._queues: dict[str, EncodingQueue] = {}
+        self._loading = asyncio.Lock()
+        self._active = ActiveRelease()
+
+    @property
+    def current(self) -> ActiveRelease:
+        """Ids of the active release and the one before."""
+        return self._active
+
+    @property
+    def active(self) -> LoadedRelease:
+        """The active release.
+
+        Raises:
+            NotReady: there is none.
+        """
+        if not self._active.release_id:
+            raise NotReady("no release is active yet; publish one with `twotower publish`")
+        return self._releases[self._active.release_id]
+
+    @property
+    def loaded(self) -> list[Space]:
+        """The spaces that can be asked for."""
+        return [release.space for release in self._releases.values()]
+
+    @property
+    def queue(self) -> EncodingQueue:
+        """The active release's encoder."""
+        return self._queues[self.active.space.encoder_id]
+
+    def find(self, space: Space | None) -> LoadedRelease:
+        """The loaded release of a space, the active one first; the active release if `space` is None.
+
+        Raises:
+            NotReady: no release is active.
+            SpaceMismatch: no loaded release has that space.
+        """
+        active = self.active
+        if space is None or space == active.space:
+            return active
+        for release in self._releases.values():
+            if release.space == space:
+                return release
+        wanted = f"encoder {space.encoder_id!r}, ALS {space.als_id!r}"
+        raise SpaceMismatch(f"no loaded release has {wanted}; the active one, {active.release_id}, has {active.space}")
+
+    def find_als(self, als_id: str) -> LoadedRelease:
+        """The loaded release with an ALS space, the active one first; the active release if `als_id` is empty.
+
+        Raises:
+            NotReady: no release is active.
+            SpaceMismatch: no loaded release has it.
+        """
+        active = self.active
+        if als_id in ("", active.space.als_id):
+            return active
+        for release in self._releases.values():
+            if release.space.als_id == als_id:
+                return release
+        raise SpaceMismatch(f"als_id: no loaded release has {als_id!r}; the active one, {active.release_id}, has {active.space.als_id!r}")
+
+    async def load(self, release_id: str) -> LoadedRelease:
+        """Open, verify and keep a release and its encoder, without making it active.
+
+        Raises:
+            InvalidArgument: `release_id` is no name of a folder.
+            NotFound: the folder has no such release.
+            ReleaseInvalid: a file is wrong, or a golden text is embedded otherwise than the trainer did.
+        """
+        if not release_id or release_id != Path(release_id).name or "\0" in release_id or len(os.fsencode(release_id)) > _MAX_NAME_BYTES:
+            raise InvalidArgument([FieldViolation("release_id", "must be the name of a release in the service's release folder")])
+        async with self._loading:
+            if release_id not in self._releases:
+                release = await asyncio.to_thread(Release.open, self._root / release_id)
+                await self._load_encoder(release)
+                self._releases[release_id] = await asyncio.to_thread(LoadedRelease.of, release)
+                _LOG.info("loaded release %s", release_id)
+            return self._releases[release_id]
+
+    async def switch(self, active: ActiveRelease) -> None:
+        """Make loaded releases the active one and the one before, and drop the others."""
+        kept = {active.release_id, active.previous_id}
+        self._active = active
+        self._releases = {name: release for name, release in self._releases.items() if name in kept}
+        encoder_ids = {release.space.encoder_id for release in self._releases.values()}
+        unused = [self._queues.pop(name) for name in set(self._queues) - encoder_ids]
+        for queue in unused:
+            await queue.close()
+
+    async def close(self) -> None:
+        """Stop the encoding queues."""
+        for queue in self._queues.values():
+            await queue.close()
+
+    async def _load_encoder(self, release: Release) -> None:
+        name = release.manifest.encoder_id
+        if name in self._queues:
+            await _replay_golden_texts(release, self._queues[name])
+            return
+        encoder = await asyncio.to_thread(self._open_encoder, release.encoder_path)
+        if encoder.encoder_id != name:
+            raise ReleaseInvalid(f"encoder/: its id is {encoder.encoder_id}, the manifest says {name}")
+        queue = self._open_queue(encoder)
+        try:
+            await _replay_golden_texts(release, queue)
+        except BaseException:
+            await queue.close()
+            raise
+        self._queues[name] = queue
+
+
+async def _replay_golden_texts(release: Release, queue: EncodingQueue) -> None:
+    texts, expected = release.golden_texts
+    if not texts:
+        return
+    worst = worst_difference((await queue.encode(texts)).fixed_point, expected)
+    allowed = EncoderConfig.read(release.encoder_path).golden_tolerance
+    if worst > allowed:
+        raise ReleaseInvalid(f"golden/texts.json: an embedding differs by {worst} units of 1/32767, allowed {allowed}")

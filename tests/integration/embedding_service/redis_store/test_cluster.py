@@ -1,0 +1,165 @@
+"""Three real Redis Cluster nodes with a replica each, on this machine; TLS, ACL and Sentinel are other tests' business."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+from grpc_health.v1 import health_pb2
+
+from embedding_service.operations.verify import Upkeep
+from embedding_service.redis_store.client import connect
+from embedding_service.redis_store.embedded import redis_executable
+from embedding_service.redis_store.user_store import RedisStore
+from tests.integration.embedding_service.conftest import StartService
+from tests.integration.embedding_service.test_service import array, features, health, imported_user, publish, record, until_answered
+from tests.integration.embedding_service.usecases.test_popularity import live
+from tests.support.encoders import hash_vector
+from tests.support.processes import free_port
+from tests.support.releases import product_id
+from twotower.features import running_mean
+from twotower.release import Release
+from twotower.v1 import embedding_service_pb2 as pb
+
+PRIMARIES = 3
+
+
+class Cluster:
+    """Three primaries and a replica of each."""
+
+    def __init__(self, folder: Path) -> None:
+        # The cluster bus takes the port plus 10,000.
+        self.ports = [port for port in (free_port() for _ in range(1000)) if port < 50_000][: 2 * PRIMARIES]
+        assert len(set(self.ports)) == 2 * PRIMARIES
+        self._folder = folder
+        self.processes = {port: self._start(folder, port) for port in self.ports}
+        self.url = f"redis+cluster://127.0.0.1:{self.ports[0]}"
+
+    @staticmethod
+    def _start(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+        home = folder / str(port)
+        home.mkdir(exist_ok=True)
+        options = {
+            "port": port,
+            "dir": home,
+            "logfile": home / "redis.log",
+            "appendonly": "yes",
+            "save": "",
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": 1000,
+            "cluster-replica-validity-factor": 0,
+            "repl-diskless-sync": "yes",
+            "repl-diskless-sync-delay": 0,
+        }
+        return subprocess.Popen([str(redis_executable()), *(str(part) for name, value in options.items() for part in (f"--{name}", value))])
+
+    def client(self, port: int) -> "redis.Redis":
+        """Of one node."""
+        return redis.Redis(port=port, decode_responses=True)
+
+    async def form(self) -> None:
+        """Meet, share the slots, replicate; returns when every node says that all is well."""
+        for port in self.ports:
+            await _until(lambda port=port: self.client(port).ping())  # type: ignore[misc]
+        for number, port in enumerate(self.ports):
+            client = self.client(port)
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            if number < PRIMARIES:
+                bounds = [16384 * part // PRIMARIES for part in (number, number + 1)]
+                client.execute_command("CLUSTER ADDSLOTS", *range(*bounds))
+            if number:
+                client.execute_command("CLUSTER MEET", "127.0.0.1", self.ports[0])
+        ids = {port: self.client(port).execute_command("CLUSTER MYID") for port in self.ports}
+        for primary, replica in zip(self.ports[:PRIMARIES], self.ports[PRIMARIES:], strict=True):
+            await _until(lambda of=ids[primary], port=replica: of in str(self.client(port).execute_command("CLUSTER NODES")))  # type: ignore[misc]
+            self.client(replica).execute_command("CLUSTER REPLICATE", ids[primary])
+        for replica in self.ports[PRIMARIES:]:
+            await _until(lambda port=replica: self.client(port).info("replication")["master_link_status"] == "up")  # type: ignore[misc]
+        for port in self.ports:
+            await _until(lambda port=port: self.client(port).execute_command("CLUSTER INFO")["cluster_state"] == "ok")  # type: ignore[misc]
+
+    async def fail_over(self, number: int) -> None:
+        """kill -9 a primary; when its replica has taken over, the dead one comes back as the replica."""
+        primary, replica = self.ports[number], self.ports[PRIMARIES + number]
+        os.kill(self.processes[primary].pid, signal.SIGKILL)
+        self.processes[primary].wait()
+        await _until(lambda: self.client(replica).info("replication")["role"] == "master")
+        self.processes[primary] = self._start(self._folder, primary)
+
+    def stop(self) -> None:
+        """End all."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+async def _until(probe: object) -> None:
+    while True:
+        with contextlib.suppress(redis.RedisError, KeyError):
+            if probe():  # type: ignore[operator]
+                return
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The nodes, not yet a cluster."""
+    servers = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture
+async def cluster(servers: Cluster) -> Cluster:
+    """An empty cluster."""
+    await servers.form()
+    return servers
+
+
+async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
+    start_service: StartService, cluster: Cluster, release: Release
+) -> None:
+    service = await start_service(store=cluster.url, redis_wait_replicas=1, redis_timeout_ms=1000)
+    users = [f"user {i}" for i in range(12)]
+    await publish(service, release, [imported_user(user, ["a", "b"]) for user in users])
+    await health(service, health_pb2.HealthCheckResponse.SERVING)
+    answer = await service.stub.BatchGetUserFeatures(pb.BatchGetUserFeaturesRequest(user_ids=users))
+    assert {found.review_count for found in answer.features} == {2}
+    for i, user in enumerate(users):
+        await record(service, "live", user, product_id(i % 3))
+    assert dict(zip(*_counts(await live(service)), strict=True)) == {product_id(i): 4 for i in range(3)}
+
+    acknowledged = 0
+    failing_over = None
+    for number in range(60):
+        if number == 10:
+            failing_over = asyncio.create_task(cluster.fail_over(1))
+        user = users[number % len(users)]
+        await until_answered(lambda number=number, user=user: record(service, f"n{number}", user, product_id(7)))  # type: ignore[misc]
+        acknowledged += 1
+    assert failing_over is not None
+    await failing_over
+    for row, user in enumerate(users):
+        texts = ["a", "b", "Fine text of live", *(f"Fine text of n{number}" for number in range(row, acknowledged, len(users)))]
+        found = await until_answered(lambda user=user: features(service, user))  # type: ignore[misc]
+        assert found.review_count == len(texts)
+        sums = np.sum([hash_vector(text) for text in texts], axis=0, dtype=int)
+        np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, len(texts)))
+    assert dict(zip(*_counts(await until_answered(lambda: live(service))), strict=True))[product_id(7)] == acknowledged
+
+    store = RedisStore(connect(cluster.url, timeout_s=5.0, connections=4))
+    verified = await Upkeep(store).verify()
+    assert verified.clean, verified
+    assert (await service.stub.DeleteUser(pb.DeleteUserRequest(user_id=users[0]))).deleted
+    await store.close()
+
+
+def _counts(response: pb.GetPopularityResponse) -> tuple[list[str], list[int]]:
+    return list(response.product_ids), [round(float(weight)) for weight in array(response.weights)]

@@ -1,0 +1,118 @@
+"""Users who were idle for too long: removed whole, with their reviews in live popularity, on a real Redis."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from embedding_service.operations.verify import Upkeep
+from embedding_service.ports import AlsOrigin, FoldedIn, ImportedUser, Space
+from embedding_service.redis_store.client import connect
+from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.idle_users import IdleUsers
+from embedding_service.redis_store.user_store import RedisStore
+from tests.integration.embedding_service.conftest import StartService
+from tests.integration.embedding_service.test_service import features, imported_user, publish, record
+from tests.integration.embedding_service.usecases.test_popularity import counts, live, new_review
+from tests.support.encoders import hash_vector
+from tests.support.releases import product_id
+from twotower.release import Release
+from twotower.v1 import types_pb2
+
+SPACE, OLD = Space("encoder-1", "als-1"), Space("encoder-1", "als-0")
+ENCODER = SPACE.encoder_id
+DAY_S = 86_400
+ALS = np.ones(64, np.float32)
+
+
+class Clock:
+    """Seconds since 1970, as the test wants it."""
+
+    now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(redis_server: RedisServer, clock: Clock) -> RedisStore:
+    """A store whose clock is the test's."""
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=4), clock=clock)
+    for space in (OLD, SPACE):
+        await store.register_space(space)
+    return store
+
+
+async def user_keys(store: RedisStore) -> list[str]:
+    return sorted([key.decode() async for page in store.link.scan("tt:{u:*") for key in page])
+
+
+async def test_who_was_idle_is_gone_whole_and_nobody_else(store: RedisStore, clock: Clock) -> None:
+    idle = IdleUsers(store.link, store.outboxes, 10, clock)
+    for user in ("idle", "{%} idle", "reader", "writer"):
+        [change] = await store.record(ENCODER, [new_review("r1", f"p of {user}", user_id=user)])
+        for space in (OLD, SPACE):
+            await store.keep_als(space, [FoldedIn(user, change.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p"])])
+    clock.now_s += 6 * DAY_S
+    await store.record(ENCODER, [new_review("r2", "p2", user_id="writer"), new_review("r1", "p of reader", user_id="reader")])
+    clock.now_s += 3.9 * DAY_S
+    await store.read(SPACE, ["reader"])
+    assert await idle.sweep() == 0
+    clock.now_s += 0.2 * DAY_S
+    assert await idle.sweep() == 3  # a look-up, or the same review again, is no change
+    assert {key[key.index(":") : key.index("}")] for key in await user_keys(store)} == {":{u:writer"}
+    assert (await store.read(SPACE, ["idle", "{%} idle", "reader", "writer"])).counts.tolist() == [0, 0, 0, 2]
+    assert await counts(store) == {"p of writer": 1, "p2": 1}
+    assert (await Upkeep(store).verify()).clean
+    assert await idle.sweep() == 0
+    await store.close()
+
+
+async def test_an_import_brings_an_idle_user_back_and_counts_once(store: RedisStore, clock: Clock) -> None:
+    idle = IdleUsers(store.link, store.outboxes, 10, clock)
+    user = ImportedUser("u1", [new_review("r1")], hash_vector("r1").astype(np.int32), ALS)
+    for _ in range(3):
+        await store.merge(SPACE, [user])
+        assert await counts(store) == {"p1": 1}
+        assert (await Upkeep(store).verify()).clean
+        clock.now_s += 11 * DAY_S
+        assert await idle.sweep() == 1
+        assert await counts(store) == {}
+        assert await user_keys(store) == []
+    await store.close()
+
+
+async def test_a_user_who_writes_while_being_removed_is_there_with_all_reviews_or_the_new_one(store: RedisStore, clock: Clock) -> None:
+    idle = [IdleUsers(store.link, store.outboxes, 10, clock) for _ in range(3)]
+    for round_ in range(20):
+        names = [f"u{number}" for number in range(8)]
+        await store.record(ENCODER, [new_review("old", user_id=name) for name in names])
+        clock.now_s += 11 * DAY_S
+        writes = (store.record(ENCODER, [new_review(f"new {round_}", user_id=name)]) for name in names)
+        await asyncio.gather(*(sweeper.sweep() for sweeper in idle), *writes)
+        found = await store.read(SPACE, names)
+        for name, count in zip(names, found.counts.tolist(), strict=True):
+            assert count in (1, 2)
+            await store.delete(name)
+    assert await counts(store) == {}
+    assert (await Upkeep(store).verify()).clean
+    await store.close()
+
+
+async def test_the_service_removes_by_itself(start_service: StartService, redis_server: RedisServer, release: Release) -> None:
+    service = await start_service(store=redis_server.url, user_ttl_days=1.0 / DAY_S)
+    await publish(service, release, [imported_user("imported", ["a"])])
+    await record(service, "r1", "recorded", product_id(1))
+    for user in ("imported", "recorded"):
+        while (await features(service, user)).kind == types_pb2.USER_KIND_WARM:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
+    assert list((await live(service)).product_ids) == []
+    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=2))
+    assert await user_keys(store) == []
+    assert (await Upkeep(store).verify()).clean
+    await store.close()

@@ -1,0 +1,214 @@
+"""Live popularity: counters that follow the logs exactly, against the kernel's offline recomputation."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from embedding_service.ports import NewReview, Outcome, Space
+from embedding_service.redis_store.client import Script
+from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.keys import PopularityKeys, UserKeys
+from embedding_service.redis_store.outboxes import Outboxes
+from embedding_service.redis_store.popularity_store import RedisPopularity
+from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.releases.spaces import LoadedRelease
+from tests.integration.embedding_service.conftest import Service, StartService
+from tests.integration.embedding_service.test_service import array, publish, record, until_answered
+from tests.support.encoders import hash_vector
+from tests.support.releases import product_id
+from twotower.release import Release
+from twotower.scoring import LiftScoring, decayed_counts
+from twotower.v1 import embedding_service_pb2 as pb
+from twotower.v1 import types_pb2
+
+SPACE = Space("encoder-1", "als-1")
+ENCODER = SPACE.encoder_id
+MARCH_2018_S = 1_519_900_000
+TOLERANCE = 2.2e-6
+"""Of the weight, at a half-life of 7 days: (ln 2 · 0.5 h / 168 h)² / 2, and the rounding of float32."""
+
+
+def new_review(review_id: str, product: str = "p1", time_s: float = 1e9, user_id: str = "u1") -> NewReview:
+    digest = f"{product} {time_s}".encode().ljust(16)[:16]
+    return NewReview(user_id, review_id, product, 4.0, round(time_s * 1e6), hash_vector(review_id), digest)
+
+
+async def counts(store: RedisStore) -> dict[str, int]:
+    """Reviews by product in the counters."""
+    popularity = RedisPopularity(store.link, store.outboxes)
+    await popularity.settle()
+    hourly = await popularity.hours_of_days(ENCODER, await popularity.all_days(ENCODER))
+    found: dict[str, int] = {}
+    for name, count in zip(hourly.product_ids, hourly.counts.tolist(), strict=True):
+        found[name] = found.get(name, 0) + count
+    return found
+
+
+async def test_every_kind_of_change_is_counted_once(store: RedisStore) -> None:
+    await store.register_space(SPACE)
+    await store.record(ENCODER, [new_review("r1"), new_review("r1"), new_review("r2", "p2"), new_review("r3", "p3")])
+    assert await counts(store) == {"p1": 1, "p2": 1, "p3": 1}
+    await store.record(ENCODER, [new_review("r1", "p2")])
+    await store.retract(SPACE, "u1", "r3")
+    await store.retract(SPACE, "u1", "r3")
+    assert await counts(store) == {"p2": 2}
+    shared = [new_review("r1", "p4", user_id="Anonymous"), new_review("r1", "p4", user_id="Anonymous")]
+    assert await store.record_shared(ENCODER, shared) == [Outcome.RECORDED, Outcome.DUPLICATE]
+    assert await store.record_shared(ENCODER, [new_review("r1", "p5", user_id="Anonymous")]) == [Outcome.REPLACED]
+    assert await counts(store) == {"p2": 2, "p5": 1}
+    assert await store.retract_shared(ENCODER, "Anonymous", "r1")
+    assert not await store.retract_shared(ENCODER, "Anonymous", "r1")
+    await store.delete("u1")
+    assert await counts(store) == {}
+    assert await RedisPopularity(store.link, store.outboxes).all_days(ENCODER) == []
+
+
+async def test_a_crash_between_applying_and_removing_counts_nothing_twice(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.register_space(SPACE)
+    await store.record(ENCODER, [new_review(f"r{i}") for i in range(5)])
+    evaluate = store.link.evaluate
+
+    async def crash_at_trim(script: Script, *args: Any, **options: Any) -> Any:
+        if script.name == "trim_outbox":
+            raise ConnectionAbortedError
+        return await evaluate(script, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.link, "evaluate", crash_at_trim)
+        with pytest.raises(ConnectionAbortedError):
+            await store.outboxes.drain()
+    await store.record(ENCODER, [new_review(f"r{i}") for i in range(5, 8)])
+    after_restart = Outboxes(store.link)
+    await after_restart.sweep()
+    await after_restart.drain()
+    assert await counts(store) == {"p1": 8}
+    name = store.outboxes.of(UserKeys("u1"), ENCODER)
+    assert await store.outboxes.positions() == {name: (8, 0)}
+    assert int(await store.link.one("HGET", PopularityKeys(ENCODER).positions, name)) == 8
+
+
+async def test_services_that_empty_the_same_outbox_count_once(store: RedisStore) -> None:
+    await store.register_space(SPACE)
+    others = [Outboxes(store.link) for _ in range(4)]
+    for round_ in range(5):
+        await store.record(ENCODER, [new_review(f"r{round_} {i}") for i in range(50)])
+        for other in others:
+            other.wake([store.outboxes.of(UserKeys("u1"), ENCODER)])
+        await asyncio.gather(store.outboxes.drain(), *(other.drain() for other in others))
+    assert await counts(store) == {"p1": 250}
+
+
+async def live(service: Service, **request: Any) -> pb.GetPopularityResponse:
+    response: pb.GetPopularityResponse = await service.stub.GetPopularity(pb.GetPopularityRequest(**request))
+    return response
+
+
+def expected(log: Mapping[Any, tuple[int, float]], response: pb.GetPopularityResponse, half_life_days: float) -> Any:
+    """Weights of products 0 … 7 from the log, by the kernel."""
+    products = np.array([product for product, _ in log.values()], np.int64)
+    times_ms = np.array([round(time_s * 1000) for _, time_s in log.values()], np.int64)
+    return decayed_counts(products, times_ms, response.as_of_time.ToMilliseconds(), half_life_days, 8)
+
+
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["record", "record", "record", "retract", "delete"]),
+        st.sampled_from(["u1", "u2", "Anonymous"]),
+        st.sampled_from(["r1", "r2", "r3"]),
+        st.integers(0, 7),
+        st.floats(0, 60 * 86_400),
+    ),
+    max_size=25,
+)
+
+
+@given(operations=OPERATIONS)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_weights_are_those_recomputed_from_the_log(published: Service, operations: list[Any]) -> None:
+    log: dict[tuple[str, str], tuple[int, float]] = {}
+    for kind, user, review_id, product, age_s in operations:
+        time_s = MARCH_2018_S - age_s // 0.001 / 1000
+        if kind == "record":
+            time = Timestamp()
+            time.FromMilliseconds(round(time_s * 1000))
+            await record(published, review_id, user, product_id(product), review_time=time)
+            log[user, review_id] = (product, time_s)
+        elif kind == "retract":
+            await published.stub.RetractReview(pb.RetractReviewRequest(user_id=user, review_id=review_id))
+            log.pop((user, review_id), None)
+        elif user != "Anonymous":
+            await published.stub.DeleteUser(pb.DeleteUserRequest(user_id=user))
+            log = {key: value for key, value in log.items() if key[0] != user}
+    response = await live(published)
+    weights = expected(log, response, 7.0)
+    assert list(response.product_ids) == [product_id(row) for row in np.flatnonzero(weights)]
+    np.testing.assert_allclose(array(response.weights), weights[weights > 0], rtol=TOLERANCE)
+    assert not log or 0 <= response.as_of_time.ToSeconds() - max(time_s for _, time_s in log.values()) <= 3600
+    for user, review_id in log:
+        await published.stub.RetractReview(pb.RetractReviewRequest(user_id=user, review_id=review_id))
+
+
+@pytest.fixture
+async def published(start_service: StartService, release: Release) -> Service:
+    """A service with an active release and no users."""
+    service = await start_service()
+    await publish(service, release)
+    return service
+
+
+async def test_the_half_life_is_the_releases_and_the_order_the_catalogues(
+    start_service: StartService, release: Release, other_release: Release
+) -> None:
+    service = await start_service()
+    await publish(service, release)
+    for i, product in enumerate(["not in the catalogue", product_id(9), product_id(2)]):
+        await record(service, f"r{i}", "u", product)
+    response = await live(service)
+    assert list(response.product_ids) == [product_id(2), product_id(9), "not in the catalogue"]
+    np.testing.assert_allclose(array(response.weights), np.ones(3), rtol=1e-4)
+    assert response.half_life.ToSeconds() == 7 * 86_400
+    await publish(service, other_release)
+    assert list((await live(service, als_id=release.manifest.als_id)).product_ids) == list(response.product_ids)
+
+
+async def test_a_review_of_the_future_does_not_count_yet(published: Service) -> None:
+    await record(published, "r1", "u", product_id(1), review_time=Timestamp(seconds=4_000_000_000))
+    await record(published, "r2", "u", product_id(2))
+    assert list((await live(published)).product_ids) == [product_id(2)]
+
+
+async def test_an_import_counts_what_has_a_time(start_service: StartService, release: Release) -> None:
+    service = await start_service()
+    reviews = [
+        pb.ImportedReview(review_id=f"r{i}", product_id=product_id(i), rating=4, fixed_point=hash_vector(str(i)).tobytes()) for i in (1, 2)
+    ]
+    reviews[0].review_time.FromSeconds(MARCH_2018_S)
+    user = pb.ImportedUser(user_id="u", reviews=reviews, als=types_pb2.Vector(values=bytes(256), dimension=64))
+    for _ in range(2):
+        await publish(service, release, [user])
+        response = await live(service)
+        assert list(response.product_ids) == [product_id(1)]
+        assert array(response.weights)[0] == pytest.approx(1, rel=1e-2)  # up to an hour old
+
+
+async def test_popularity_outlives_the_service(start_service: StartService, redis_server: RedisServer, release: Release) -> None:
+    first = await start_service(store=redis_server.url)
+    await publish(first, release)
+    await record(first, "r1", "u", product_id(1))
+    second = await start_service(store=redis_server.url)
+    while list((await until_answered(partial(live, second))).product_ids) != [product_id(1)]:
+        pass
+
+
+def test_the_half_life_of_a_release_that_scores_by_popularity(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.zeros(50, np.float32)
+    opened = Release.open(release.path)
+    monkeypatch.setitem(opened.__dict__, "scoring", LiftScoring(1.0, 0.0, 3.5, nothing, nothing, nothing))
+    assert LoadedRelease.of(opened).half_life_days == 3.5

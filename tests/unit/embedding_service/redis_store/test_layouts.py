@@ -1,0 +1,74 @@
+"""Keys and byte layouts, written out a second time by hand."""
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedding_service.ports import AlsOrigin, content_digest
+from embedding_service.redis_store.keys import UserKeys
+from embedding_service.redis_store.layouts import pack_als_record, pack_entry, pack_stamp, pack_sums_and_counts, unpack_stars, unpack_users
+
+SUMS = np.arange(-192, 192, dtype=np.int32) * 5_000_000
+ALS = np.linspace(-1, 1, 64, dtype=np.float32)
+
+
+@given(st.text(min_size=1, max_size=64), st.text(min_size=1, max_size=64))
+def test_the_hash_tag_is_the_whole_user_and_no_two_users_share_one(a: str, b: str) -> None:
+    keys = [UserKeys(a).accumulator("e"), UserKeys(a).log("e"), UserKeys(a).seen("e"), UserKeys(a).als("s")]
+    # Redis Cluster hashes what is between the first { and the first } after it.
+    tags = {key[key.index("{") + 1 : key.index("}")] for key in keys}
+    assert len(tags) == 1
+    assert all(key.count("{") == key.count("}") == 1 for key in keys)
+    assert (UserKeys(a).log("e") == UserKeys(b).log("e")) == (a == b)
+
+
+def test_keys_are_those_of_the_document() -> None:
+    keys = UserKeys("100% {me}")
+    assert keys.accumulator("enc") == "tt:{u:100%25 %7Bme%7D}:acc:enc"
+    assert keys.all(["e1", "e2"], ["s1"]) == [
+        f"tt:{{u:100%25 %7Bme%7D}}:{part}" for part in ("acc:e1", "log:e1", "seen:e1", "acc:e2", "log:e2", "seen:e2", "als:s1")
+    ]
+
+
+def test_a_log_entry_is_that_of_the_document() -> None:
+    vector = np.arange(384, dtype=np.int16) - 200
+    entry = pack_entry("prödukt", 4.5, vector, -5, time_given=True, digest=b"0123456789abcdef")
+    flags, time_us, micro_stars, digest = struct.unpack("<BqI16s", entry[:29])
+    assert (flags, time_us, micro_stars, digest) == (3, -5, 4_500_000, b"0123456789abcdef")
+    assert struct.unpack("<384h", entry[29:797]) == tuple(vector)
+    assert entry[797:].decode() == "prödukt"
+    assert pack_entry("p", 4.5, vector, 0, time_given=False)[0] == 0
+
+
+def test_columns_come_back_and_a_stale_vector_is_missing() -> None:
+    other, first = pack_sums_and_counts([SUMS[::-1], SUMS], [1, 65_538])
+    assert struct.unpack(">384iI", other) == (*SUMS[::-1], 1)
+    accumulator = first + pack_stamp(1_700_000_000_000_001)
+    assert len(accumulator) == 1548
+    assert struct.unpack(">384i", accumulator[:1536]) == tuple(SUMS)
+    fresh = pack_als_record(ALS, 1_700_000_000_000_001, AlsOrigin.TRAINED, ["b", "ä", "a", "b"])
+    stale = pack_als_record(ALS, 1_700_000_000_000_000, AlsOrigin.TRAINED, ["b"])
+    assert fresh[265:] == "a\0b\0ä".encode()
+    users = unpack_users([accumulator, None, accumulator, accumulator], [fresh, None, stale, None])
+    np.testing.assert_array_equal(users.sums[0], SUMS)
+    np.testing.assert_array_equal(users.sums[1], np.zeros(384))
+    assert users.counts.tolist() == [65_538, 0, 65_538, 65_538]
+    assert users.changed_us.tolist() == [1_700_000_000_000_001, 0, 1_700_000_000_000_001, 1_700_000_000_000_001]
+    np.testing.assert_array_equal(users.als[0], ALS)
+    assert users.als_origins.tolist() == [AlsOrigin.TRAINED, AlsOrigin.MISSING, AlsOrigin.MISSING, AlsOrigin.MISSING]
+    assert users.seen_product_ids == [["a", "b", "ä"], [], [], []]
+
+
+def test_stars_are_sums_without_the_count() -> None:
+    assert unpack_stars([b"p1", b"2:9500000", "ü".encode(), b"1:0"]) == {"p1": 9.5, "ü": 0.0}
+
+
+@pytest.mark.parametrize(
+    "changed", [("q", 4.5, "t", "x", None), ("p", 4.0, "t", "x", None), ("p", 4.5, "tx", "", None), ("p", 4.5, "t", "x", 0)]
+)
+def test_the_digest_tells_any_change_of_content(changed: tuple[str, float, str, str, int | None]) -> None:
+    assert content_digest("p", 4.5, "t", "x", None) == content_digest("p", 4.5, "t", "x", None)
+    assert content_digest(*changed) != content_digest("p", 4.5, "t", "x", None)
