@@ -1,13 +1,13 @@
 """Top-10 of large catalogues for one user: exact, against the same network tiled in numpy, and in two stages.
 
-600, 10k, 100k and 1M products. Each size runs in a process of its own, whose memory is that of the whole scoring process: JAX, the
-release's product matrix (mapped, as a release is), the head. The catalogue's texts are not in it. Two-stage retrieval
-(ranking_service/network/two_stage.py) is measured at 1M products, for both kinds of score: the network's output, and lift plus log popularity; its
-recall is that of 100 users whom it has not seen, against the exact answer. Weights and users are random, products are standard normal: the
-least structure that a catalogue can have.
+600, 10k, 100k and 1M products. Each size runs in a process of its own, whose memory is that of the whole scoring
+process: JAX, the release's product matrix (mapped, as a release is), the head. The catalogue's texts are not in it.
+Two-stage retrieval (ranking_service/network/two_stage.py) is measured at 1M products, for both kinds of score: the
+network's output, and lift plus log popularity; its recall is that of 100 users whom it has not seen, against the exact
+answer. Weights and users are random, products are standard normal: the least structure that a catalogue can have.
 
-The last line is JSON: `ms_1m`, median milliseconds a user at 1M products; `mb_1m`, peak resident memory there; `two_stage_speedup` and
-`two_stage_recall` (recall@10), of the kind of score for which it is worse.
+The last line is JSON: `ms_1m`, median milliseconds a user at 1M products; `mb_1m`, peak resident memory there;
+`two_stage_speedup` and `two_stage_recall` (recall@10), of the kind of score for which it is worse.
 """
 
 import multiprocessing
@@ -33,7 +33,10 @@ _TILE: Final = 10_000
 def main() -> None:
     """Run every size and print."""
     rig.print_machine("jax", "faiss-cpu")
-    print(f"{'products':>9} {'ours, ms':>9} {'numpy, ms':>10} {'ratio':>6} {'ns a product':>13} {'peak MB':>8} {'ready, s':>9}")
+    print(
+        f"{'products':>9} {'ours, ms':>9} {'numpy, ms':>10} {'ratio':>6} {'ns a product':>13} {'peak MB':>8} "
+        f"{'ready, s':>9}"
+    )
     context = multiprocessing.get_context("spawn")
     last: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="twotower-bench-") as folder:
@@ -94,7 +97,13 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
         recalls.append(np.isin(expected, proposed).mean())
     exact, two = 1e3 * np.median(times, axis=0)
     lanes.close()
-    return float(exact), float(two), float(np.mean(recalls)), ready_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (
+        float(exact),
+        float(two),
+        float(np.mean(recalls)),
+        ready_s,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
 
 
 def _measure(path: Path) -> dict[str, float]:

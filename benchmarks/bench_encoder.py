@@ -1,7 +1,9 @@
-"""Our encoder against `SentenceTransformer.encode` with its defaults: the same texts, the same run, the cosine between the two.
+"""Our encoder against `SentenceTransformer.encode` with its defaults: the same texts, the same run, the cosine between
+the two.
 
-It does not measure reading files or the vector cache. The peak printed beside it is what the machine's cores do in a large float32 matrix
-product, measured in the same run: no float32 encoder can be faster than its own multiplications at that rate.
+It does not measure reading files or the vector cache. The peak printed beside it is what the machine's cores do in a
+large float32 matrix product, measured in the same run: no float32 encoder can be faster than its own multiplications at
+that rate.
 """
 
 import json
@@ -70,14 +72,20 @@ def main() -> None:
     rate, peak = sum(ours.token_counts) * MULTIPLICATIONS_A_TOKEN / seconds, matrix_peak()
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     print(
-        f"{len(sched_getaffinity(0))} cores, bf16 {'yes' if 'bf16' in flags else 'no'}, openvino {version('openvino')}, "
+        f"{len(sched_getaffinity(0))} cores, bf16 {'yes' if 'bf16' in flags else 'no'}, openvino "
+        f"{version('openvino')}, "
         f"sentence-transformers {version('sentence-transformers')}"
     )
     print(f"{len(texts)} distinct reviews, {sum(ours.token_counts) / len(texts):.1f} tokens on average")
     print(f"ours                  {len(texts) / seconds:8.1f} texts/s ({encoder.config.precision})")
     print(f"sentence-transformers {len(texts) / rival_seconds:8.1f} texts/s (fp32)")
-    print(f"matrix products: ours {rate / 1e9:.1f} G multiply-adds/s, {rate / peak:.0%} of the {peak / 1e9:.1f} G/s of one large product")
-    print(f"so at most {peak / rate * rival_seconds / seconds:.2f}x of sentence-transformers could be had here in float32")
+    print(
+        f"matrix products: ours {rate / 1e9:.1f} G multiply-adds/s, {rate / peak:.0%} of the {peak / 1e9:.1f} "
+        "G/s of one large product"
+    )
+    print(
+        f"so at most {peak / rate * rival_seconds / seconds:.2f}x of sentence-transformers could be had here in float32"
+    )
     print(
         json.dumps(
             {

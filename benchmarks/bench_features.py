@@ -1,13 +1,15 @@
-"""How long do features of 1, 32 and 512 users take over gRPC, against a bare redis-py pipeline and against Feast's Redis online store?
+"""How long do features of 1, 32 and 512 users take over gRPC, against a bare redis-py pipeline and against Feast's
+Redis online store?
 
 All on one redis-server over TCP, interleaved in one run, medians:
 
 - ours: `BatchGetUserFeatures` in columns from a blocking client, the answer parsed and both matrices as numpy arrays;
-- bare: a redis-py pipeline (hiredis) of one `MGET` a user for the same two values, undecoded: the floor of a reader in Python;
+- bare: a redis-py pipeline (hiredis) of one `MGET` a user for the same two values, undecoded: the floor of a reader in
+  Python;
 - Feast: `get_online_features` in its own process, without a server between, for vectors of the same sizes and a count.
 
-It does not measure the network between machines, nor users whose ALS vector must be folded in. Feast is installed from PyPI into
-``run/feast`` the first time (a few minutes); ``--no-feast`` leaves it out.
+It does not measure the network between machines, nor users whose ALS vector must be folded in. Feast is installed from
+PyPI into ``run/feast`` the first time (a few minutes); ``--no-feast`` leaves it out.
 """
 
 import argparse
@@ -49,7 +51,17 @@ FEAST = Path("run/feast")
 def redis_server(folder: Path) -> Iterator[str]:
     """host:port of a redis-server without persistence: reading is measured."""
     port = free_port()
-    command = [str(redis_executable()), "--port", str(port), "--dir", str(folder), "--save", "", "--logfile", str(folder / "redis.log")]
+    command = [
+        str(redis_executable()),
+        "--port",
+        str(port),
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+        "--logfile",
+        str(folder / "redis.log"),
+    ]
     process = subprocess.Popen(command)
     try:
         client = redis.Redis(port=port)
@@ -75,14 +87,21 @@ def imports(release: Release) -> Iterator[pb.ImportUsersRequest]:
             user = batch.users.add(user_id=f"user {index}", als=to_vector(rng.normal(size=64).astype(np.float32)))
             for number, vector in enumerate(quantize(unit_vectors(rng, 2))):
                 fixed_point = fixed_point_to_bytes(vector)
-                user.reviews.add(review_id=f"r{number}", product_id=product_id(number), rating=4, fixed_point=fixed_point)
+                user.reviews.add(
+                    review_id=f"r{number}", product_id=product_id(number), rating=4, fixed_point=fixed_point
+                )
         yield pb.ImportUsersRequest(batch=batch)
 
 
 def ours(stub: EmbeddingServiceStub, users: list[str]) -> None:
     """One call, its answer as arrays."""
-    columns = stub.BatchGetUserFeatures(pb.BatchGetUserFeaturesRequest(user_ids=users, layout=pb.FEATURE_LAYOUT_COLUMNS)).columns
-    bert, als = np.frombuffer(columns.bert_means, "<f4").reshape(-1, 384), np.frombuffer(columns.als, "<f4").reshape(-1, 64)
+    columns = stub.BatchGetUserFeatures(
+        pb.BatchGetUserFeaturesRequest(user_ids=users, layout=pb.FEATURE_LAYOUT_COLUMNS)
+    ).columns
+    bert, als = (
+        np.frombuffer(columns.bert_means, "<f4").reshape(-1, 384),
+        np.frombuffer(columns.als, "<f4").reshape(-1, 64),
+    )
     assert len(bert) == len(als) == len(users)
 
 
@@ -112,9 +131,13 @@ class Feast:
         environment = {**os.environ, "FEAST_USAGE": "False"}
         command = [str(python), "-W", "ignore", str(script), str(folder), address]
         log = (folder / "feast.log").open("w")
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        )
         assert self._answer()["ready"]
-        self.version = subprocess.check_output([str(python), "-c", "import importlib.metadata as m; print(m.version('feast'))"], text=True)
+        self.version = subprocess.check_output(
+            [str(python), "-c", "import importlib.metadata as m; print(m.version('feast'))"], text=True
+        )
 
     def read(self, users: list[str]) -> float:
         """Milliseconds of one read, measured in its process."""
@@ -146,7 +169,9 @@ def milliseconds(call: Callable[[], None]) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def measure(stub: EmbeddingServiceStub, client: Any, release: Release, feast: Feast | None, rounds: int) -> dict[int, dict[str, float]]:
+def measure(
+    stub: EmbeddingServiceStub, client: Any, release: Release, feast: Feast | None, rounds: int
+) -> dict[int, dict[str, float]]:
     """Medians in ms of interleaved calls, by batch size and party."""
     rng = np.random.default_rng(2)
     medians = {}
@@ -189,12 +214,19 @@ def main() -> None:
 
 def report(medians: dict[int, dict[str, float]], feast: Feast | None) -> None:
     """A table, and the JSON line."""
-    versions = f"grpcio {version('grpcio')}, redis-py {version('redis')}" + (f", feast {feast.version.strip()}" if feast else "")
-    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python {sys.version.split()[0]}, {versions}")
+    versions = f"grpcio {version('grpcio')}, redis-py {version('redis')}" + (
+        f", feast {feast.version.strip()}" if feast else ""
+    )
+    print(
+        f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python "
+        f"{sys.version.split()[0]}, {versions}"
+    )
     print(f"{'users':>6}" + "".join(f"{name + ' ms':>12}" for name in medians[1]))
     for size, row in medians.items():
         print(f"{size:>6}" + "".join(f"{value:>12.2f}" for value in row.values()))
-    figures: dict[str, float | None] = {f"over_bare_{size}": round(row["ours"] / row["bare"], 3) for size, row in medians.items()}
+    figures: dict[str, float | None] = {
+        f"over_bare_{size}": round(row["ours"] / row["bare"], 3) for size, row in medians.items()
+    }
     figures["vs_feast"] = round(medians[512]["feast"] / medians[512]["ours"], 3) if feast else None
     print(json.dumps(figures))
 

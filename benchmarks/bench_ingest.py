@@ -1,12 +1,14 @@
-"""How many reviews a second does the embedding service take, end to end, against its encoder alone; without encoding; and as an import?
+"""How many reviews a second does the embedding service take, end to end, against its encoder alone; without encoding;
+and as an import?
 
-- with encoding: `BatchRecordReviews` of 64 to a service with the real encoder, over gRPC, each batch acknowledged when Redis has it on disk
-  (`appendfsync always`); the floor is the same encoder in this process on the same texts, batches of both by turns;
+- with encoding: `BatchRecordReviews` of 64 to a service with the real encoder, over gRPC, each batch acknowledged when
+  Redis has it on disk (`appendfsync always`); the floor is the same encoder in this process on the same texts, batches
+  of both by turns;
 - without: the same calls, 256 a batch, to a service whose encoder is a hash of the text;
 - import: `ImportUsers`, then again, when all is there already.
 
-Texts are synthetic reviews (`twotower sample-data`). Callers, service and Redis share this machine's cores. It does not measure many
-callers with one review each, which gRPC for Python limits to about 4,000 calls a second here.
+Texts are synthetic reviews (`twotower sample-data`). Callers, service and Redis share this machine's cores. It does not
+measure many callers with one review each, which gRPC for Python limits to about 4,000 calls a second here.
 """
 
 import argparse
@@ -42,7 +44,10 @@ PLAIN_REVIEWS = 8_192
 
 def export_encoder(folder: Path) -> Path:
     """The real encoder; in a process of its own, so that this one holds no torch."""
-    script = "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; export_encoder(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; "
+        "export_encoder(Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", script, str(folder / "encoder")], check=True, capture_output=True)
     return folder / "encoder"
 
@@ -88,7 +93,9 @@ def imports(release: Release, users: int) -> list[pb.ImportUsersRequest]:
 @contextlib.contextmanager
 def service(module: str, folder: Path, release: Release) -> Iterator[EmbeddingServiceStub]:
     """A service on a Redis of its own, with the release active and no users."""
-    process = Service(module, folder / f"{module}.log", "--data-dir", folder / module, "--releases", release.path.parent)
+    process = Service(
+        module, folder / f"{module}.log", "--data-dir", folder / module, "--releases", release.path.parent
+    )
     with running(process), open_channel(process.address) as channel:
         stub = EmbeddingServiceStub(channel)
         stub.ImportUsers(iter([header(release, 0)]), timeout=120, wait_for_ready=True)
@@ -99,7 +106,12 @@ def reviews_of(texts: list[tuple[str, str]], start: int) -> list[types_pb2.Revie
     """One review a text; a third of them by users that have some already."""
     return [
         types_pb2.Review(
-            review_id=f"r{start + i}", user_id=f"u{(start + i) * 2 // 3}", product_id=product_id(i % 600), rating=4, title=title, text=text
+            review_id=f"r{start + i}",
+            user_id=f"u{(start + i) * 2 // 3}",
+            product_id=product_id(i % 600),
+            rating=4,
+            title=title,
+            text=text,
         )
         for i, (title, text) in enumerate(texts)
     ]
@@ -130,7 +142,9 @@ def without_encoding(folder: Path) -> tuple[float, float, float]:
     release = write_random_release(folder / "plain", products=600)
     with service("tests.support.hash_service", folder, release) as stub:
         batches = [
-            pb.BatchRecordReviewsRequest(reviews=reviews_of([("title", f"text {start + i}") for i in range(PLAIN_BATCH)], start))
+            pb.BatchRecordReviewsRequest(
+                reviews=reviews_of([("title", f"text {start + i}") for i in range(PLAIN_BATCH)], start)
+            )
             for start in range(0, PLAIN_REVIEWS, PLAIN_BATCH)
         ]
         began = time.perf_counter()
@@ -158,11 +172,18 @@ def main() -> None:
         served, alone = against_encoder(folder, encoder, arguments.reviews)
         plain, imported, again = without_encoding(folder)
     versions = f"openvino {version('openvino')}, grpcio {version('grpcio')}, redis-py {version('redis')}"
-    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python {sys.version.split()[0]}, {versions}")
+    print(
+        f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; Python "
+        f"{sys.version.split()[0]}, {versions}"
+    )
     print(f"with encoding     {served:8.0f} reviews/s; the encoder alone {alone:.0f} texts/s")
     print(f"without encoding  {plain:8.0f} reviews/s")
     print(f"import            {imported:8.0f} users/s; the same again {again:.0f}")
-    figures = {"vs_encoder": round(served / alone, 3), "reviews_per_s_no_encoding": round(plain), "import_users_per_s": round(imported)}
+    figures = {
+        "vs_encoder": round(served / alone, 3),
+        "reviews_per_s_no_encoding": round(plain),
+        "import_users_per_s": round(imported),
+    }
     print(json.dumps({**figures, "import_again_users_per_s": round(again)}))
 
 

@@ -1,9 +1,10 @@
 """Memory of training: peak resident size and rows per second, from a synthetic file to a finished release.
 
-Each size is trained in a process of its own, whose peak the kernel reports (`ru_maxrss`). The file is Parquet (`--csv`: CSV) of 2,000
-products, 2,000 distinct texts, and users of whom nine of ten write one review; every moment and every (user, product) pair is drawn anew.
-Few distinct texts, so that the encoder, whose memory does not depend on the rows, is not what is measured; a file of distinct texts needs
-another 768 bytes a text for its vectors. One epoch; the number of epochs changes the time, not the memory.
+Each size is trained in a process of its own, whose peak the kernel reports (`ru_maxrss`). The file is Parquet (`--csv`:
+CSV) of 2,000 products, 2,000 distinct texts, and users of whom nine of ten write one review; every moment and every
+(user, product) pair is drawn anew. Few distinct texts, so that the encoder, whose memory does not depend on the rows,
+is not what is measured; a file of distinct texts needs another 768 bytes a text for its vectors. One epoch; the number
+of epochs changes the time, not the memory.
 
     python benchmarks/bench_memory.py [--rows 1000000 10000000] [--csv]
 """
@@ -71,8 +72,10 @@ class Stages(Progress):
         print(f"  {label:<20} {self.seconds[label]:8.1f} s, peak so far {peak:8,.0f} MB", flush=True)
 
 started = time.monotonic()
-train(path, out, TrainingOptions(PRESETS["v5_power"], fit=FitOptions(epochs=1)), encoder_path=encoder, cache=cache, progress=Stages())
-print(json.dumps({"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": time.monotonic() - started}))
+options = TrainingOptions(PRESETS["v5_power"], fit=FitOptions(epochs=1))
+train(path, out, options, encoder_path=encoder, cache=cache, progress=Stages())
+peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"peak_mb": peak_mb, "seconds": time.monotonic() - started}))
 """
 
 
@@ -112,7 +115,9 @@ def write_reviews(path: Path, rows: int) -> None:
         table = columns(start, min(CHUNK, rows - start), rng)
         if writer is None:
             writer = (
-                pyarrow.csv.CSVWriter(path, table.schema) if path.suffix == ".csv" else pyarrow.parquet.ParquetWriter(path, table.schema)
+                pyarrow.csv.CSVWriter(path, table.schema)
+                if path.suffix == ".csv"
+                else pyarrow.parquet.ParquetWriter(path, table.schema)
             )
         writer.write_table(table)
     assert writer is not None

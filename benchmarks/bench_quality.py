@@ -1,4 +1,6 @@
-"""Ranking quality on rolling temporal folds: `best` against live and decayed popularity, with a paired bootstrap (twotower evaluate)."""
+"""Ranking quality on rolling temporal folds: `best` against live and decayed popularity, with a paired bootstrap
+(twotower evaluate).
+"""
 
 import json
 import os

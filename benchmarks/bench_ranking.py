@@ -1,11 +1,14 @@
-"""Scoring 600 products in process: the notebook's `model.predict` on tiled rows, the whole model under XLA, and the split fusion head.
+"""Scoring 600 products in process: the notebook's `model.predict` on tiled rows, the whole model under XLA, and the
+split fusion head.
 
-The rivals run in a process of their own with TensorFlow's default threads, ours with a lane a core; rounds are interleaved, never at the
-same time, and the medians are compared. The floor is the two matrix products of the fusion head alone (64 → 32 → 1 for every pair), the
-faster of both kinds of threads. Not measured: gRPC, features, Redis (bench_serving.py).
+The rivals run in a process of their own with TensorFlow's default threads, ours with a lane a core; rounds are
+interleaved, never at the same time, and the medians are compared. The floor is the two matrix products of the fusion
+head alone (64 → 32 → 1 for every pair), the faster of both kinds of threads. Not measured: gRPC, features, Redis
+(bench_serving.py).
 
-The last line is JSON: `b1_vs_notebook`, how many times faster one user is; `b128_vs_notebook`, the same a user in a batch of 128, against
-the notebook's one user after the other; `b128_over_floor`, the head's time over the floor's at 128 users.
+The last line is JSON: `b1_vs_notebook`, how many times faster one user is; `b128_vs_notebook`, the same a user in a
+batch of 128, against the notebook's one user after the other; `b128_over_floor`, the head's time over the floor's at
+128 users.
 """
 
 import multiprocessing
@@ -50,7 +53,8 @@ def main() -> None:
     rig.print_machine("keras")
     print(f"{rig.PRODUCTS} products, µs a user, medians of interleaved rounds")
     print(
-        f"{'users':>6} {'notebook':>10} {'whole, XLA':>11} {'ours':>8} {'floor':>8} {'vs notebook':>12} {'vs whole':>9} {'over floor':>11}"
+        f"{'users':>6} {'notebook':>10} {'whole, XLA':>11} {'ours':>8} {'floor':>8} {'vs notebook':>12} "
+        f"{'vs whole':>9} {'over floor':>11}"
     )
     found: dict[int, dict[str, float]] = {}
     for batch in BATCHES:
@@ -88,7 +92,9 @@ def _rival(pipe: Connection) -> None:
 
     rng = np.random.default_rng(0)
     network = build_network(preset_named("v5_power"))
-    products = product_rows(rng.normal(0, 0.1, (rig.PRODUCTS, ALS_DIM)).astype(np.float32), unit_vectors(rng, rig.PRODUCTS))
+    products = product_rows(
+        rng.normal(0, 0.1, (rig.PRODUCTS, ALS_DIM)).astype(np.float32), unit_vectors(rng, rig.PRODUCTS)
+    )
     weights: TwoTowerWeights = kernel_weights(network)
     pipe.send((weights, products))
     whole = tf.function(lambda rows: network(rows, training=False), jit_compile=True)
@@ -121,7 +127,9 @@ def _rival(pipe: Connection) -> None:
             floors[batch] = _floor_own_threads(batch)
             pipe.send((notebook(rows), whole_model(rows)))
         else:
-            way = {"notebook": partial(notebook, rows), "whole": partial(whole_model, rows), "floor": floors[batch]}[name]
+            way = {"notebook": partial(notebook, rows), "whole": partial(whole_model, rows), "floor": floors[batch]}[
+                name
+            ]
             pipe.send(_timed(way))
 
 
@@ -130,7 +138,9 @@ def _rows(batch: int) -> Float32:
 
 
 def _floor(batch: int, lanes: Lanes) -> Callable[[], Any]:
-    """The two matrix products for every pair of a batch, in the runtime of the head and cut into lanes as the head cuts it."""
+    """The two matrix products for every pair of a batch, in the runtime of the head and cut into lanes as the head cuts
+    it.
+    """
     jax = import_jax()
     rng = np.random.default_rng(1)
     users = -(-batch // lanes.count) if batch >= 8 else batch
@@ -148,7 +158,8 @@ def _floor_own_threads(batch: int) -> Callable[[], Any]:
 
     rng = np.random.default_rng(1)
     hidden, first, second = (
-        tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in ((batch * rig.PRODUCTS, 64), (64, 32), (32, 1))
+        tf.constant(rng.normal(size=shape).astype(np.float32))
+        for shape in ((batch * rig.PRODUCTS, 64), (64, 32), (32, 1))
     )
     products = tf.function(lambda x: tf.matmul(tf.matmul(x, first), second), jit_compile=True, autograph=False)
     compiled = products.get_concrete_function(tf.TensorSpec(hidden.shape))

@@ -1,11 +1,11 @@
 """100 swaps of the served release under load, against the same load without a swap.
 
-Two callers ask without a pause while LoadRelease goes back and forth between two releases. The rival is the service itself left alone:
-p99 before, p99 while swaps run, failed requests, and memory before and after. Both releases have been loaded twice before the measurement
-starts: the first loads compile, later ones reuse what was compiled.
+Two callers ask without a pause while LoadRelease goes back and forth between two releases. The rival is the service
+itself left alone: p99 before, p99 while swaps run, failed requests, and memory before and after. Both releases have
+been loaded twice before the measurement starts: the first loads compile, later ones reuse what was compiled.
 
-The last line is JSON: `failed` requests; `p99_ratio`, p99 during the swaps over p99 before; `rss_growth`, resident memory after over
-before, less 1.
+The last line is JSON: `failed` requests; `p99_ratio`, p99 during the swaps over p99 before; `rss_growth`, resident
+memory after over before, less 1.
 """
 
 import asyncio
@@ -30,8 +30,11 @@ def main() -> None:
     rig.print_machine()
     with rig.services() as services:
         root = services.release.path.parent
-        # The same spaces, other weights would be another encoder or ALS space; so only the metrics differ, and with them the id.
-        other = write_random_release(root, products=rig.PRODUCTS, encoder=root.parent / "encoder", lift=True, metrics={"other": 1})
+        # The same spaces, other weights would be another encoder or ALS space; so only the metrics differ, and with
+        # them the id.
+        other = write_random_release(
+            root, products=rig.PRODUCTS, encoder=root.parent / "encoder", lift=True, metrics={"other": 1}
+        )
         asyncio.run(_swap(services, [other.release_id, services.release.release_id]))
 
 
@@ -55,7 +58,9 @@ async def _swap(services: rig.Services, release_ids: list[str]) -> None:
                 while not until.done():
                     start = time.perf_counter()
                     try:
-                        answer = await ranking.Recommend(ranking_service_pb2.RecommendRequest(user_id=users[index % rig.USERS], k=10))
+                        answer = await ranking.Recommend(
+                            ranking_service_pb2.RecommendRequest(user_id=users[index % rig.USERS], k=10)
+                        )
                         failed += answer.release_id not in release_ids or len(answer.recommendations) != 10
                         degraded += answer.user.degraded
                     except Exception as error:
@@ -76,8 +81,14 @@ async def _swap(services: rig.Services, release_ids: list[str]) -> None:
     p99 = [1e3 * float(np.percentile(times, 99)) for times in (before, during)]
     p50 = [1e3 * float(np.median(times)) for times in (before, during)]
     grown = process.memory_info().rss
-    print(f"{SWAPS} swaps in {seconds:.1f} s; {len(during)} requests, {failed} failed, {degraded} answered without features")
-    print(f"p50 {p50[0]:.2f} ms alone, {p50[1]:.2f} ms during; p99 {p99[0]:.2f} ms alone, {p99[1]:.2f} ms during: {p99[1] / p99[0]:.2f}x")
+    print(
+        f"{SWAPS} swaps in {seconds:.1f} s; {len(during)} requests, {failed} failed, {degraded} answered "
+        "without features"
+    )
+    print(
+        f"p50 {p50[0]:.2f} ms alone, {p50[1]:.2f} ms during; p99 {p99[0]:.2f} ms alone, {p99[1]:.2f} ms "
+        f"during: {p99[1] / p99[0]:.2f}x"
+    )
     print(f"resident memory {rss / 2**20:.0f} MB before, {grown / 2**20:.0f} MB after")
     rig.print_json(failed=failed, p99_ratio=p99[1] / p99[0], rss_growth=grown / rss - 1)
 

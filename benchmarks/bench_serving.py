@@ -1,16 +1,18 @@
-"""Recommendations over gRPC, everything on this machine: client process, ranking service, embedding service, real Redis.
+"""Recommendations over gRPC, everything on this machine: client process, ranking service, embedding service, real
+Redis.
 
-The rival is NVIDIA PyTriton, a Python model server with Triton's C++ gRPC front, in an environment of its own that this script makes
-under `run/` (Debian's python3.11; its bundled interpreter needs 3.11.2). It serves the same network as numpy code and is given the
-finished user row: no feature look-up, no Redis. Both are asked by a separate client process, one after the other: one caller by a
-blocking client, 64 by 64 threads of the rival's blocking client and by 64 tasks of our asyncio client. All clients and servers run gRPC as
-our services do, without its event engine (twotower/grpc_environment.py).
+The rival is NVIDIA PyTriton, a Python model server with Triton's C++ gRPC front, in an environment of its own that this
+script makes under `run/` (Debian's python3.11; its bundled interpreter needs 3.11.2). It serves the same network as
+numpy code and is given the finished user row: no feature look-up, no Redis. Both are asked by a separate client
+process, one after the other: one caller by a blocking client, 64 by 64 threads of the rival's blocking client and by 64
+tasks of our asyncio client. All clients and servers run gRPC as our services do, without its event engine
+(twotower/grpc_environment.py).
 
-A request to ours crosses two gRPC hops, the rival's one. What two hops of Python cost alone is printed too: a server of `grpc.aio`, on the
-same event loop, that answers bytes and asks another such server for them.
+A request to ours crosses two gRPC hops, the rival's one. What two hops of Python cost alone is printed too: a server of
+`grpc.aio`, on the same event loop, that answers bytes and asks another such server for them.
 
-The last line is JSON: `throughput_vs_rival` at 64 callers; `p50_vs_rival`, ours over the rival's at one caller; `p50_ms` of ours at one
-caller; `batch_users_per_s` of BatchRecommend with 1,024 users a call.
+The last line is JSON: `throughput_vs_rival` at 64 callers; `p50_vs_rival`, ours over the rival's at one caller;
+`p50_ms` of ours at one caller; `batch_users_per_s` of BatchRecommend with 1,024 users a call.
 """
 
 import asyncio
@@ -54,17 +56,32 @@ def main() -> None:
     with rig.services() as services, context.Pool(1) as client:
         ours = client.apply(_ours, (services.ranking.address,))
         release = services.release
-        print(f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; {ours['calls']:.0f} calls/s at {CALLERS}")
-        print(f"        p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms at half of it, Poisson arrivals")
+        print(
+            f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; "
+            f"{ours['calls']:.0f} calls/s at {CALLERS}"
+        )
+        print(
+            f"        p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms at half of it, "
+            "Poisson arrivals"
+        )
         for callers in FEW_CALLERS:
-            print(f"        {ours[f'calls_{callers}']:.0f} calls/s, p50 {ours[f'p50_ms_{callers}']:.2f} ms at {callers} callers")
+            print(
+                f"        {ours[f'calls_{callers}']:.0f} calls/s, p50 {ours[f'p50_ms_{callers}']:.2f} ms at "
+                f"{callers} callers"
+            )
         print(f"        BatchRecommend {ours['batch']:.0f} users/s; {ours['degraded']:.0f} degraded answers")
         print(f"        ready {services.ready_s:.1f} s after the start of the process")
         floor = _floor(context, client)
-        print(f"floor   p50 {floor:.2f} ms at 1 caller: two bare gRPC hops; ours takes {ours['p50_ms'] - floor:.2f} ms more")
+        print(
+            f"floor   p50 {floor:.2f} ms at 1 caller: two bare gRPC hops; ours takes "
+            f"{ours['p50_ms'] - floor:.2f} ms more"
+        )
         weights = _save(release)
     rival = _rival(weights)
-    print(f"rival   p50 {rival['p50_ms']:.2f} ms at 1 caller; {rival['calls']:.0f} calls/s at {CALLERS} (PyTriton {rival['version']})")
+    print(
+        f"rival   p50 {rival['p50_ms']:.2f} ms at 1 caller; {rival['calls']:.0f} calls/s at {CALLERS} "
+        f"(PyTriton {rival['version']})"
+    )
     print(f"ratio   throughput {ours['calls'] / rival['calls']:.2f}x, p50 {ours['p50_ms'] / rival['p50_ms']:.2f}x")
     rig.print_json(
         throughput_vs_rival=ours["calls"] / rival["calls"],
@@ -101,7 +118,9 @@ def _timed(ask: Callable[[int], object]) -> list[float]:
 def _floor(context: SpawnContext, client: Pool) -> float:
     """Median, in milliseconds, of a call that crosses two bare servers."""
     ports = [free_port(), free_port()]
-    servers = [context.Process(target=_serve_bytes, args=pair, daemon=True) for pair in ((ports[0], ports[1]), (ports[1], 0))]
+    servers = [
+        context.Process(target=_serve_bytes, args=pair, daemon=True) for pair in ((ports[0], ports[1]), (ports[1], 0))
+    ]
     for server in servers:
         server.start()
     try:
@@ -194,7 +213,10 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
         half = await poisson(calls / 2, SECONDS)
         for callers in FEW_CALLERS:
             times = await load(callers, SECONDS / 2)
-            found |= {f"calls_{callers}": len(times) / (SECONDS / 2), f"p50_ms_{callers}": 1e3 * float(np.median(times))}
+            found |= {
+                f"calls_{callers}": len(times) / (SECONDS / 2),
+                f"p50_ms_{callers}": 1e3 * float(np.median(times)),
+            }
         found |= {
             "calls": calls,
             "half_p50_ms": 1e3 * float(np.median(half)),

@@ -1,9 +1,10 @@
 """From a review file to a release: ours against the notebook's way of doing each stage, in the same run.
 
-The notebook embeds the review and the product text of every row of the table that negatives have expanded (four rows a review), draws
-negatives in a loop over the rows, and trains on materialised arrays at batch 32. Each of its stages is measured on a slice and scaled to
-the whole file; the slices are printed. Ours with a warm cache is measured whole; its encoding with a cold cache is measured on a slice
-and scaled. What is not measured: the notebook's plots and its reading of the file.
+The notebook embeds the review and the product text of every row of the table that negatives have expanded (four rows a
+review), draws negatives in a loop over the rows, and trains on materialised arrays at batch 32. Each of its stages is
+measured on a slice and scaled to the whole file; the slices are printed. Ours with a warm cache is measured whole; its
+encoding with a cold cache is measured on a slice and scaled. What is not measured: the notebook's plots and its reading
+of the file.
 """
 
 import json
@@ -48,7 +49,10 @@ def notebook_embedding(texts: list[str]) -> float:
         file = Path(folder) / "texts.json"
         file.write_text(json.dumps(texts))
         done = subprocess.run(
-            [sys.executable, "-c", EMBED, str(file), str(bundled_model_path())], check=True, capture_output=True, text=True
+            [sys.executable, "-c", EMBED, str(file), str(bundled_model_path())],
+            check=True,
+            capture_output=True,
+            text=True,
         )
     return float(done.stdout.split()[-1])
 
@@ -90,13 +94,17 @@ def main() -> None:
         def run() -> tuple[TrainingResult, dict[str, float]]:
             progress = Progress()
             options = TrainingOptions(PRESETS["v5_power"], CleaningOptions())
-            return train(path, Path(folder), options, encoder_path=encoder_path, cache=cache, progress=progress), progress.seconds
+            return train(
+                path, Path(folder), options, encoder_path=encoder_path, cache=cache, progress=progress
+            ), progress.seconds
 
         result, _ = run()  # fills the cache where it is cold
         result, stages = run()
         reviews, count = result.reviews, len(result.reviews)
         distinct = list(dict.fromkeys(review_text(*pair) for pair in zip(reviews.titles, reviews.texts, strict=True)))
-        products = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in result.release.catalogue]
+        products = [
+            product_text(item.name, item.brand, item.categories, item.manufacturer) for item in result.release.catalogue
+        ]
         draw = np.random.default_rng(0).permutation(len(distinct))[:TEXT_SLICE]
         encoder = TextEncoder(encoder_path)
         encoder.encode(products[:8])
@@ -105,7 +113,9 @@ def main() -> None:
         encoding = (time.perf_counter() - started) * (len(distinct) + len(products)) / TEXT_SLICE
         # A row of the expanded table has a review text and a product text.
         rows = np.random.default_rng(1).integers(0, count, TEXT_SLICE // 2)
-        expanded = [review_text(reviews.titles[row], reviews.texts[row]) for row in rows] + [products[reviews.product[row]] for row in rows]
+        expanded = [review_text(reviews.titles[row], reviews.texts[row]) for row in rows] + [
+            products[reviews.product[row]] for row in rows
+        ]
         notebook = {
             "embed every row twice": notebook_embedding(expanded) * (8 * count / len(expanded)),
             "negatives row by row": notebook_negatives(result) * (count / NEGATIVE_SLICE),

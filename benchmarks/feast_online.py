@@ -1,4 +1,5 @@
-"""Feast's Redis online store, run by bench_features.py in an environment of Feast's own: loads vectors, then reads batches.
+"""Feast's Redis online store, run by bench_features.py in an environment of Feast's own: loads vectors, then reads
+batches.
 
 Reads lines of JSON from standard input, ``{"users": [...]}``, and answers each with ``{"ms": …, "rows": …}``.
 """

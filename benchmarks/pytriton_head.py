@@ -1,4 +1,5 @@
-"""The rival of bench_serving.py: NVIDIA PyTriton serving the numpy split fusion head without features; in an environment of its own.
+"""The rival of bench_serving.py: NVIDIA PyTriton serving the numpy split fusion head without features; in an
+environment of its own.
 
 python pytriton_head.py serve <weights.npz> <port>          until it is killed
 python pytriton_head.py load <port> <concurrency> <seconds>  prints calls a second and the median in milliseconds
@@ -46,7 +47,10 @@ def serve(path: str, port: int) -> None:
             model_name="Recommend",
             infer_func=recommend,
             inputs=[Tensor(name="row", dtype=np.float32, shape=(449,))],
-            outputs=[Tensor(name="products", dtype=np.int64, shape=(K,)), Tensor(name="scores", dtype=np.float32, shape=(K,))],
+            outputs=[
+                Tensor(name="products", dtype=np.int64, shape=(K,)),
+                Tensor(name="scores", dtype=np.float32, shape=(K,)),
+            ],
             config=ModelConfig(max_batch_size=128, batcher=DynamicBatcher(max_queue_delay_microseconds=0)),
         )
         triton.serve()

@@ -1,4 +1,6 @@
-"""What the ranking benchmarks share: a release with random weights in the real shapes, both services with a real Redis, the JSON line."""
+"""What the ranking benchmarks share: a release with random weights in the real shapes, both services with a real Redis,
+the JSON line.
+"""
 
 import contextlib
 import json
@@ -69,7 +71,10 @@ def services(*ranking_arguments: object, products: int = PRODUCTS) -> Iterator[S
 
 def export_encoder(root: Path) -> Path:
     """The real encoder; in a process of its own, so that no benchmark holds torch."""
-    script = "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; export_encoder(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; "
+        "export_encoder(Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", script, str(root / "encoder")], check=True, capture_output=True)
     return root / "encoder"
 
@@ -99,7 +104,9 @@ def import_users(address: str, release: Release) -> None:
             parts.append(embedding_service_pb2.ImportUsersRequest(batch=embedding_service_pb2.ImportBatch(users=batch)))
             batch = []
     with open_channel(address) as channel:
-        embedding_service_pb2_grpc.EmbeddingServiceStub(channel).ImportUsers(iter(parts), timeout=120, wait_for_ready=True)
+        embedding_service_pb2_grpc.EmbeddingServiceStub(channel).ImportUsers(
+            iter(parts), timeout=120, wait_for_ready=True
+        )
 
 
 def print_machine(*packages: str) -> None:

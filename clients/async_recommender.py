@@ -59,13 +59,16 @@ class AsyncTwotowerClient:
         self._ranking = open_async_channel(endpoints.ranking, endpoints.tls, CHANNEL_OPTIONS)
         self._embedding = open_async_channel(endpoints.embedding, endpoints.tls, CHANNEL_OPTIONS)
         self._stubs = {
-            method: self._channel(method.service).unary_unary(method.path, serialize, method.response.FromString) for method in METHODS
+            method: self._channel(method.service).unary_unary(method.path, serialize, method.response.FromString)
+            for method in METHODS
         }
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -89,7 +92,9 @@ class AsyncTwotowerClient:
             DeadlineExceeded: naming the service.
         """
         for service in services:
-            await wait_async(self._channel(service), service, self._endpoints.describe(service), timeout_s, serving=False)
+            await wait_async(
+                self._channel(service), service, self._endpoints.describe(service), timeout_s, serving=False
+            )
 
     async def recommend(
         self,
@@ -109,14 +114,19 @@ class AsyncTwotowerClient:
             paginate: answer with a token for the next page.
             page_token: from the answer before, for the `k` after it; all options must be as they were.
             timeout_s: deadline in seconds.
-            options: include_seen, filter, max_per_brand, diversity_strength, max_staleness_s, explain (:class:`RecommendOptions`).
+            options: include_seen, filter, max_per_brand, diversity_strength, max_staleness_s, explain
+                (:class:`RecommendOptions`).
         """
-        return await self._send(calls.recommend(user_id, k, paginate=paginate, page_token=page_token, **options), timeout_s)
+        return await self._send(
+            calls.recommend(user_id, k, paginate=paginate, page_token=page_token, **options), timeout_s
+        )
 
     async def recommend_pages(
         self, user_id: str, k: int = 10, *, timeout_s: float | None = None, **options: Unpack[RecommendOptions]
     ) -> AsyncIterator[Recommendations]:
-        """One ranking `k` products at a time, each page fetched as it is read; pages never overlap. `timeout_s` is of a page."""
+        """One ranking `k` products at a time, each page fetched as it is read; pages never overlap. `timeout_s` is of a
+        page.
+        """
         token = ""
         while True:
             page = await self.recommend(user_id, k, paginate=True, page_token=token, timeout_s=timeout_s, **options)
@@ -127,16 +137,25 @@ class AsyncTwotowerClient:
     async def batch_recommend(
         self, user_ids: Sequence[str], k: int = 10, *, timeout_s: float | None = None, **options: Unpack[BatchOptions]
     ) -> BatchRecommendations:
-        """The best `k` products for each of 1 to 1,024 users, in the order asked, in columns; options as :class:`BatchOptions`."""
+        """The best `k` products for each of 1 to 1,024 users, in the order asked, in columns; options as
+        :class:`BatchOptions`.
+        """
         return await self._send(calls.batch_recommend(user_ids, k, **options), timeout_s)
 
     async def predict_ratings(
-        self, user_id: str, product_ids: Sequence[str], *, max_staleness_s: float | None = None, timeout_s: float | None = None
+        self,
+        user_id: str,
+        product_ids: Sequence[str],
+        *,
+        max_staleness_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> Recommendations:
         """Scores and predicted ratings of 1 to 1,024 given products, in the order asked."""
         return await self._send(calls.predict_ratings(user_id, product_ids, max_staleness_s=max_staleness_s), timeout_s)
 
-    async def similar_products(self, product_id: str, k: int = 10, *, timeout_s: float | None = None) -> SimilarProducts:
+    async def similar_products(
+        self, product_id: str, k: int = 10, *, timeout_s: float | None = None
+    ) -> SimilarProducts:
         """The `k` products whose towers are nearest to a product's; NotFound if the release does not have it."""
         return await self._send(calls.similar_products(product_id, k), timeout_s)
 
@@ -144,7 +163,9 @@ class AsyncTwotowerClient:
         """One product; NotFound if the release does not have it."""
         return await self._send(calls.get_product(product_id), timeout_s)
 
-    async def list_products(self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None) -> ProductPage:
+    async def list_products(
+        self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None
+    ) -> ProductPage:
         """A page of 1 to 1,000 products, in catalogue order."""
         return await self._send(calls.list_products(page_size, page_token), timeout_s)
 
@@ -159,7 +180,9 @@ class AsyncTwotowerClient:
                 return
 
     async def upsert_products(self, products: Sequence[Product], *, timeout_s: float | None = None) -> UpsertedProducts:
-        """Add 1 to 256 products, which can be recommended at once; one that is there already gets a new tower from its new text."""
+        """Add 1 to 256 products, which can be recommended at once; one that is there already gets a new tower from its
+        new text.
+        """
         return await self._send(calls.upsert_products(products), timeout_s)
 
     async def record_review(
@@ -174,11 +197,17 @@ class AsyncTwotowerClient:
         review_time: datetime | None = None,
         timeout_s: float | None = None,
     ) -> RecordedReview:
-        """Add one review; it counts once however often it is sent under one `review_id` (see :class:`clients.calls.Review`)."""
+        """Add one review; it counts once however often it is sent under one `review_id` (see
+        :class:`clients.calls.Review`).
+        """
         key = calls.new_review_id() if review_id is None else review_id
-        return await self._send(calls.record_review(Review(user_id, product_id, rating, title, text, key, review_time)), timeout_s)
+        return await self._send(
+            calls.record_review(Review(user_id, product_id, rating, title, text, key, review_time)), timeout_s
+        )
 
-    async def batch_record_reviews(self, reviews: Sequence[Review], *, timeout_s: float | None = None) -> tuple[RecordedReview, ...]:
+    async def batch_record_reviews(
+        self, reviews: Sequence[Review], *, timeout_s: float | None = None
+    ) -> tuple[RecordedReview, ...]:
         """Add 1 to 256 reviews; each is atomic by itself and answered by itself, in the order sent."""
         return await self._send(calls.batch_record_reviews(reviews), timeout_s)
 
@@ -190,7 +219,9 @@ class AsyncTwotowerClient:
         """Forget a user: all reviews and features in every space."""
         return await self._send(calls.delete_user(user_id), timeout_s)
 
-    async def get_user_features(self, user_id: str, *, space: EmbeddingSpace | None = None, timeout_s: float | None = None) -> UserFeatures:
+    async def get_user_features(
+        self, user_id: str, *, space: EmbeddingSpace | None = None, timeout_s: float | None = None
+    ) -> UserFeatures:
         """One user's features, in the active release's spaces if `space` is None; those of a cold user if unknown."""
         return await self._send(calls.get_user_features(user_id, space), timeout_s)
 
@@ -213,17 +244,23 @@ class AsyncTwotowerClient:
         return await self._send(calls.list_releases(), timeout_s)
 
     async def load_release(self, release_id: str, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Verify a release, warm it up and make it answer; PreconditionFailed, and the one before stays, if anything is wrong with it."""
+        """Verify a release, warm it up and make it answer; PreconditionFailed, and the one before stays, if anything is
+        wrong with it.
+        """
         return await self._send(calls.load_release(release_id), timeout_s)
 
     async def set_label(
         self, release_id: str, label: ReleaseLabel, *, canary_share: float = 0.0, timeout_s: float | None = None
     ) -> ReleaseInfo:
-        """Make a release stable, the canary for a share of the users (above 0, at most 1) or the shadow; UNSPECIFIED takes it away."""
+        """Make a release stable, the canary for a share of the users (above 0, at most 1) or the shadow; UNSPECIFIED
+        takes it away.
+        """
         return await self._send(calls.set_label(release_id, label, canary_share), timeout_s)
 
     async def rollback(self, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Make the previous stable release answer again and take the canary away; NotFound if there was none. Twice is there and back."""
+        """Make the previous stable release answer again and take the canary away; NotFound if there was none. Twice is
+        there and back.
+        """
         return await self._send(calls.rollback(), timeout_s)
 
     def _channel(self, service: str) -> grpc.aio.Channel:

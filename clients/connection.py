@@ -40,10 +40,11 @@ class Endpoints:
 
 
 def service_config(methods: Iterable[Method]) -> Mapping[str, Any]:
-    """gRPC's service config: methods that may be retried are, when the service is UNAVAILABLE, after 0.1, 0.2 and 0.4 s (with jitter).
+    """gRPC's service config: methods that may be retried are, when the service is UNAVAILABLE, after 0.1, 0.2 and 0.4 s
+    (with jitter).
 
-    The throttle ends retries while most calls fail, so that clients don't keep down a service that struggles to its feet.
-    (https://github.com/grpc/proposal/blob/master/A6-client-retries.md)
+    The throttle ends retries while most calls fail, so that clients don't keep down a service that struggles to its
+    feet. (https://github.com/grpc/proposal/blob/master/A6-client-retries.md)
     """
     names = [{"service": method.service, "method": method.name} for method in methods if method.retried]
     policy = {
@@ -53,7 +54,10 @@ def service_config(methods: Iterable[Method]) -> Mapping[str, Any]:
         "backoffMultiplier": 2,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
-    return {"methodConfig": [{"name": names, "retryPolicy": policy}], "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2}}
+    return {
+        "methodConfig": [{"name": names, "retryPolicy": policy}],
+        "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
+    }
 
 
 CHANNEL_OPTIONS: Final = (("grpc.service_config", json.dumps(service_config(METHODS))),)

@@ -75,7 +75,9 @@ def wait(channel: grpc.Channel, service: str, server: str, timeout_s: float, *, 
         time.sleep(_REOPEN_AFTER_S)
 
 
-async def wait_async(channel: grpc.aio.Channel, service: str, server: str, timeout_s: float, *, serving: bool = True) -> None:
+async def wait_async(
+    channel: grpc.aio.Channel, service: str, server: str, timeout_s: float, *, serving: bool = True
+) -> None:
     """:func:`wait` for asyncio."""
     state = _Wait(service, server, timeout_s, serving=serving)
     while True:

@@ -7,8 +7,8 @@ Example::
         for product in answer.products:
             print(product.name, product.predicted_rating)
 
-Every call takes `timeout_s`, its deadline in seconds with all attempts included; without it that of the client's :class:`Deadlines` holds.
-Every call raises the errors of :mod:`clients.errors`.
+Every call takes `timeout_s`, its deadline in seconds with all attempts included; without it that of the client's
+:class:`Deadlines` holds. Every call raises the errors of :mod:`clients.errors`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -70,13 +70,16 @@ class TwotowerClient:
         self._ranking = open_channel(endpoints.ranking, endpoints.tls, CHANNEL_OPTIONS)
         self._embedding = open_channel(endpoints.embedding, endpoints.tls, CHANNEL_OPTIONS)
         self._stubs = {
-            method: self._channel(method.service).unary_unary(method.path, serialize, method.response.FromString) for method in METHODS
+            method: self._channel(method.service).unary_unary(method.path, serialize, method.response.FromString)
+            for method in METHODS
         }
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -120,14 +123,17 @@ class TwotowerClient:
             paginate: answer with a token for the next page.
             page_token: from the answer before, for the `k` after it; all options must be as they were.
             timeout_s: deadline in seconds.
-            options: include_seen, filter, max_per_brand, diversity_strength, max_staleness_s, explain (:class:`RecommendOptions`).
+            options: include_seen, filter, max_per_brand, diversity_strength, max_staleness_s, explain
+                (:class:`RecommendOptions`).
         """
         return self._send(calls.recommend(user_id, k, paginate=paginate, page_token=page_token, **options), timeout_s)
 
     def recommend_pages(
         self, user_id: str, k: int = 10, *, timeout_s: float | None = None, **options: Unpack[RecommendOptions]
     ) -> Iterator[Recommendations]:
-        """One ranking `k` products at a time, each page fetched as it is read; pages never overlap. `timeout_s` is of a page."""
+        """One ranking `k` products at a time, each page fetched as it is read; pages never overlap. `timeout_s` is of a
+        page.
+        """
         token = ""
         while True:
             page = self.recommend(user_id, k, paginate=True, page_token=token, timeout_s=timeout_s, **options)
@@ -138,11 +144,18 @@ class TwotowerClient:
     def batch_recommend(
         self, user_ids: Sequence[str], k: int = 10, *, timeout_s: float | None = None, **options: Unpack[BatchOptions]
     ) -> BatchRecommendations:
-        """The best `k` products for each of 1 to 1,024 users, in the order asked, in columns; options as :class:`BatchOptions`."""
+        """The best `k` products for each of 1 to 1,024 users, in the order asked, in columns; options as
+        :class:`BatchOptions`.
+        """
         return self._send(calls.batch_recommend(user_ids, k, **options), timeout_s)
 
     def predict_ratings(
-        self, user_id: str, product_ids: Sequence[str], *, max_staleness_s: float | None = None, timeout_s: float | None = None
+        self,
+        user_id: str,
+        product_ids: Sequence[str],
+        *,
+        max_staleness_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> Recommendations:
         """Scores and predicted ratings of 1 to 1,024 given products, in the order asked."""
         return self._send(calls.predict_ratings(user_id, product_ids, max_staleness_s=max_staleness_s), timeout_s)
@@ -155,7 +168,9 @@ class TwotowerClient:
         """One product; NotFound if the release does not have it."""
         return self._send(calls.get_product(product_id), timeout_s)
 
-    def list_products(self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None) -> ProductPage:
+    def list_products(
+        self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None
+    ) -> ProductPage:
         """A page of 1 to 1,000 products, in catalogue order."""
         return self._send(calls.list_products(page_size, page_token), timeout_s)
 
@@ -169,7 +184,9 @@ class TwotowerClient:
                 return
 
     def upsert_products(self, products: Sequence[Product], *, timeout_s: float | None = None) -> UpsertedProducts:
-        """Add 1 to 256 products, which can be recommended at once; one that is there already gets a new tower from its new text."""
+        """Add 1 to 256 products, which can be recommended at once; one that is there already gets a new tower from its
+        new text.
+        """
         return self._send(calls.upsert_products(products), timeout_s)
 
     def record_review(
@@ -184,11 +201,17 @@ class TwotowerClient:
         review_time: datetime | None = None,
         timeout_s: float | None = None,
     ) -> RecordedReview:
-        """Add one review; it counts once however often it is sent under one `review_id` (see :class:`clients.calls.Review`)."""
+        """Add one review; it counts once however often it is sent under one `review_id` (see
+        :class:`clients.calls.Review`).
+        """
         key = calls.new_review_id() if review_id is None else review_id
-        return self._send(calls.record_review(Review(user_id, product_id, rating, title, text, key, review_time)), timeout_s)
+        return self._send(
+            calls.record_review(Review(user_id, product_id, rating, title, text, key, review_time)), timeout_s
+        )
 
-    def batch_record_reviews(self, reviews: Sequence[Review], *, timeout_s: float | None = None) -> tuple[RecordedReview, ...]:
+    def batch_record_reviews(
+        self, reviews: Sequence[Review], *, timeout_s: float | None = None
+    ) -> tuple[RecordedReview, ...]:
         """Add 1 to 256 reviews; each is atomic by itself and answered by itself, in the order sent."""
         return self._send(calls.batch_record_reviews(reviews), timeout_s)
 
@@ -200,7 +223,9 @@ class TwotowerClient:
         """Forget a user: all reviews and features in every space."""
         return self._send(calls.delete_user(user_id), timeout_s)
 
-    def get_user_features(self, user_id: str, *, space: EmbeddingSpace | None = None, timeout_s: float | None = None) -> UserFeatures:
+    def get_user_features(
+        self, user_id: str, *, space: EmbeddingSpace | None = None, timeout_s: float | None = None
+    ) -> UserFeatures:
         """One user's features, in the active release's spaces if `space` is None; those of a cold user if unknown."""
         return self._send(calls.get_user_features(user_id, space), timeout_s)
 
@@ -223,15 +248,23 @@ class TwotowerClient:
         return self._send(calls.list_releases(), timeout_s)
 
     def load_release(self, release_id: str, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Verify a release, warm it up and make it answer; PreconditionFailed, and the one before stays, if anything is wrong with it."""
+        """Verify a release, warm it up and make it answer; PreconditionFailed, and the one before stays, if anything is
+        wrong with it.
+        """
         return self._send(calls.load_release(release_id), timeout_s)
 
-    def set_label(self, release_id: str, label: ReleaseLabel, *, canary_share: float = 0.0, timeout_s: float | None = None) -> ReleaseInfo:
-        """Make a release stable, the canary for a share of the users (above 0, at most 1) or the shadow; UNSPECIFIED takes it away."""
+    def set_label(
+        self, release_id: str, label: ReleaseLabel, *, canary_share: float = 0.0, timeout_s: float | None = None
+    ) -> ReleaseInfo:
+        """Make a release stable, the canary for a share of the users (above 0, at most 1) or the shadow; UNSPECIFIED
+        takes it away.
+        """
         return self._send(calls.set_label(release_id, label, canary_share), timeout_s)
 
     def rollback(self, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Make the previous stable release answer again and take the canary away; NotFound if there was none. Twice is there and back."""
+        """Make the previous stable release answer again and take the canary away; NotFound if there was none. Twice is
+        there and back.
+        """
         return self._send(calls.rollback(), timeout_s)
 
     def _channel(self, service: str) -> grpc.Channel:

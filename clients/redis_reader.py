@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 
 class StoredFeatures(NamedTuple):
-    """Mean embedding (384,) float32, ALS vector (64,) float32 and products seen; the last two are None until the service folds in again."""
+    """Mean embedding (384,) float32, ALS vector (64,) float32 and products seen; the last two are None until the
+    service folds in again.
+    """
 
     review_count: int
     bert_mean: NDArray[np.float32]
@@ -24,7 +26,9 @@ def read_user(redis: Any, user_id: str, encoder_id: str, als_id: str) -> StoredF
         raise ValueError("this reader knows schema version 2 of the embedding service's keys")
     escaped = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     tag = f"tt:{{u:{escaped}}}:"
-    accumulator, record = redis.mget(f"{tag}acc:{encoder_id}", f"{tag}als:{als_id}")  # one command, so both are of one moment
+    accumulator, record = redis.mget(
+        f"{tag}acc:{encoder_id}", f"{tag}als:{als_id}"
+    )  # one command, so both are of one moment
     if accumulator is None:
         return None
     count = int.from_bytes(accumulator[1536:1540], "big")

@@ -14,7 +14,9 @@ def main() -> None:
     try:
         settings = CliApp.run(Settings)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors())
+        problems = (
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
+        )
         sys.exit(f"embedding_service: {'; '.join(problems)}")
     prepare_grpc()
     from embedding_service.process import run

@@ -45,7 +45,9 @@ def open_text_encoder(threads: int | None) -> Callable[[Path], Encoder]:
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: Settings, open_encoder: Callable[[Path], Encoder] | None = None) -> AsyncIterator[Server]:
+async def running_service(
+    settings: Settings, open_encoder: Callable[[Path], Encoder] | None = None
+) -> AsyncIterator[Server]:
     """The service, listening; everything is stopped on leaving.
 
     Args:
@@ -74,7 +76,9 @@ async def running_service(settings: Settings, open_encoder: Callable[[Path], Enc
 
         def open_queue(encoder: Encoder) -> EncodingQueue:
             streams = settings.encoder_threads or len(os.sched_getaffinity(0))
-            return EncodingQueue(encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * streams)
+            return EncodingQueue(
+                encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * streams
+            )
 
         spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
         stack.push_async_callback(spaces.close)
@@ -110,7 +114,9 @@ def describe(settings: Settings) -> str:
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    """Until it has ended: in Python 3.11 `asyncio.wait_for`, which redis-py awaits, may swallow a cancellation that comes with a result."""
+    """Until it has ended: in Python 3.11 `asyncio.wait_for`, which redis-py awaits, may swallow a cancellation that
+    comes with a result.
+    """
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)

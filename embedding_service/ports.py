@@ -127,7 +127,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class FoldedIn:
-    """An ALS vector, and all products reviewed, to keep as long as the state that they were made from is the user's state."""
+    """An ALS vector, and all products reviewed, to keep as long as the state that they were made from is the user's
+    state.
+    """
 
     user_id: str
     changed_us: int
@@ -171,10 +173,14 @@ class ImportedUser:
 
 
 class UserStore(Protocol):
-    """Users' state. Every write is atomic for one user; every method raises StoreUnavailable within a bounded time if the store is away."""
+    """Users' state. Every write is atomic for one user; every method raises StoreUnavailable within a bounded time if
+    the store is away.
+    """
 
     async def active_release(self) -> ActiveRelease:
-        """The releases that answer. Also the probe of the store's health: a store of another schema version is unavailable."""
+        """The releases that answer. Also the probe of the store's health: a store of another schema version is
+        unavailable.
+        """
 
     async def activate(self, active: ActiveRelease) -> None:
         """Remember which releases answer."""
@@ -206,16 +212,18 @@ class UserStore(Protocol):
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
         """Merge imported reviews into users' states, each user atomically; the same again changes nothing.
 
-        A review of an id that is there is replaced exactly, others stay. A review that was retracted since is left out, until it is
-        recorded again; so is one from before its user was deleted. Both are remembered for 90 days. The ALS vector is kept only where the
-        log is then exactly the imported reviews.
+        A review of an id that is there is replaced exactly, others stay. A review that was retracted since is left out,
+        until it is recorded again; so is one from before its user was deleted. Both are remembered for 90 days. The ALS
+        vector is kept only where the log is then exactly the imported reviews.
 
         Returns:
             Users that would have had more reviews than can be summed exactly; they are unchanged.
         """
 
     async def record_shared(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
-        """Count reviews of anonymous names in live popularity, each once as long as its id is remembered; no state is kept."""
+        """Count reviews of anonymous names in live popularity, each once as long as its id is remembered; no state is
+        kept.
+        """
 
     async def retract_shared(self, encoder_id: str, user_id: str, review_id: str) -> bool:
         """Take an anonymous review out of live popularity; False if it is not remembered."""

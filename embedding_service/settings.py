@@ -25,39 +25,57 @@ class Settings(BaseSettings):
     listen: str = Field("127.0.0.1:50051", description="host:port to listen on; port 0 takes a free one")
     store: str = Field(
         EMBEDDED,
-        description="where users' state is: 'embedded' (a redis-server of its own), redis://[user:password@]host:port/db, unix://path, "
+        description="where users' state is: 'embedded' (a redis-server of its own), "
+        "redis://[user:password@]host:port/db, unix://path, "
         "redis+cluster://host:port (a node of a cluster), redis+sentinel://host:port,host:port/name; rediss… for TLS",
     )
     data_dir: Path = Field(Path("run/embedding"), description="folder of the embedded store; one service at a time")
     releases: Path = Field(Path("run/releases"), description="folder of releases")
     appendfsync: Literal["always", "everysec", "no"] = Field(
-        "always", description="embedded store: an acknowledged review is on disk at once, within a second, or when the system likes"
+        "always",
+        description="embedded store: an acknowledged review is on disk at once, within a second, or when the "
+        "system likes",
     )
-    redis_timeout_ms: int = Field(1000, gt=0, description="longest wait for Redis, in milliseconds, before a call is answered UNAVAILABLE")
+    redis_timeout_ms: int = Field(
+        1000, gt=0, description="longest wait for Redis, in milliseconds, before a call is answered UNAVAILABLE"
+    )
     redis_connections: int = Field(16, gt=0, description="most connections to Redis")
     redis_wait_replicas: int = Field(
-        0, ge=0, description="replicas that must hold a write before it is acknowledged (WAIT); fewer are answered UNAVAILABLE"
+        0,
+        ge=0,
+        description="replicas that must hold a write before it is acknowledged (WAIT); fewer are answered UNAVAILABLE",
     )
     user_ttl_days: float | None = Field(
         None, gt=0, description="remove the state of a user whom no review has changed for this many days; unset: never"
     )
-    redis_ca: Path | None = Field(None, description="rediss://: PEM file of the authority that signed Redis' certificate")
+    redis_ca: Path | None = Field(
+        None, description="rediss://: PEM file of the authority that signed Redis' certificate"
+    )
     redis_certificate: Path | None = Field(None, description="rediss://: PEM file of the service's own certificate")
     redis_key: Path | None = Field(None, description="rediss://: PEM file of the service's own key")
-    encoder_threads: int | None = Field(None, gt=0, description="inference streams of one thread each; all cores if unset")
+    encoder_threads: int | None = Field(
+        None, gt=0, description="inference streams of one thread each; all cores if unset"
+    )
     max_queued_texts: int = Field(
         2048, gt=0, description="texts waiting for the encoder beyond which a call is answered RESOURCE_EXHAUSTED"
     )
     tls_certificate: Path | None = Field(None, description="PEM file; plaintext if unset")
     tls_key: Path | None = Field(None, description="PEM file")
-    tls_client_ca: Path | None = Field(None, description="PEM file; clients must then present a certificate that it signed")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file; clients must then present a certificate that it signed"
+    )
     drain_s: float = Field(10.0, gt=0, description="how long calls in flight may take after SIGTERM, in seconds")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe log level written")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe log level written"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
         if self.store != EMBEDDED and self.store.partition("://")[0] not in SCHEMES:
-            raise ValueError(f"store: must be 'embedded', or a URL that begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+            raise ValueError(
+                "store: must be 'embedded', or a URL that begins with one of "
+                f"{', '.join(f'{name}://' for name in SCHEMES)}"
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key: set both or neither")
         if (self.redis_certificate is None) != (self.redis_key is None):

@@ -16,7 +16,9 @@ def main() -> None:
     try:
         settings = CliApp.run(RankingSettings)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors())
+        problems = (
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
+        )
         sys.exit(f"ranking_service: {'; '.join(problems)}")
     prepare_grpc()
     from ranking_service.process import run

@@ -49,8 +49,8 @@ class RankingService:
 
     Args:
         settings: read once by the caller.
-        reuse_port: other processes listen on the same port; this one does when its first release is warm, so that it answers from the
-            first connection on.
+        reuse_port: other processes listen on the same port; this one does when its first release is warm, so that it
+            answers from the first connection on.
     """
 
     def __init__(self, settings: RankingSettings, *, reuse_port: bool = False) -> None:
@@ -99,15 +99,17 @@ class RankingService:
             release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, server)
 
         tls = _server_tls(settings)
-        self.server = Server(settings.listen, _SERVICES, register, tls=tls, drain_s=settings.drain_s, reuse_port=reuse_port)
+        self.server = Server(
+            settings.listen, _SERVICES, register, tls=tls, drain_s=settings.drain_s, reuse_port=reuse_port
+        )
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Accept calls and load the first release; health turns SERVING when it is warm.
 
         Raises:
-            TwotowerError: the release asked for by the settings can't be served. A pointer file that names such a one is only logged,
-                because LoadRelease repairs it.
+            TwotowerError: the release asked for by the settings can't be served. A pointer file that names such a one
+                is only logged, because LoadRelease repairs it.
         """
         if not self._reuse_port:
             await self._listen()
@@ -165,14 +167,17 @@ def _process_age_s() -> float:
 
 
 def _give_way() -> None:
-    """Let this thread, which verifies and compiles releases, yield the cores to those that answer requests: on Linux a thread has a
-    priority of its own."""
+    """Let this thread, which verifies and compiles releases, yield the cores to those that answer requests: on Linux a
+    thread has a priority of its own.
+    """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _pause() -> None:
-    """Let requests have the core and the interpreter's lock, between two small pieces of a release that is being opened."""
+    """Let requests have the core and the interpreter's lock, between two small pieces of a release that is being
+    opened.
+    """
     time.sleep(_PAUSE_S)
 
 

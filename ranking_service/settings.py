@@ -22,17 +22,29 @@ class RankingSettings(BaseSettings):
     )
 
     listen: str = Field("127.0.0.1:50052", description="host:port to serve on; port 0 takes a free one")
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="processes that share the port; each holds the release")
-    threads: Annotated[int | None, Field(ge=1)] = Field(None, description="cores to score on; all that the process may run on if unset")
-    releases: str = Field("run/releases", description="folder of releases, or a URL that fsspec knows (s3://bucket/releases)")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="processes that share the port; each holds the release"
+    )
+    threads: Annotated[int | None, Field(ge=1)] = Field(
+        None, description="cores to score on; all that the process may run on if unset"
+    )
+    releases: str = Field(
+        "run/releases", description="folder of releases, or a URL that fsspec knows (s3://bucket/releases)"
+    )
     mirror: Path = Field(Path("run/mirror"), description="local folder for the copies of releases that come from a URL")
     two_stage_above: Annotated[int, Field(ge=0)] = Field(
-        0, description="products above which plain requests are answered from an index's candidates, nearly exactly; 0: never"
+        0,
+        description="products above which plain requests are answered from an index's candidates, nearly "
+        "exactly; 0: never",
     )
     embedding: str = Field("127.0.0.1:50051", description="host:port of the embedding service")
-    release: str | None = Field(None, description="release to serve; if not given, the one in the pointer file <releases>/stable")
+    release: str | None = Field(
+        None, description="release to serve; if not given, the one in the pointer file <releases>/stable"
+    )
     lookup_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        100, description="milliseconds that the embedding service may take for one batch; after that users are answered as cold ones"
+        100,
+        description="milliseconds that the embedding service may take for one batch; after that users are "
+        "answered as cold ones",
     )
     breaker_failures: Annotated[int, Field(ge=1)] = Field(
         5, description="failed look-ups in a row after which the embedding service is not asked, save for probes"
@@ -41,7 +53,9 @@ class RankingSettings(BaseSettings):
     feature_cache_users: Annotated[int, Field(ge=1)] = Field(
         10_000, description="users whose features are kept for requests that state max_staleness; about 3 kB each"
     )
-    popularity_interval_ms: Annotated[int, Field(ge=10)] = Field(1000, description="milliseconds between two fetches of live popularity")
+    popularity_interval_ms: Annotated[int, Field(ge=10)] = Field(
+        1000, description="milliseconds between two fetches of live popularity"
+    )
     popularity_max_age_s: Annotated[float, Field(gt=0)] = Field(
         30.0, description="seconds after which popularity that could not be fetched anew is no longer used"
     )
@@ -53,12 +67,16 @@ class RankingSettings(BaseSettings):
     )
     tls_certificate: Path | None = Field(None, description="PEM file; plaintext if unset")
     tls_key: Path | None = Field(None, description="PEM file")
-    tls_client_ca: Path | None = Field(None, description="PEM file; clients must then present a certificate that it signed")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file; clients must then present a certificate that it signed"
+    )
     embedding_tls: bool = Field(False, description="speak TLS to the embedding service")
     embedding_ca: Path | None = Field(None, description="PEM file of its authority; the machine's authorities if unset")
     embedding_certificate: Path | None = Field(None, description="PEM file of this service's own certificate for it")
     embedding_key: Path | None = Field(None, description="PEM file of this service's own key for it")
-    drain_s: Annotated[float, Field(ge=0)] = Field(10.0, description="seconds that calls in flight may take after SIGTERM")
+    drain_s: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="seconds that calls in flight may take after SIGTERM"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
 
     @model_validator(mode="after")

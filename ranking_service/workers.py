@@ -1,4 +1,6 @@
-"""Several processes that share one port: started, watched, restarted and stopped by a parent that serves nothing itself."""
+"""Several processes that share one port: started, watched, restarted and stopped by a parent that serves nothing
+itself.
+"""
 
 import logging
 import multiprocessing
@@ -23,8 +25,8 @@ _RESTART_WINDOW_S: Final = 60.0
 class Workers:
     """A parent of processes.
 
-    They are spawned, not forked: gRPC and JAX don't survive a fork. The kernel spreads connections over them (SO_REUSEPORT), so a
-    client with one channel talks to one of them.
+    They are spawned, not forked: gRPC and JAX don't survive a fork. The kernel spreads connections over them
+    (SO_REUSEPORT), so a client with one channel talks to one of them.
 
     Args:
         settings: of every process; the port is chosen here if it is 0.
@@ -78,7 +80,9 @@ class Workers:
 
 
 def _reserve(listen: str) -> tuple[socket.socket, str]:
-    """Hold the port without listening, so that port 0 becomes one number for all; connections go to the workers only."""
+    """Hold the port without listening, so that port 0 becomes one number for all; connections go to the workers
+    only.
+    """
     host, _, port = listen.rpartition(":")
     address = host.strip("[]")
     try:

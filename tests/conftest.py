@@ -12,7 +12,10 @@ import pytest
 def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real encoder, exported once; in a process of its own so that no test process holds torch."""
     directory = tmp_path_factory.mktemp("encoder") / "encoder"
-    script = "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; export_encoder(Path(sys.argv[1]))"
+    script = (
+        "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; "
+        "export_encoder(Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", script, str(directory)], check=True, capture_output=True)
     return directory
 

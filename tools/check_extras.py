@@ -1,4 +1,6 @@
-"""Install each extra alone in a fresh virtual environment, import its package, and see that nothing of another part came along."""
+"""Install each extra alone in a fresh virtual environment, import its package, and see that nothing of another part
+came along.
+"""
 
 import subprocess
 import sys
@@ -29,17 +31,32 @@ def check(extra: str, modules: list[str], forbidden: list[str], folder: Path) ->
     start = time.monotonic()
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt", f"{ROOT}[{extra}]"]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-c",
+        ROOT / "constraints.txt",
+        f"{ROOT}[{extra}]",
+    ]
     subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
     for module in modules:
         # From another folder, so that the wheel is imported and not the source tree.
         subprocess.run([python, "-W", "ignore", "-c", f"import {module}"], check=True, cwd=folder)
-    listed = subprocess.run([python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze"], check=True, capture_output=True, text=True
+    ).stdout
     installed = {line.split("==")[0].lower() for line in listed.splitlines()}
     unwanted = installed.intersection(forbidden)
     if unwanted:
         sys.exit(f"extra {extra!r} pulls in {sorted(unwanted)}")
-    print(f"{extra}: {len(installed)} packages, imports {', '.join(modules)} ({time.monotonic() - start:.0f} s)", flush=True)
+    print(
+        f"{extra}: {len(installed)} packages, imports {', '.join(modules)} ({time.monotonic() - start:.0f} s)",
+        flush=True,
+    )
 
 
 def main() -> None:

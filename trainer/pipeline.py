@@ -98,7 +98,9 @@ class TrainingResult:
     golden_difference: float
 
 
-def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path, cache: Path, progress: Progress) -> TrainingResult:
+def train(
+    path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path, cache: Path, progress: Progress
+) -> TrainingResult:
     """Train a preset on a review file and write the release ``<out>/<release id>``.
 
     The same file, options and machine give the same release id.
@@ -143,16 +145,24 @@ def train(path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path
     with progress.stage("write release"):
         release = write_release(out, trained, encoder_path, encoder)
         difference = replay_golden(release)
-    return TrainingResult(release, report, reviews, (len(samples[0]), len(samples[1])), fitted, inputs, rows, difference)
+    return TrainingResult(
+        release, report, reviews, (len(samples[0]), len(samples[1])), fitted, inputs, rows, difference
+    )
 
 
 def prepare(
-    reviews: Reviews, rows: int, vectors: ReviewVectors, product_vectors: Float32, options: TrainingOptions, *, progress: Progress
+    reviews: Reviews,
+    rows: int,
+    vectors: ReviewVectors,
+    product_vectors: Float32,
+    options: TrainingOptions,
+    *,
+    progress: Progress,
 ) -> TrainingInputs:
     """Factors, features and samples.
 
-    Nothing of the training period depends on a review after it: its factors, features, negatives and labels stay bit for bit the same
-    whatever comes later.
+    Nothing of the training period depends on a review after it: its factors, features, negatives and labels stay bit
+    for bit the same whatever comes later.
 
     Args:
         reviews: in time order.
@@ -201,11 +211,19 @@ def _text_numbers(reviews: Reviews, place: dict[str, int]) -> Int32:
 
 
 def _fit(
-    options: TrainingOptions, reviews: Reviews, rows: int, vectors: ReviewVectors, inputs: TrainingInputs, *, progress: Progress
+    options: TrainingOptions,
+    reviews: Reviews,
+    rows: int,
+    vectors: ReviewVectors,
+    inputs: TrainingInputs,
+    *,
+    progress: Progress,
 ) -> tuple[Fitted, Scoring]:
     """The network by the preset's loss, and how its output becomes score and rating."""
     if options.preset.loss == "mse":
-        with progress.stage("fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)) as on_step:
+        with progress.stage(
+            "fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)
+        ) as on_step:
             samples = inputs.training, inputs.validation
             return fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step), RatingScoring()
     best_inputs = BestInputs(reviews, rows, vectors, inputs.space, inputs.features, inputs.tables)
@@ -214,8 +232,13 @@ def _fit(
     with progress.stage("calibrate rating"):
         held_out = np.arange(rows, len(reviews))
         slope = calibrate_rating_slope(best, best_inputs, held_out) if len(held_out) else 0.0
-    constants = {"half_life_days": best.constants.half_life_days, **dict(zip(SIGNALS, best.teacher.weights.tolist(), strict=True))}
-    return Fitted(best.network, tuple(best.curve), len(best.curve) - 1, constants), replace(best.scoring, rating_slope=slope)
+    constants = {
+        "half_life_days": best.constants.half_life_days,
+        **dict(zip(SIGNALS, best.teacher.weights.tolist(), strict=True)),
+    }
+    return Fitted(best.network, tuple(best.curve), len(best.curve) - 1, constants), replace(
+        best.scoring, rating_slope=slope
+    )
 
 
 def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:
@@ -233,7 +256,11 @@ def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted:
 
 def _dataset(reviews: Reviews, report: CleaningReport, rows: int) -> Mapping[str, object]:
     dated = reviews.time_us[reviews.dated]
-    first, last = (datetime.fromtimestamp(int(edge) / 1e6, UTC).isoformat() for edge in dated[[0, -1]]) if len(dated) else ("", "")
+    first, last = (
+        (datetime.fromtimestamp(int(edge) / 1e6, UTC).isoformat() for edge in dated[[0, -1]])
+        if len(dated)
+        else ("", "")
+    )
     return {
         "sha256": reviews.sha256,
         "rows": report.rows_read,

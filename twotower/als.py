@@ -1,17 +1,17 @@
 """ALS item factors and fold-in: a user's vector from the products that the user reviewed.
 
-Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equation 4: with
-confidence c for each reviewed product and 1 for all others, the user vector that minimises the weighted squared error is
+Hu, Koren, Volinsky, "Collaborative Filtering for Implicit Feedback Datasets", ICDM 2008, equation 4: with confidence c
+for each reviewed product and 1 for all others, the user vector that minimises the weighted squared error is
 
     x = (YᵀY + λI + Y_uᵀ (C_u − I) Y_u)⁻¹ Y_uᵀ c
 
-where Y_u are the factors of the reviewed products. With P = YᵀY + λI fixed, the push-through identity turns the 64 × 64 solve into one as
-small as the number of reviewed products n (most users have one):
+where Y_u are the factors of the reviewed products. With P = YᵀY + λI fixed, the push-through identity turns the 64 × 64
+solve into one as small as the number of reviewed products n (most users have one):
 
     x = P⁻¹ Y_uᵀ (I_n + (C_u − I) K)⁻¹ c,        K = Y_u P⁻¹ Y_uᵀ
 
-Confidence is additive: c = confidence_per_star · Σ ratings of the product by the user, so the result depends on the set of reviews and
-never on their order.
+Confidence is additive: c = confidence_per_star · Σ ratings of the product by the user, so the result depends on the set
+of reviews and never on their order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,12 +56,12 @@ def fold_in(space: ItemFactors, histories: Sequence[Mapping[int, float]]) -> Flo
 
     Args:
         space: the item factors.
-        histories: for each user, product index → sum of the ratings that the user gave it. Products that the space does not
-            know are left out by the caller.
+        histories: for each user, product index → sum of the ratings that the user gave it. Products that the space does
+            not know are left out by the caller.
 
     Returns:
-        (users, dim) float32; zeros for an empty history. A batch equals its singles bit for bit: users of equal history length are solved
-        together, each as a system of its own.
+        (users, dim) float32; zeros for an empty history. A batch equals its singles bit for bit: users of equal history
+        length are solved together, each as a system of its own.
     """
     dim = space.factors.shape[1]
     result = np.zeros((len(histories), dim), np.float32)
@@ -72,7 +72,10 @@ def fold_in(space: ItemFactors, histories: Sequence[Mapping[int, float]]) -> Flo
     for length, users in by_length.items():
         # Sorted, so that equal sets give equal sums.
         items = np.array([sorted(histories[user]) for user in users])
-        stars = np.array([[histories[user][item] for item in row] for user, row in zip(users, items.tolist(), strict=True)], np.float64)
+        stars = np.array(
+            [[histories[user][item] for item in row] for user, row in zip(users, items.tolist(), strict=True)],
+            np.float64,
+        )
         confidence = space.confidence_per_star * stars
         solve = _solve_small if length <= dim else _solve_large
         result[users] = solve(space, items, confidence)

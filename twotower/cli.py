@@ -8,7 +8,12 @@ import click
 from twotower.errors import TwotowerError
 
 GROUP: Final = "twotower.commands"
-_EXTRAS: Final = {"trainer": "trainer", "clients": "clients", "embedding_service": "embedding", "ranking_service": "ranking"}
+_EXTRAS: Final = {
+    "trainer": "trainer",
+    "clients": "clients",
+    "embedding_service": "embedding",
+    "ranking_service": "ranking",
+}
 
 
 class DomainErrorGroup(click.Group):
@@ -41,8 +46,13 @@ def _load(entry: EntryPoint) -> click.Command:
     except ModuleNotFoundError as error:
         package = entry.module.split(".")[0]
         extra = _EXTRAS.get(package, package)
-        message = f"`twotower {entry.name}` needs the extra {extra!r} (no module {error.name!r}): pip install 'twotower[{extra}]'"
-        return click.Command(entry.name, callback=lambda: _fail(message), help=message, context_settings={"ignore_unknown_options": True})
+        message = (
+            f"`twotower {entry.name}` needs the extra {extra!r} (no module {error.name!r}): pip install "
+            f"'twotower[{extra}]'"
+        )
+        return click.Command(
+            entry.name, callback=lambda: _fail(message), help=message, context_settings={"ignore_unknown_options": True}
+        )
     assert isinstance(command, click.Command)
     return command
 

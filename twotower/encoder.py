@@ -1,8 +1,9 @@
 """The text encoder that a release carries: a sentence-transformer exported to OpenVINO, run without torch.
 
-A text is inferred at its own length, by one thread, alone or with texts of exactly as many tokens. So there is no padding, and its vector
-does not depend on its batch-mates, on the batch size or on the number of cores: the same text gives the same int16 vector in training and
-in serving. Throughput comes from one inference stream a core. (docs/adr/0004-encoder-without-padding.md has the measurement.)
+A text is inferred at its own length, by one thread, alone or with texts of exactly as many tokens. So there is no
+padding, and its vector does not depend on its batch-mates, on the batch size or on the number of cores: the same text
+gives the same int16 vector in training and in serving. Throughput comes from one inference stream a core.
+(docs/adr/0004-encoder-without-padding.md has the measurement.)
 """
 
 import hashlib
@@ -26,7 +27,9 @@ MODEL_BIN: Final = "model.bin"
 TOKENIZER: Final = "tokenizer.json"
 CONFIG: Final = "config.json"
 BATCH_TOKENS: Final = 512
-"""Tokens of one inference: enough for the matrix products to be efficient, few enough for their activations to stay in the cache."""
+"""Tokens of one inference: enough for the matrix products to be efficient, few enough for their activations to stay in
+the cache.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ class EncoderConfig:
     def golden_tolerance(self) -> int:
         """Units of 1/32767 that an element of a golden text's vector may differ by.
 
-        In f32: 0 on the CPU that wrote it, 1 seen where another instruction set rounds the other way, and one more for safety. In bf16: 50
-        seen between a CPU that has it and one that computes in f32 instead (cosine 0.99996), and twice as much again for safety. Another
-        model, tokenizer or template is off by thousands.
+        In f32: 0 on the CPU that wrote it, 1 seen where another instruction set rounds the other way, and one more for
+        safety. In bf16: 50 seen between a CPU that has it and one that computes in f32 instead (cosine 0.99996), and
+        twice as much again for safety. Another model, tokenizer or template is off by thousands.
         """
         return 150 if self.precision == "bf16" else 2
 
@@ -87,8 +90,8 @@ class Encoded:
 def import_openvino() -> Any:
     """The ``openvino`` module, without its telemetry.
 
-    Importing it reports to a web analytics service from a forked process, unless the package that does so can't be imported. A server must
-    not call home, and must not fork once gRPC has threads.
+    Importing it reports to a web analytics service from a forked process, unless the package that does so can't be
+    imported. A server must not call home, and must not fork once gRPC has threads.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None is how Python marks a module as not to be had
     import openvino
@@ -126,7 +129,9 @@ class TextEncoder:
         self.config = EncoderConfig.read(directory)
         if self.config.text_template_version != TEXT_TEMPLATE_VERSION:
             found = self.config.text_template_version
-            raise ReleaseInvalid(f"encoder/{CONFIG}: text_template_version {found}, this version writes {TEXT_TEMPLATE_VERSION}")
+            raise ReleaseInvalid(
+                f"encoder/{CONFIG}: text_template_version {found}, this version writes {TEXT_TEMPLATE_VERSION}"
+            )
         self.encoder_id = encoder_id(directory)
         # Without a limit the Rust thread pool of `tokenizers` warns at every later fork.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -134,7 +139,11 @@ class TextEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.config.max_tokens)
         streams = threads or len(os.sched_getaffinity(0))
-        options = {"INFERENCE_PRECISION_HINT": self.config.precision, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams}
+        options = {
+            "INFERENCE_PRECISION_HINT": self.config.precision,
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+        }
         core = ov.Core()
         self._model = core.compile_model(core.read_model(directory / MODEL_XML), "CPU", options)
         # Encoders exported before this was measured take one text a call.

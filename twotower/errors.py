@@ -117,7 +117,10 @@ def to_status(error: TwotowerError) -> status_pb2.Status:
     """The full ``google.rpc.Status`` of a domain error, with BadRequest or RetryInfo where it has them."""
     details: list[Message] = []
     if isinstance(error, InvalidArgument):
-        violations = [error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description)
+            for v in error.violations
+        ]
         details.append(error_details_pb2.BadRequest(field_violations=violations))
     if isinstance(error, Overloaded):
         delay = duration_pb2.Duration()

@@ -109,8 +109,8 @@ def dequantize(fixed_point: Int16) -> Float32:
 def running_mean(sums: Int32 | Int64, counts: int | Int64 | Int32) -> Float32:
     """Mean embedding from integer sums.
 
-    The sum is exact and the division is done once in float64, so any two parties that hold the same reviews get the same 32 bits an
-    element, whatever the order in which the reviews arrived.
+    The sum is exact and the division is done once in float64, so any two parties that hold the same reviews get the
+    same 32 bits an element, whatever the order in which the reviews arrived.
 
     Args:
         sums: (..., 384) integer sums of fixed-point vectors.
@@ -137,7 +137,9 @@ def exclusive_sums(fixed_point: Int16, group_starts: Sequence[int] | Int64) -> I
     starts = np.asarray(group_starts, dtype=np.int64)
     lengths = np.diff(starts, append=rows)
     if rows and lengths.max() > MAX_REVIEWS_PER_USER:
-        raise InvalidArgument([FieldViolation("reviews", f"a user has {lengths.max()} reviews, the limit is {MAX_REVIEWS_PER_USER}")])
+        raise InvalidArgument(
+            [FieldViolation("reviews", f"a user has {lengths.max()} reviews, the limit is {MAX_REVIEWS_PER_USER}")]
+        )
     # Sums modulo 2^32 are exact differences as long as the true difference fits int32, which the length check ensures.
     inclusive = np.cumsum(fixed_point, axis=0, dtype=np.uint32) if rows else np.zeros((0, BERT_DIM), np.uint32)
     exclusive = np.zeros_like(inclusive)

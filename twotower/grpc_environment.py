@@ -9,7 +9,7 @@ GRPC_EXPERIMENTS: Final = "-event_engine_client,-event_engine_listener"
 def prepare_grpc() -> None:
     """Let gRPC read sockets in the thread that waits for its events, unless ``GRPC_EXPERIMENTS`` says otherwise.
 
-    Its event engine has threads of its own for that, and each message then wakes one thread more: 0.4 instead of 0.2 ms for a small call
-    (docs/adr/0024-look-ups-over-open-calls.md).
+    Its event engine has threads of its own for that, and each message then wakes one thread more: 0.4 instead of 0.2 ms
+    for a small call (docs/adr/0024-look-ups-over-open-calls.md).
     """
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)

@@ -1,4 +1,6 @@
-"""``python -m twotower.health 127.0.0.1:50051``: exit code 0 if the server there is SERVING; for container health checks."""
+"""``python -m twotower.health 127.0.0.1:50051``: exit code 0 if the server there is SERVING; for container health
+checks.
+"""
 
 import sys
 
@@ -9,7 +11,9 @@ from twotower.rpc import open_channel
 
 
 def health_status(target: str, timeout_s: float = 2.0) -> str:
-    """What the server at ``host:port`` answers to the standard health check: SERVING, NOT_SERVING, …; "" if it does not answer."""
+    """What the server at ``host:port`` answers to the standard health check: SERVING, NOT_SERVING, …; "" if it does not
+    answer.
+    """
     with open_channel(target) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)

@@ -48,8 +48,8 @@ class TwoTowerWeights:
     """Weights of the whole network; dropout has none and is not here.
 
     Attributes:
-        user_tower: layers from a user row (449) to the user tower (64). A model without the ``is_anonymous_user`` input has a zero last row
-            in its first kernel, so that serving knows one layout.
+        user_tower: layers from a user row (449) to the user tower (64). A model without the ``is_anonymous_user`` input
+            has a zero last row in its first kernel, so that serving knows one layout.
         product_tower: layers from a product row (448) to the product tower (64).
         fusion: layers from user tower ‖ product tower (128) to the output (1); at least two.
     """
@@ -61,7 +61,9 @@ class TwoTowerWeights:
     @property
     def parameter_count(self) -> int:
         """Weights and biases, the zero row of a model without ``is_anonymous_user`` included."""
-        return sum(layer.kernel.size + layer.bias.size for layer in (*self.user_tower, *self.product_tower, *self.fusion))
+        return sum(
+            layer.kernel.size + layer.bias.size for layer in (*self.user_tower, *self.product_tower, *self.fusion)
+        )
 
 
 def run_layers(layers: tuple[Dense, ...], x: Float32) -> Float32:
@@ -112,7 +114,9 @@ def score_catalogue(weights: TwoTowerWeights, users: Float32, products: Float32)
 
 def as_rating(score: Float32) -> Float32:
     """A network output shown as a rating: clipped to 0–5."""
-    rating: Float32 = np.minimum(np.maximum(score, np.float32(MIN_RATING)), np.float32(MAX_RATING)).astype(np.float32, copy=False)
+    rating: Float32 = np.minimum(np.maximum(score, np.float32(MIN_RATING)), np.float32(MAX_RATING)).astype(
+        np.float32, copy=False
+    )
     return rating
 
 
@@ -133,7 +137,9 @@ def top_k(scores: Float32, k: int) -> np.ndarray:
     if products >= _BLOCK * 2 * k:
         return np.stack([_top_k_wide(row, k) for row in scores])
     if users <= _FEW:
-        return np.stack([_best(row, np.flatnonzero(row >= np.partition(row, products - k)[products - k]), k) for row in scores])
+        return np.stack(
+            [_best(row, np.flatnonzero(row >= np.partition(row, products - k)[products - k]), k) for row in scores]
+        )
     # The k-th best value decides; ties at it are taken by index, which a plain partition does not promise.
     least = np.partition(scores, products - k, axis=1)[:, products - k, np.newaxis]
     chosen = scores >= least
@@ -152,7 +158,9 @@ _FEW: Final = 4
 
 
 def _top_k_wide(values: Float32, k: int) -> np.ndarray:
-    """The k best of one long row: the k-th largest of the blocks' maxima is at most the k-th best value, and few values reach it."""
+    """The k best of one long row: the k-th largest of the blocks' maxima is at most the k-th best value, and few values
+    reach it.
+    """
     blocks = len(values) // _BLOCK
     maxima = values[: blocks * _BLOCK].reshape(blocks, _BLOCK).max(axis=1)
     least = np.partition(maxima, blocks - k)[blocks - k]

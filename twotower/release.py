@@ -84,8 +84,8 @@ class Manifest:
         confidence_per_star: ALS confidence of one star.
         anonymous_names: names that never accumulate state.
         activations: for each part of the network, the activation of each of its layers.
-        scoring: ``{"kind": "rating"}``, or ``lift`` with the scalars of :class:`~twotower.scoring.LiftScoring`, whose arrays are under
-            ``scoring/``.
+        scoring: ``{"kind": "rating"}``, or ``lift`` with the scalars of :class:`~twotower.scoring.LiftScoring`, whose
+            arrays are under ``scoring/``.
         golden_tolerance: largest difference allowed when the golden requests are replayed.
         metrics: training and validation figures.
         dataset: fingerprint and counts of the review file.
@@ -138,15 +138,21 @@ class Manifest:
         if not isinstance(raw, dict):
             raise ReleaseInvalid(f"{MANIFEST}: must be an object")
         if raw.get("format_version") != FORMAT_VERSION:
-            raise ReleaseInvalid(f"{MANIFEST}: format_version is {raw.get('format_version')!r}, this version reads {FORMAT_VERSION}")
+            raise ReleaseInvalid(
+                f"{MANIFEST}: format_version is {raw.get('format_version')!r}, this version reads {FORMAT_VERSION}"
+            )
         names = {f.name for f in dataclasses.fields(cls)}
         if names != raw.keys():
-            raise ReleaseInvalid(f"{MANIFEST}: missing keys {sorted(names - raw.keys())}, unknown keys {sorted(raw.keys() - names)}")
+            raise ReleaseInvalid(
+                f"{MANIFEST}: missing keys {sorted(names - raw.keys())}, unknown keys {sorted(raw.keys() - names)}"
+            )
         raw["anonymous_names"] = tuple(raw["anonymous_names"])
         raw["activations"] = {part: tuple(names) for part, names in raw["activations"].items()}
         manifest = cls(**raw)
         if manifest.content_id() != manifest.release_id:
-            raise ReleaseInvalid(f"{MANIFEST}: release_id {manifest.release_id} is not the id of its content, {manifest.content_id()}")
+            raise ReleaseInvalid(
+                f"{MANIFEST}: release_id {manifest.release_id} is not the id of its content, {manifest.content_id()}"
+            )
         return manifest
 
 
@@ -186,7 +192,8 @@ class Release:
         Args:
             path: the directory.
             verify: compare size and sha256 of every file with the manifest.
-            pause: called between pieces of work of a fifth of a millisecond or so; a server that answers requests meanwhile sleeps in it.
+            pause: called between pieces of work of a fifth of a millisecond or so; a server that answers requests
+                meanwhile sleeps in it.
 
         Raises:
             NotFound: no such release.
@@ -233,7 +240,9 @@ class Release:
     @cached_property
     def item_factors(self) -> ItemFactors:
         """The ALS space."""
-        return ItemFactors(self.array("item_factors.npy"), self.manifest.regularization, self.manifest.confidence_per_star)
+        return ItemFactors(
+            self.array("item_factors.npy"), self.manifest.regularization, self.manifest.confidence_per_star
+        )
 
     @cached_property
     def global_mean(self) -> Float32:
@@ -310,10 +319,14 @@ class Release:
         golden, tolerance = self.golden, self.manifest.golden_tolerance
         worst = 0.0
         for name, answer in zip(("scores", "predicted_ratings"), score(np.asarray(golden.user_rows)), strict=True):
-            difference = np.abs(np.take_along_axis(answer, golden.product_indices, axis=1) - getattr(golden, name)).max(axis=1)
+            difference = np.abs(np.take_along_axis(answer, golden.product_indices, axis=1) - getattr(golden, name)).max(
+                axis=1
+            )
             for request, value in enumerate(difference.tolist()):
                 if not value <= tolerance:  # also for NaN
-                    raise ReleaseInvalid(f"golden request {request}: {name} differ by {value:.3g}, allowed {tolerance:.3g}")
+                    raise ReleaseInvalid(
+                        f"golden request {request}: {name} differ by {value:.3g}, allowed {tolerance:.3g}"
+                    )
             worst = max(worst, float(difference.max()))
         return worst
 

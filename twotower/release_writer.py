@@ -1,4 +1,6 @@
-"""Writing a release: to a temporary directory beside its place, fsynced and renamed, so that it is there whole or not at all."""
+"""Writing a release: to a temporary directory beside its place, fsynced and renamed, so that it is there whole or not
+at all.
+"""
 
 import dataclasses
 import json
@@ -15,7 +17,18 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from twotower.model import TwoTowerWeights
-from twotower.release import ENCODERS, MANIFEST, PARTS, SCORING_ARRAYS, TEMPORARY_PREFIX, Golden, Manifest, Product, Release, sha256_of
+from twotower.release import (
+    ENCODERS,
+    MANIFEST,
+    PARTS,
+    SCORING_ARRAYS,
+    TEMPORARY_PREFIX,
+    Golden,
+    Manifest,
+    Product,
+    Release,
+    sha256_of,
+)
 from twotower.scoring import LiftScoring, Scoring
 
 
@@ -35,7 +48,9 @@ class ReleaseWriter:
         self._directory = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=self._root))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def path(self, name: str) -> Path:
@@ -80,7 +95,9 @@ class ReleaseWriter:
             self.array(f"golden/{item.name}.npy", getattr(golden, item.name))
 
     def encoder(self, source: Path, encoder_id: str) -> None:
-        """Keep the encoder once under ``<root>/encoders`` and link it into the release (copied where links can't be had)."""
+        """Keep the encoder once under ``<root>/encoders`` and link it into the release (copied where links can't be
+        had).
+        """
         kept = self._root / ENCODERS / encoder_id
         if not kept.exists():
             kept.parent.mkdir(exist_ok=True)
@@ -97,9 +114,13 @@ class ReleaseWriter:
                 shutil.copy2(file, target)
 
     def commit(self, manifest: Manifest) -> Release:
-        """Hash every file, write the manifest, fsync, rename. Writing the same content again finds it there and changes nothing."""
+        """Hash every file, write the manifest, fsync, rename. Writing the same content again finds it there and changes
+        nothing.
+        """
         paths = sorted(path for path in self._directory.rglob("*") if path.is_file())
-        files = {str(p.relative_to(self._directory)): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in paths}
+        files = {
+            str(p.relative_to(self._directory)): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in paths
+        }
         manifest = dataclasses.replace(manifest, files=files)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = dataclasses.replace(manifest, release_id=manifest.content_id(), created_at=now)

@@ -41,10 +41,11 @@ class ServerTls:
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """Ends a call with the status of the domain error that its handler raised, and counts calls in flight.
 
-    An error that is not a domain error is a bug: it is logged with its trace and the caller sees INTERNAL without the message.
+    An error that is not a domain error is a bug: it is logged with its trace and the caller sees INTERNAL without the
+        message.
 
-    A call of many requests and many answers is in flight from each request until its answer was sent; while it waits for a request it is
-    idle, and is ended when the server stops.
+    A call of many requests and many answers is in flight from each request until its answer was sent; while it waits
+    for a request it is idle, and is ended when the server stops.
     """
 
     def __init__(self) -> None:
@@ -87,13 +88,17 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._begin()
             try:
-                return await inner(_decoded_stream(request) if handler.request_streaming else _decoded(request), context)
+                return await inner(
+                    _decoded_stream(request) if handler.request_streaming else _decoded(request), context
+                )
             except Exception as error:
                 await _abort(method, error, context)
             finally:
                 self._end()
 
-        make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        make = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
         return make(call, **coders)
 
     def _conversation(self, method: str, inner: Any) -> Any:
@@ -161,7 +166,9 @@ def _decode(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
 
 def _decoded(request: Any) -> Any:
     if isinstance(request, DecodeError):
-        raise InvalidArgument([FieldViolation("request", "must be a message of the method's type; its bytes can't be parsed")])
+        raise InvalidArgument(
+            [FieldViolation("request", "must be a message of the method's type; its bytes can't be parsed")]
+        )
     return request
 
 
@@ -179,8 +186,8 @@ class Server:
         register: adds the servicers to the server.
         tls: serve TLS; plaintext if None.
         drain_s: how long calls in flight may take after SIGTERM.
-        reuse_port: let several processes share the port. It is then bound by :meth:`start`: the kernel hands connections to whoever is
-            bound, so a process that is not ready yet must not be.
+        reuse_port: let several processes share the port. It is then bound by :meth:`start`: the kernel hands
+            connections to whoever is bound, so a process that is not ready yet must not be.
 
     Attributes:
         port: listened on; 0 while it is not bound.
@@ -221,7 +228,11 @@ class Server:
     def _bind(self) -> None:
         # add_*_port raises if the port is taken.
         tls = self._tls
-        self.port = self._server.add_secure_port(self._listen, tls.credentials()) if tls else self._server.add_insecure_port(self._listen)
+        self.port = (
+            self._server.add_secure_port(self._listen, tls.credentials())
+            if tls
+            else self._server.add_insecure_port(self._listen)
+        )
 
     async def start(self) -> None:
         """Accept calls; health is NOT_SERVING until :meth:`set_serving` was called."""
@@ -243,7 +254,9 @@ class Server:
         _LOG.info("health is %s", "SERVING" if serving else "NOT_SERVING")
 
     async def stop(self) -> None:
-        """Turn NOT_SERVING, refuse new calls, let those in flight end within `drain_s`, stop. Stopping again does nothing."""
+        """Turn NOT_SERVING, refuse new calls, let those in flight end within `drain_s`, stop. Stopping again does
+        nothing.
+        """
         if self._stopping:
             return
         self._stopping = True
@@ -296,7 +309,9 @@ def open_channel(target: str, tls: ChannelTls | None = None, options: Sequence[t
     return grpc.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *options])
 
 
-def open_async_channel(target: str, tls: ChannelTls | None = None, options: Sequence[tuple[str, Any]] = ()) -> grpc.aio.Channel:
+def open_async_channel(
+    target: str, tls: ChannelTls | None = None, options: Sequence[tuple[str, Any]] = ()
+) -> grpc.aio.Channel:
     """An asyncio channel to ``host:port``; `options` are added to the house's."""
     if tls:
         return grpc.aio.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *options])

@@ -7,8 +7,8 @@
     score(u, i)  = (s(u, i) − s(cold, i)) / τ + log p(i)
     rating(u, i) = clip(base(i) + slope · (s(u, i) − s(cold, i)), 0, 5)
 
-where p is live popularity, or the popularity at the end of the training period where there is no feed, and base is a shrunk item mean.
-Both are one vector operation a user.
+where p is live popularity, or the popularity at the end of the training period where there is no feed, and base is a
+shrunk item mean. Both are one vector operation a user.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,11 @@ MS_PER_DAY: Final = 86_400_000
 US_PER_DAY: Final = 1000 * MS_PER_DAY
 
 
-def decayed_counts(product_indices: Int64, times_ms: Int64, as_of_ms: int, half_life_days: float, product_count: int) -> Float64:
-    """Time-decayed review counts: Σ 2^(−age / half-life) over the reviews of each product that are not younger than `as_of_ms`.
+def decayed_counts(
+    product_indices: Int64, times_ms: Int64, as_of_ms: int, half_life_days: float, product_count: int
+) -> Float64:
+    """Time-decayed review counts: Σ 2^(−age / half-life) over the reviews of each product that are not younger than
+    `as_of_ms`.
 
     Args:
         product_indices: (reviews,) row of each review's product.
@@ -53,13 +56,17 @@ def log_popularity(weights: Float64) -> Float32:
 
 
 class Scoring(Protocol):
-    """How a release turns network outputs (users, products), the products being the whole catalogue, into its two numbers."""
+    """How a release turns network outputs (users, products), the products being the whole catalogue, into its two
+    numbers.
+    """
 
     def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
         """Ranking scores (users, products); `live_log_popularity` (products,) is None where there is no feed."""
 
     def ratings(self, network: Float32, products: Int64 | None = None) -> Float32:
-        """Predicted ratings (users, products), 0–5; or of catalogue rows `products` (users, k), whose outputs are `network` (users, k)."""
+        """Predicted ratings (users, products), 0–5; or of catalogue rows `products` (users, k), whose outputs are
+        `network` (users, k).
+        """
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ def from_vector(vector: types_pb2.Vector, dimension: int, field: str) -> Float32
     """
     if vector.dimension != dimension or len(vector.values) != 4 * dimension:
         found = f"dimension {vector.dimension} in {len(vector.values)} bytes"
-        raise InvalidArgument([FieldViolation(field, f"must be {dimension} float32 values ({4 * dimension} bytes), got {found}")])
+        raise InvalidArgument(
+            [FieldViolation(field, f"must be {dimension} float32 values ({4 * dimension} bytes), got {found}")]
+        )
     array = np.frombuffer(vector.values, "<f4")
     if not np.isfinite(array).all():
         raise InvalidArgument([FieldViolation(field, "must be finite")])

@@ -1,7 +1,8 @@
 """The calls of the API as values: which method, with which request, within what time, and how its answer is read.
 
-Both clients send these, so a call is written down once. Building one checks only what protobuf could not carry or could not tell apart (a
-number out of range, text that is not UTF-8, an empty list of which "only these" would mean "all"); every other rule is the server's.
+Both clients send these, so a call is written down once. Building one checks only what protobuf could not carry or could
+not tell apart (a number out of range, text that is not UTF-8, an empty list of which "only these" would mean "all");
+every other rule is the server's.
 """
 
 from clients.calls.embedding import (
@@ -16,7 +17,16 @@ from clients.calls.embedding import (
     record_review,
     retract_review,
 )
-from clients.calls.methods import EMBEDDING_SERVICE, METHODS, RANKING_SERVICE, RELEASE_SERVICE, SERVICES, Call, Deadlines, Method
+from clients.calls.methods import (
+    EMBEDDING_SERVICE,
+    METHODS,
+    RANKING_SERVICE,
+    RELEASE_SERVICE,
+    SERVICES,
+    Call,
+    Deadlines,
+    Method,
+)
 from clients.calls.options import BatchOptions, ProductFilter, RecommendOptions
 from clients.calls.ranking import (
     batch_recommend,

@@ -60,7 +60,9 @@ def batch_record_reviews(reviews: Sequence[Review]) -> Call[tuple[results.Record
 
 def retract_review(user_id: str, review_id: str) -> Call[results.RetractedReview]:
     """Take one review back."""
-    request = embedding_service_pb2.RetractReviewRequest(user_id=text(user_id, "user_id"), review_id=text(review_id, "review_id"))
+    request = embedding_service_pb2.RetractReviewRequest(
+        user_id=text(user_id, "user_id"), review_id=text(review_id, "review_id")
+    )
     return Call(methods.RETRACT_REVIEW, request, decoding.retracted_review)
 
 
@@ -76,9 +78,13 @@ def get_user_features(user_id: str, space: results.EmbeddingSpace | None = None)
     return Call(methods.GET_USER_FEATURES, request, decoding.user_features)
 
 
-def batch_get_user_features(user_ids: Sequence[str], space: results.EmbeddingSpace | None = None) -> Call[tuple[results.UserFeatures, ...]]:
+def batch_get_user_features(
+    user_ids: Sequence[str], space: results.EmbeddingSpace | None = None
+) -> Call[tuple[results.UserFeatures, ...]]:
     """Many users' features, in the order asked."""
-    request = embedding_service_pb2.BatchGetUserFeaturesRequest(user_ids=texts(user_ids, "user_ids"), space=_space(space))
+    request = embedding_service_pb2.BatchGetUserFeaturesRequest(
+        user_ids=texts(user_ids, "user_ids"), space=_space(space)
+    )
     return Call(methods.BATCH_GET_USER_FEATURES, request, decoding.batch_user_features)
 
 

@@ -39,7 +39,9 @@ def texts(values: Sequence[str], field: str) -> list[str]:
 
 
 def only(values: Sequence[str] | None, field: str) -> list[str]:
-    """The texts of a rule "only these"; None is no rule. Protobuf writes None as no texts, so an empty list would mean all: refused."""
+    """The texts of a rule "only these"; None is no rule. Protobuf writes None as no texts, so an empty list would mean
+    all: refused.
+    """
     if values is None:
         return []
     if not (names := texts(values, field)):
@@ -52,7 +54,9 @@ def duration(seconds: float | None, field: str) -> Duration | None:
     if seconds is None:
         return None
     if not math.isfinite(seconds) or abs(seconds) > _MAX_DURATION_S:
-        raise InvalidArgument([FieldViolation(field, f"must be a finite number of seconds within 10,000 years, got {seconds:g}")])
+        raise InvalidArgument(
+            [FieldViolation(field, f"must be a finite number of seconds within 10,000 years, got {seconds:g}")]
+        )
     result = Duration()
     result.FromNanoseconds(round(seconds * 1e9))
     return result

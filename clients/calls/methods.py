@@ -76,28 +76,39 @@ class Call(Generic[T]):
 RECOMMEND: Final = Method(RANKING_SERVICE, "Recommend", ranking_service_pb2.RecommendResponse, "lookup")
 BATCH_RECOMMEND: Final = Method(RANKING_SERVICE, "BatchRecommend", ranking_service_pb2.BatchRecommendResponse, "batch")
 PREDICT_RATINGS: Final = Method(RANKING_SERVICE, "PredictRatings", ranking_service_pb2.PredictRatingsResponse, "lookup")
-SIMILAR_PRODUCTS: Final = Method(RANKING_SERVICE, "SimilarProducts", ranking_service_pb2.SimilarProductsResponse, "lookup")
+SIMILAR_PRODUCTS: Final = Method(
+    RANKING_SERVICE, "SimilarProducts", ranking_service_pb2.SimilarProductsResponse, "lookup"
+)
 GET_PRODUCT: Final = Method(RANKING_SERVICE, "GetProduct", ranking_service_pb2.GetProductResponse, "lookup")
 LIST_PRODUCTS: Final = Method(RANKING_SERVICE, "ListProducts", ranking_service_pb2.ListProductsResponse, "lookup")
 UPSERT_PRODUCTS: Final = Method(RANKING_SERVICE, "UpsertProducts", ranking_service_pb2.UpsertProductsResponse, "batch")
 
 LIST_RELEASES: Final = Method(RELEASE_SERVICE, "ListReleases", release_service_pb2.ListReleasesResponse, "lookup")
-# An operator's calls of many seconds: a failure is for the operator to see at once, and a second rollback would go forward again.
-LOAD_RELEASE: Final = Method(RELEASE_SERVICE, "LoadRelease", release_service_pb2.LoadReleaseResponse, "load", retried=False)
+# An operator's calls of many seconds: a failure is for the operator to see at once, and a second rollback would go
+# forward again.
+LOAD_RELEASE: Final = Method(
+    RELEASE_SERVICE, "LoadRelease", release_service_pb2.LoadReleaseResponse, "load", retried=False
+)
 SET_LABEL: Final = Method(RELEASE_SERVICE, "SetLabel", release_service_pb2.SetLabelResponse, "load", retried=False)
 ROLLBACK: Final = Method(RELEASE_SERVICE, "Rollback", release_service_pb2.RollbackResponse, "load", retried=False)
 
 # Idempotent by their review ids, which are made before the first attempt.
 RECORD_REVIEW: Final = Method(EMBEDDING_SERVICE, "RecordReview", embedding_service_pb2.RecordReviewResponse, "write")
-BATCH_RECORD_REVIEWS: Final = Method(EMBEDDING_SERVICE, "BatchRecordReviews", embedding_service_pb2.BatchRecordReviewsResponse, "batch")
+BATCH_RECORD_REVIEWS: Final = Method(
+    EMBEDDING_SERVICE, "BatchRecordReviews", embedding_service_pb2.BatchRecordReviewsResponse, "batch"
+)
 RETRACT_REVIEW: Final = Method(EMBEDDING_SERVICE, "RetractReview", embedding_service_pb2.RetractReviewResponse, "write")
 DELETE_USER: Final = Method(EMBEDDING_SERVICE, "DeleteUser", embedding_service_pb2.DeleteUserResponse, "write")
-GET_USER_FEATURES: Final = Method(EMBEDDING_SERVICE, "GetUserFeatures", embedding_service_pb2.GetUserFeaturesResponse, "lookup")
+GET_USER_FEATURES: Final = Method(
+    EMBEDDING_SERVICE, "GetUserFeatures", embedding_service_pb2.GetUserFeaturesResponse, "lookup"
+)
 BATCH_GET_USER_FEATURES: Final = Method(
     EMBEDDING_SERVICE, "BatchGetUserFeatures", embedding_service_pb2.BatchGetUserFeaturesResponse, "batch"
 )
 ENCODE_TEXTS: Final = Method(EMBEDDING_SERVICE, "EncodeTexts", embedding_service_pb2.EncodeTextsResponse, "batch")
-GET_POPULARITY: Final = Method(EMBEDDING_SERVICE, "GetPopularity", embedding_service_pb2.GetPopularityResponse, "lookup")
+GET_POPULARITY: Final = Method(
+    EMBEDDING_SERVICE, "GetPopularity", embedding_service_pb2.GetPopularityResponse, "lookup"
+)
 
 METHODS: Final = (
     RECOMMEND,

@@ -31,9 +31,10 @@ class BatchOptions(TypedDict, total=False):
         include_seen: also rank products that the user has reviewed.
         filter: which products may be ranked.
         max_per_brand: at most this many products of one brand, over all pages; no limit if 0.
-        diversity_strength: 0 to 1: how much unlikeness to the products before it counts against a product's score; the plain order if 0.
-        max_staleness_s: features that were looked up at most this many seconds ago will do, also while the embedding service is away;
-            looked up anew if None or 0.
+        diversity_strength: 0 to 1: how much unlikeness to the products before it counts against a product's score; the
+            plain order if 0.
+        max_staleness_s: features that were looked up at most this many seconds ago will do, also while the embedding
+            service is away; looked up anew if None or 0.
     """
 
     include_seen: bool

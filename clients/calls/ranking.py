@@ -78,7 +78,9 @@ def batch_recommend(
     return Call(methods.BATCH_RECOMMEND, request, decoding.batch_recommendations)
 
 
-def predict_ratings(user_id: str, product_ids: Sequence[str], *, max_staleness_s: float | None = None) -> Call[results.Recommendations]:
+def predict_ratings(
+    user_id: str, product_ids: Sequence[str], *, max_staleness_s: float | None = None
+) -> Call[results.Recommendations]:
     """Scores and predicted ratings of given products."""
     request = ranking_service_pb2.PredictRatingsRequest(
         user_id=text(user_id, "user_id"),
@@ -102,7 +104,9 @@ def get_product(product_id: str) -> Call[results.ProductDetails]:
 
 def list_products(page_size: int, page_token: str) -> Call[results.ProductPage]:
     """A page of the catalogue."""
-    request = ranking_service_pb2.ListProductsRequest(page_size=uint32(page_size, "page_size"), page_token=text(page_token, "page_token"))
+    request = ranking_service_pb2.ListProductsRequest(
+        page_size=uint32(page_size, "page_size"), page_token=text(page_token, "page_token")
+    )
     return Call(methods.LIST_PRODUCTS, request, decoding.product_page)
 
 

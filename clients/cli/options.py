@@ -22,9 +22,21 @@ def asks(service: Literal["ranking", "embedding"]) -> Callable[[Command], Comman
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def run(*, tls: bool, tls_ca: Path | None, tls_certificate: Path | None, tls_key: Path | None, address: str, **options: Any) -> Any:
+        def run(
+            *,
+            tls: bool,
+            tls_ca: Path | None,
+            tls_certificate: Path | None,
+            tls_key: Path | None,
+            address: str,
+            **options: Any,
+        ) -> Any:
             trust = channel_tls(tls, tls_ca, tls_certificate, tls_key)
-            client = TwotowerClient(ranking=address, tls=trust) if service == "ranking" else TwotowerClient(embedding=address, tls=trust)
+            client = (
+                TwotowerClient(ranking=address, tls=trust)
+                if service == "ranking"
+                else TwotowerClient(embedding=address, tls=trust)
+            )
             with client:
                 return command(client=client, **options)
 

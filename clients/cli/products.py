@@ -26,7 +26,9 @@ def product() -> None:
 
 
 @product.command("list")
-@click.option("-n", "--limit", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="Products to show.")
+@click.option(
+    "-n", "--limit", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="Products to show."
+)
 @json_option
 @asks("ranking")
 def list_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
@@ -63,7 +65,9 @@ def show_product(*, product_id: str, as_json: bool, client: TwotowerClient) -> N
 @click.option("--categories", default="", help="Comma-separated, most general first.")
 @click.option("--manufacturer", default="", help="Manufacturer.")
 @click.option(
-    "--file", type=click.File(encoding="utf-8"), help=f"Many products: a JSON object a line with {', '.join(_TEXTS)}; - for stdin."
+    "--file",
+    type=click.File(encoding="utf-8"),
+    help=f"Many products: a JSON object a line with {', '.join(_TEXTS)}; - for stdin.",
 )
 @json_option
 @asks("ranking")
@@ -78,7 +82,9 @@ def upsert_products(
     as_json: bool,
     client: TwotowerClient,
 ) -> None:
-    """Add a product, or give one another text; it can be recommended at once. With --file, what was sent before an error stays added."""
+    """Add a product, or give one another text; it can be recommended at once. With --file, what was sent before an
+    error stays added.
+    """
     if (product_id is None) == (file is None):
         raise click.UsageError("give either --id, with --name, or --file")
     one = Product(product_id or "", name, brand, categories, manufacturer)
@@ -100,7 +106,9 @@ def read_products(lines: TextIO) -> list[Product]:
     """
     name = Path(lines.name).name
     try:
-        products = [_read_product(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
+        products = [
+            _read_product(line, f"{name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()
+        ]
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{name}: not UTF-8: {error}") from error
     if not products:

@@ -25,9 +25,14 @@ from clients.results import Recommendations
 @click.option("--min-rating", default=0.0, metavar="STARS", help="Only products with at least this predicted rating.")
 @click.option("--max-per-brand", default=0, metavar="N", help="At most this many products of one brand.")
 @click.option(
-    "--diversity", default=0.0, metavar="STRENGTH", help="0 to 1: how much likeness to the products before it counts against one."
+    "--diversity",
+    default=0.0,
+    metavar="STRENGTH",
+    help="0 to 1: how much likeness to the products before it counts against one.",
 )
-@click.option("--max-staleness", type=float, metavar="SECONDS", help="Features that were looked up at most this long ago will do.")
+@click.option(
+    "--max-staleness", type=float, metavar="SECONDS", help="Features that were looked up at most this long ago will do."
+)
 @click.option("--explain", is_flag=True, help="Say what each product's score is made of.")
 @click.option("--pages", type=click.IntRange(min=1), metavar="N", help="Go on for up to this many pages of k products.")
 @json_option
@@ -100,7 +105,9 @@ def _pages(
     """Each page and its milliseconds; one without a token if `pages` is None."""
     token = ""
     for _ in range(pages or 1):
-        answer, latency_ms = timed(partial(client.recommend, user_id, k, paginate=pages is not None, page_token=token, **options))
+        answer, latency_ms = timed(
+            partial(client.recommend, user_id, k, paginate=pages is not None, page_token=token, **options)
+        )
         yield answer, latency_ms
         if not (token := answer.next_page_token):
             return

@@ -42,14 +42,18 @@ def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
 @json_option
 @asks("ranking")
 def load_release(*, release_id: str, as_json: bool, client: TwotowerClient) -> None:
-    """Verify RELEASE, warm it up and make it answer; the one before answers until then, and stays if anything is wrong."""
+    """Verify RELEASE, warm it up and make it answer; the one before answers until then, and stays if anything is
+    wrong.
+    """
     _change(lambda: client.load_release(release_id), as_json=as_json)
 
 
 @release.command("label")
 @click.argument("release_id", metavar="RELEASE")
 @click.argument("label", type=click.Choice(_LABELS))
-@click.option("--share", default=0.0, metavar="SHARE", help="For canary: its share of the users, above 0 and at most 1.")
+@click.option(
+    "--share", default=0.0, metavar="SHARE", help="For canary: its share of the users, above 0 and at most 1."
+)
 @json_option
 @asks("ranking")
 def label_release(*, release_id: str, label: str, share: float, as_json: bool, client: TwotowerClient) -> None:

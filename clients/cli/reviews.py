@@ -19,14 +19,26 @@ def review() -> None:
 @click.option("--rating", required=True, type=float, metavar="STARS", help="0 to 5.")
 @click.option("--title", default="", help='"No Title" if not given.')
 @click.option("--text", default="", help='"No Review" if not given.')
-@click.option("--review-id", metavar="ID", help="Idempotency key: the same id sent again counts once. A random one if not given.")
+@click.option(
+    "--review-id", metavar="ID", help="Idempotency key: the same id sent again counts once. A random one if not given."
+)
 @json_option
 @asks("embedding")
 def add_review(
-    *, user: str, product: str, rating: float, title: str, text: str, review_id: str | None, as_json: bool, client: TwotowerClient
+    *,
+    user: str,
+    product: str,
+    rating: float,
+    title: str,
+    text: str,
+    review_id: str | None,
+    as_json: bool,
+    client: TwotowerClient,
 ) -> None:
     """Record one review; the next recommendation knows of it."""
-    recorded, latency_ms = timed(lambda: client.record_review(user, product, rating, title=title, text=text, review_id=review_id))
+    recorded, latency_ms = timed(
+        lambda: client.record_review(user, product, rating, title=title, text=text, review_id=review_id)
+    )
     if as_json:
         print_json(recorded, user_id=user, product_id=product, latency_ms=latency_ms)
         return
@@ -48,6 +60,8 @@ def retract_review(*, user: str, review_id: str, as_json: bool, client: Twotower
         print_json(retracted, user_id=user, review_id=review_id, latency_ms=latency_ms)
         return
     out = tables.console()
-    out.print(tables.plain(f"review {review_id}: {'retracted' if retracted.retracted else 'was not there, nothing changed'}"))
+    out.print(
+        tables.plain(f"review {review_id}: {'retracted' if retracted.retracted else 'was not there, nothing changed'}")
+    )
     out.print(tables.review_count_line(user, retracted.review_count))
     out.print(tables.answer_line(retracted.release_id, latency_ms))

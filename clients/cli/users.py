@@ -27,7 +27,9 @@ def show_user(*, user_id: str, vectors: bool, as_json: bool, client: TwotowerCli
     features, latency_ms = timed(lambda: client.get_user_features(user_id))
     if as_json:
         fields = dataclasses.asdict(features)
-        print_json({name: value for name, value in fields.items() if vectors or name not in _VECTORS}, latency_ms=latency_ms)
+        print_json(
+            {name: value for name, value in fields.items() if vectors or name not in _VECTORS}, latency_ms=latency_ms
+        )
         return
     out = tables.console()
     out.print(tables.fields_table(tables.user_fields(features)))

@@ -77,7 +77,9 @@ def batch_recommendations(message: ranking_service_pb2.BatchRecommendResponse) -
     """
     return BatchRecommendations(
         release_id=message.release_id,
-        results=tuple(_ranked(row, f"results[{index}]", message.release_id) for index, row in enumerate(message.results)),
+        results=tuple(
+            _ranked(row, f"results[{index}]", message.release_id) for index, row in enumerate(message.results)
+        ),
         timing=timing(message.timing),
         popularity_source=_popularity_source(message.popularity_source),
     )
@@ -103,12 +105,16 @@ def product_details(message: ranking_service_pb2.GetProductResponse) -> ProductD
 
 def product_page(message: ranking_service_pb2.ListProductsResponse) -> ProductPage:
     """A page of the catalogue."""
-    return ProductPage(message.release_id, tuple(map(product, message.products)), message.next_page_token, message.total_count)
+    return ProductPage(
+        message.release_id, tuple(map(product, message.products)), message.next_page_token, message.total_count
+    )
 
 
 def similar_products(message: ranking_service_pb2.SimilarProductsResponse) -> SimilarProducts:
     """Neighbours of a product."""
-    return SimilarProducts(message.release_id, tuple(SimilarProduct(product(m.product), m.similarity) for m in message.products))
+    return SimilarProducts(
+        message.release_id, tuple(SimilarProduct(product(m.product), m.similarity) for m in message.products)
+    )
 
 
 def upserted_products(message: ranking_service_pb2.UpsertProductsResponse) -> UpsertedProducts:

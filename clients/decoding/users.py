@@ -36,14 +36,18 @@ def recorded_review(message: embedding_service_pb2.RecordReviewResponse, review_
     )
 
 
-def recorded_reviews(message: embedding_service_pb2.BatchRecordReviewsResponse, review_ids: Sequence[str]) -> tuple[RecordedReview, ...]:
+def recorded_reviews(
+    message: embedding_service_pb2.BatchRecordReviewsResponse, review_ids: Sequence[str]
+) -> tuple[RecordedReview, ...]:
     """What became of the reviews that were sent under `review_ids`.
 
     Raises:
         InvalidArgument: not one answer a review.
     """
     if len(message.results) != len(review_ids):
-        raise InvalidArgument([FieldViolation("results", f"must be {len(review_ids)}, one a review, got {len(message.results)}")])
+        raise InvalidArgument(
+            [FieldViolation("results", f"must be {len(review_ids)}, one a review, got {len(message.results)}")]
+        )
     return tuple(map(recorded_review, message.results, review_ids))
 
 

@@ -10,7 +10,9 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def enum_value(kind: type[E], wrapper: Any, number: int) -> E:
-    """An enum number as a word: ``USER_KIND_WARM`` is ``UserKind.WARM``; a number that this client does not know is UNSPECIFIED."""
+    """An enum number as a word: ``USER_KIND_WARM`` is ``UserKind.WARM``; a number that this client does not know is
+    UNSPECIFIED.
+    """
     return cast(E, _member(kind, wrapper, number))
 
 

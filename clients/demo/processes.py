@@ -55,7 +55,9 @@ class ProcessId:
         return self.started != 0 and _start_time(self.pid) == self.started
 
     def stop(self, within_s: float = STOP_WITHIN_S) -> None:
-        """SIGTERM, then SIGKILL to its whole group after `within_s` seconds. For processes that are not our children."""
+        """SIGTERM, then SIGKILL to its whole group after `within_s` seconds. For processes that are not our
+        children.
+        """
         if not self.alive:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -68,7 +70,8 @@ class ProcessId:
 
 
 class Service:
-    """A Python module that runs as a server in the background, in a session of its own so that Ctrl-C reaches only the demo.
+    """A Python module that runs as a server in the background, in a session of its own so that Ctrl-C reaches only the
+    demo.
 
     Args:
         name: for messages.
@@ -81,7 +84,11 @@ class Service:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                [sys.executable, "-m", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         self.id = ProcessId.of(name, self._process.pid)
 
@@ -95,7 +102,9 @@ class Service:
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
 
     def stop(self) -> int:
-        """SIGTERM and wait; SIGKILL to its whole group if that takes too long. Returns the exit code, negative for a signal."""
+        """SIGTERM and wait; SIGKILL to its whole group if that takes too long. Returns the exit code, negative for a
+        signal.
+        """
         self._process.terminate()
         try:
             return self._process.wait(STOP_WITHIN_S)
@@ -164,8 +173,8 @@ def run_module(command: Sequence[str]) -> None:
 def exit_on_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped.
 
-    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all; the block then ends in its own time, but it does end
-    as interrupted.
+    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all; the block then ends in its own
+    time, but it does end as interrupted.
     """
     interrupted = False
 
@@ -205,7 +214,9 @@ def kill_group(pid: int) -> None:
 
 
 def _start_time(pid: int) -> int | None:
-    """Start time of a running process in clock ticks since boot (proc(5), field 22); None if there is none or it waits to be reaped."""
+    """Start time of a running process in clock ticks since boot (proc(5), field 22); None if there is none or it waits
+    to be reaped.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

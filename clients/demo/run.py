@@ -62,7 +62,9 @@ class Demo:
             with Services(lambda ids: self.directory.save(replace(session, services=ids))) as services:
                 users = self._perform(services, ranking, embedding)
                 if self.keep_up:
-                    left_running = Session(None, services.keep(), ranking, embedding, users.warm, users.product.product_id)
+                    left_running = Session(
+                        None, services.keep(), ranking, embedding, users.warm, users.product.product_id
+                    )
                     self.directory.save(left_running)
                 else:
                     self._stop(services)
@@ -89,22 +91,48 @@ class Demo:
         if reviews is None:
             reviews = self.directory.sample
             with self._step(f"Make {SAMPLE_REVIEWS:,} synthetic reviews"):
-                run_module(["trainer", "sample-data", str(reviews), "--reviews", str(SAMPLE_REVIEWS), "--seed", str(SAMPLE_SEED)])
+                run_module(
+                    [
+                        "trainer",
+                        "sample-data",
+                        str(reviews),
+                        "--reviews",
+                        str(SAMPLE_REVIEWS),
+                        "--seed",
+                        str(SAMPLE_SEED),
+                    ]
+                )
         with self._step(f"Train {PRESET} on {reviews}"):
-            run_module(["trainer", "train", "--reviews", str(reviews), "--preset", PRESET, "--out", str(self.directory.releases)])
+            run_module(
+                [
+                    "trainer",
+                    "train",
+                    "--reviews",
+                    str(reviews),
+                    "--preset",
+                    PRESET,
+                    "--out",
+                    str(self.directory.releases),
+                ]
+            )
         (manifest,) = list_releases(self.directory.releases)
         return Release.open(self.directory.releases / manifest.release_id)
 
     def _serve(self, services: Services, release: Release, ranking: str, embedding: str) -> None:
         releases, log = str(self.directory.releases), self.directory.log
-        with self._step("Start Redis, the embedding service and the ranking service"), TwotowerClient(ranking, embedding) as client:
+        with (
+            self._step("Start Redis, the embedding service and the ranking service"),
+            TwotowerClient(ranking, embedding) as client,
+        ):
             store = ["--store", "embedded", "--data-dir", str(self.directory.data)]
             command = ["embedding_service", "--listen", embedding, "--releases", releases, *store]
             services.start("embedding service", command, log("embedding service"))
             command = ["ranking_service", "--listen", ranking, "--releases", releases, "--embedding", embedding]
             services.start("ranking service", command, log("ranking service"))
             _wait(services, client.wait_until_answering)
-            self.out.print(f"embedding service on {embedding}, ranking service on {ranking}; logs in {self.directory.logs}")
+            self.out.print(
+                f"embedding service on {embedding}, ranking service on {ranking}; logs in {self.directory.logs}"
+            )
         with self._step(f"Publish {release.release_id}"), TwotowerClient(ranking, embedding) as client:
             run_module(["trainer", "publish", str(release.path), "--embedding", embedding, "--ranking", ranking])
             _wait(services, client.wait_until_serving)
@@ -145,7 +173,9 @@ def _wait(services: Services, wait: Callable[[float], None]) -> None:
 
 
 def _addresses(keep_up: bool) -> tuple[str, str]:
-    """Addresses of ranking and embedding: the default ones if both are free and users are to find them there, else any free ones."""
+    """Addresses of ranking and embedding: the default ones if both are free and users are to find them there, else any
+    free ones.
+    """
     if keep_up and all(_is_free(address) for address in (DEFAULT_RANKING, DEFAULT_EMBEDDING)):
         return DEFAULT_RANKING, DEFAULT_EMBEDDING
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:

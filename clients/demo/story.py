@@ -31,7 +31,9 @@ class Asked:
 
 
 def ask(client: TwotowerClient, user_id: str, k: int) -> Asked:
-    """Ask once, then again and again for the time; an answer that was degraded on a busy machine makes way for a later one."""
+    """Ask once, then again and again for the time; an answer that was degraded on a busy machine makes way for a later
+    one.
+    """
     answer, first_ms = _timed(client, user_id, k)
     repeats = [_timed(client, user_id, k) for _ in range(_REPEATS)]
     if answer.user.degraded:
@@ -110,7 +112,10 @@ def _print_answer(out: Console, user_id: str, asked: Asked) -> None:
 
 def _latency_line(asked: Asked) -> Text:
     release_id = asked.answer.release_id
-    line = f"release {release_id} · first answer in {asked.first_ms:.1f} ms, median of {_REPEATS} more {asked.median_ms:.1f} ms"
+    line = (
+        f"release {release_id} · first answer in {asked.first_ms:.1f} ms, median of {_REPEATS} more "
+        f"{asked.median_ms:.1f} ms"
+    )
     return Text(line, style="dim")
 
 

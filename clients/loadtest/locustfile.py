@@ -25,7 +25,8 @@ from clients.loadtest.user_ids import read_user_ids
 from clients.recommender import TwotowerClient
 from twotower.rpc import ChannelTls
 
-grpc.experimental.gevent.init_gevent()  # before the first channel: gRPC then yields to the other greenlets while it waits
+# Before the first channel: gRPC then yields to the other greenlets while it waits.
+grpc.experimental.gevent.init_gevent()
 
 _LOG = logging.getLogger(__name__)
 REVIEWERS: Final = 1000
@@ -41,14 +42,25 @@ def add_options(parser: LocustArgumentParser) -> None:
         env_var="LOCUST_USER_IDS",
         help="file with one user id a line, or a release directory",
     )
-    parser.add_argument("--embedding", default=DEFAULT_EMBEDDING, env_var="TWOTOWER_EMBEDDING", help="host:port, where reviews go")
     parser.add_argument(
-        "--tls-ca", type=Path, env_var="TWOTOWER_TLS_CA", help="PEM file of the services' certificate authority; no TLS without"
+        "--embedding", default=DEFAULT_EMBEDDING, env_var="TWOTOWER_EMBEDDING", help="host:port, where reviews go"
+    )
+    parser.add_argument(
+        "--tls-ca",
+        type=Path,
+        env_var="TWOTOWER_TLS_CA",
+        help="PEM file of the services' certificate authority; no TLS without",
     )
     parser.add_argument("--top-k", type=int, default=10, env_var="LOCUST_TOP_K", help="products asked for")
-    parser.add_argument("--batch-size", type=int, default=128, env_var="LOCUST_BATCH_SIZE", help="users of one BatchRecommend")
-    parser.add_argument("--batch-share", type=float, default=0.02, env_var="LOCUST_BATCH_SHARE", help="share of BatchRecommend calls")
-    parser.add_argument("--review-share", type=float, default=0.02, env_var="LOCUST_REVIEW_SHARE", help="share of RecordReview calls")
+    parser.add_argument(
+        "--batch-size", type=int, default=128, env_var="LOCUST_BATCH_SIZE", help="users of one BatchRecommend"
+    )
+    parser.add_argument(
+        "--batch-share", type=float, default=0.02, env_var="LOCUST_BATCH_SHARE", help="share of BatchRecommend calls"
+    )
+    parser.add_argument(
+        "--review-share", type=float, default=0.02, env_var="LOCUST_REVIEW_SHARE", help="share of RecordReview calls"
+    )
 
 
 def read_users(environment: Environment, **_: Any) -> None:
@@ -103,7 +115,10 @@ class Shopper(User):
             self._record_review()
         elif draw < self._options.review_share + self._options.batch_share:
             users = random.choices(self.user_ids, k=self._options.batch_size)
-            self._measure(f"BatchRecommend({self._options.batch_size})", lambda: self._client.batch_recommend(users, self._options.top_k))
+            self._measure(
+                f"BatchRecommend({self._options.batch_size})",
+                lambda: self._client.batch_recommend(users, self._options.top_k),
+            )
         else:
             user = random.choice(self.user_ids)
             self._measure("Recommend", lambda: self._client.recommend(user, self._options.top_k))
@@ -111,7 +126,8 @@ class Shopper(User):
     def _record_review(self) -> None:
         reviewer, product = f"loadtest-{random.randrange(REVIEWERS)}", random.choice(self._product_ids)
         stars, words = random.randint(1, 5), random.sample(range(10_000), 12)
-        text = f"Bought for the load test, numbers {' '.join(map(str, words))}."  # a text not seen before: nothing is cached
+        # A text not seen before: nothing is cached.
+        text = f"Bought for the load test, numbers {' '.join(map(str, words))}."
         self._measure("RecordReview", lambda: self._client.record_review(reviewer, product, stars, text=text))
 
     def _measure(self, name: str, send: Callable[[], object]) -> None:

@@ -54,7 +54,8 @@ class Explanation:
         score_without_als: with a zero ALS vector.
         score_without_bert: with the mean review embedding of all users in place of the user's own.
         score_without_popularity: with all products equally popular.
-        nearest_reviewed_product_id: of the products that the user has reviewed, the one whose tower is nearest; "" if there is none.
+        nearest_reviewed_product_id: of the products that the user has reviewed, the one whose tower is nearest; "" if
+            there is none.
         nearest_reviewed_similarity: cosine of the two product towers, -1 to 1; 0 if there is none.
     """
 

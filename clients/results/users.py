@@ -98,7 +98,8 @@ class RetractedReview:
     """What became of a retraction.
 
     Attributes:
-        retracted: False if no such review was there, also because an earlier attempt had taken it back and its answer was lost.
+        retracted: False if no such review was there, also because an earlier attempt had taken it back and its answer
+            was lost.
         review_count: reviews that the user's state now holds.
         release_id: the embedding service's active release.
     """
@@ -110,7 +111,9 @@ class RetractedReview:
 
 @dataclass(frozen=True)
 class DeletedUser:
-    """What became of a deletion; `deleted` is False if the user had no state, also because an earlier attempt had deleted it."""
+    """What became of a deletion; `deleted` is False if the user had no state, also because an earlier attempt had
+    deleted it.
+    """
 
     deleted: bool
 

@@ -18,7 +18,9 @@ def product_table(products: Sequence[Product]) -> Table:
     table.add_column("Mean rating", justify="right")
     for product in products:
         mean = f"{product.mean_rating:.2f}" if product.review_count else "–"
-        table.add_row(plain(product.product_id), plain(product.name), plain(product.brand), f"{product.review_count:,}", mean)
+        table.add_row(
+            plain(product.product_id), plain(product.name), plain(product.brand), f"{product.review_count:,}", mean
+        )
     return table
 
 
@@ -32,7 +34,13 @@ def similar_table(products: Sequence[SimilarProduct]) -> Table:
     table.add_column("Product id", overflow="fold")
     for place, similar in enumerate(products, start=1):
         product = similar.product
-        table.add_row(str(place), plain(product.name), plain(product.brand), f"{similar.similarity:.4f}", plain(product.product_id))
+        table.add_row(
+            str(place),
+            plain(product.name),
+            plain(product.brand),
+            f"{similar.similarity:.4f}",
+            plain(product.product_id),
+        )
     return table
 
 

@@ -46,12 +46,18 @@ def explanation_table(products: Sequence[Recommendation], first_place: int = 1) 
 
 
 def answer_line(
-    release_id: str, latency_ms: float, timing: Timing | None = None, popularity: PopularitySource = PopularitySource.UNSPECIFIED
+    release_id: str,
+    latency_ms: float,
+    timing: Timing | None = None,
+    popularity: PopularitySource = PopularitySource.UNSPECIFIED,
 ) -> Text:
     """Which release answered, how fast, and with which popularity."""
     line = f"release {release_id} · answered in {latency_ms:.1f} ms"
     if timing:
-        line += f" (queue {timing.queue_ms:.2f}, features {timing.feature_lookup_ms:.2f}, compute {timing.compute_ms:.2f} ms)"
+        parts = (
+            f"queue {timing.queue_ms:.2f}, features {timing.feature_lookup_ms:.2f}, compute {timing.compute_ms:.2f} ms"
+        )
+        line += f" ({parts})"
     return Text(line + _POPULARITY[popularity], style="dim")
 
 
@@ -60,4 +66,8 @@ def _explanation_cells(score: float, explanation: Explanation) -> list[Text]:
     cells = [Text(f"{score - without:+.4f}") for without in parts]
     if not explanation.nearest_reviewed_product_id:
         return [*cells, Text("–"), Text("–")]
-    return [*cells, plain(explanation.nearest_reviewed_product_id), Text(f"{explanation.nearest_reviewed_similarity:.4f}")]
+    return [
+        *cells,
+        plain(explanation.nearest_reviewed_product_id),
+        Text(f"{explanation.nearest_reviewed_similarity:.4f}"),
+    ]

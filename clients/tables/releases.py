@@ -18,7 +18,9 @@ def release_table(releases: Sequence[ReleaseInfo]) -> Table:
     table.add_column("Products", justify="right")
     table.add_column("Written (UTC)", no_wrap=True)
     for info in releases:
-        table.add_row(plain(info.release_id), _label(info), plain(info.preset), f"{info.product_count:,}", _written(info))
+        table.add_row(
+            plain(info.release_id), _label(info), plain(info.preset), f"{info.product_count:,}", _written(info)
+        )
     return table
 
 
@@ -41,7 +43,10 @@ def shadow_line(release_id: str, comparison: ShadowComparison) -> Text:
         return plain(f"shadow {release_id}: no user compared yet")
     overlap, difference = comparison.rank_overlap_at_10, comparison.mean_score_difference
     users = count(comparison.user_count, "user")
-    return plain(f"shadow {release_id}: {overlap:.1%} of the stable best 10 over {users}, scores differ by {difference:.4f} on average")
+    return plain(
+        f"shadow {release_id}: {overlap:.1%} of the stable best 10 over {users}, scores differ by "
+        f"{difference:.4f} on average"
+    )
 
 
 def _label(info: ReleaseInfo) -> str:

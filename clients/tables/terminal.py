@@ -1,4 +1,6 @@
-"""What every answer on a terminal is made of. Text from outside is shown as it is, never as markup or as terminal control codes."""
+"""What every answer on a terminal is made of. Text from outside is shown as it is, never as markup or as terminal
+control codes.
+"""
 
 from collections.abc import Mapping
 

@@ -27,7 +27,9 @@ def user_line(user_id: str, user: UserContext) -> Text:
     line = plain(user_id).append(": ")
     line.stylize("bold")
     if user.degraded:
-        return line.append("degraded: the embedding service did not answer, so cold-start features were used", style="yellow")
+        return line.append(
+            "degraded: the embedding service did not answer, so cold-start features were used", style="yellow"
+        )
     looked_up = "" if user.staleness_s is None else f" (looked up {age(user.staleness_s)} ago)"
     return line.append(_known(user) + looked_up)
 
@@ -75,7 +77,9 @@ def review_lines(user_id: str, product_id: str, review: RecordedReview) -> list[
     if review.text_truncated:
         lines.append(Text("the text is longer than the encoder takes: the rest did not count", style="yellow"))
     if not review.product_known:
-        message = f"product {product_id} has no ALS factors in this release: the text counts, the purchase pattern does not"
+        message = (
+            f"product {product_id} has no ALS factors in this release: the text counts, the purchase pattern does not"
+        )
         lines.append(plain(message))
         lines[-1].stylize("yellow")
     return lines

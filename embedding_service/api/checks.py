@@ -49,7 +49,10 @@ def check_record(request: pb.RecordReviewRequest) -> None:
 def check_batch_record(request: pb.BatchRecordReviewsRequest) -> None:
     """Many reviews to add."""
     found = _count("reviews", len(request.reviews), MAX_BATCH_REVIEWS)
-    _raise(found or [violation for i, review in enumerate(request.reviews) for violation in _review(f"reviews[{i}]", review)])
+    _raise(
+        found
+        or [violation for i, review in enumerate(request.reviews) for violation in _review(f"reviews[{i}]", review)]
+    )
 
 
 def check_retract(request: pb.RetractReviewRequest) -> None:
@@ -66,7 +69,11 @@ def check_texts(texts: Sequence[str]) -> None:
 def check_header(header: pb.ImportHeader) -> None:
     """The first message of an import."""
     found = [FieldViolation(f"header.{name}", "must be set") for name in ("release_id",) if not getattr(header, name)]
-    found += [FieldViolation(f"header.space.{name}", "must be set") for name in ("encoder_id", "als_id") if not getattr(header.space, name)]
+    found += [
+        FieldViolation(f"header.space.{name}", "must be set")
+        for name in ("encoder_id", "als_id")
+        if not getattr(header.space, name)
+    ]
     _raise(found)
 
 
@@ -83,7 +90,9 @@ def check_import_batch(batch: pb.ImportBatch) -> None:
 def _imported_user(field: str, user: pb.ImportedUser) -> list[FieldViolation]:
     found = _id(f"{field}.user_id", user.user_id)
     if len(user.reviews) > MAX_REVIEWS_PER_USER:
-        found.append(FieldViolation(f"{field}.reviews", f"must be at most {MAX_REVIEWS_PER_USER}, got {len(user.reviews)}"))
+        found.append(
+            FieldViolation(f"{field}.reviews", f"must be at most {MAX_REVIEWS_PER_USER}, got {len(user.reviews)}")
+        )
     review_ids = set()
     for i, review in enumerate(user.reviews):
         path = f"{field}.reviews[{i}]"
@@ -92,15 +101,23 @@ def _imported_user(field: str, user: pb.ImportedUser) -> list[FieldViolation]:
         if review.HasField("review_time"):
             found += _time(f"{path}.review_time", review.review_time)
         if len(review.fixed_point) != 2 * BERT_DIM:
-            found.append(FieldViolation(f"{path}.fixed_point", f"must be {2 * BERT_DIM} bytes, got {len(review.fixed_point)}"))
+            found.append(
+                FieldViolation(f"{path}.fixed_point", f"must be {2 * BERT_DIM} bytes, got {len(review.fixed_point)}")
+            )
         if review.review_id in review_ids:
-            found.append(FieldViolation(f"{path}.review_id", f"must be unique per user, {review.review_id!r} came before"))
+            found.append(
+                FieldViolation(f"{path}.review_id", f"must be unique per user, {review.review_id!r} came before")
+            )
         review_ids.add(review.review_id)
     return found
 
 
 def _review(field: str, review: types_pb2.Review) -> list[FieldViolation]:
-    found = [violation for name in ("review_id", "user_id", "product_id") for violation in _id(f"{field}.{name}", getattr(review, name))]
+    found = [
+        violation
+        for name in ("review_id", "user_id", "product_id")
+        for violation in _id(f"{field}.{name}", getattr(review, name))
+    ]
     found += _rating(f"{field}.rating", review.rating)
     found += _text(f"{field}.title", review.title) + _text(f"{field}.text", review.text)
     if review.HasField("review_time"):
@@ -118,12 +135,18 @@ def _user_ids(user_ids: Sequence[str]) -> list[FieldViolation]:
 
 
 def _layout(layout: int) -> list[FieldViolation]:
-    return [] if layout in _LAYOUTS else [FieldViolation("layout", f"must be one of {', '.join(pb.FeatureLayout.keys())}, got {layout}")]
+    return (
+        []
+        if layout in _LAYOUTS
+        else [FieldViolation("layout", f"must be one of {', '.join(pb.FeatureLayout.keys())}, got {layout}")]
+    )
 
 
 def _text(field: str, text: str) -> list[FieldViolation]:
     size = len(text.encode())
-    return [] if size <= MAX_TEXT_BYTES else [FieldViolation(field, f"must be at most {MAX_TEXT_BYTES} bytes, got {size}")]
+    return (
+        [] if size <= MAX_TEXT_BYTES else [FieldViolation(field, f"must be at most {MAX_TEXT_BYTES} bytes, got {size}")]
+    )
 
 
 def _id(field: str, value: str) -> list[FieldViolation]:

@@ -40,7 +40,9 @@ def to_space(space: types_pb2.EmbeddingSpace) -> Space:
 def to_written_review(review: types_pb2.Review) -> WrittenReview:
     """``Review``, checked before."""
     time_ns = review.review_time.ToNanoseconds() if review.HasField("review_time") else None
-    return WrittenReview(review.review_id, review.user_id, review.product_id, review.rating, review.title, review.text, time_ns)
+    return WrittenReview(
+        review.review_id, review.user_id, review.product_id, review.rating, review.title, review.text, time_ns
+    )
 
 
 def from_recorded(recorded: Recorded) -> pb.RecordReviewResponse:
@@ -55,7 +57,9 @@ def from_recorded(recorded: Recorded) -> pb.RecordReviewResponse:
 
 
 def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures]) -> None:
-    """Add one message a user, in place: half the time of making each and copying it. The rows are cut from two blocks of bytes."""
+    """Add one message a user, in place: half the time of making each and copying it. The rows are cut from two blocks
+    of bytes.
+    """
     space = features.release.space
     bert, als = features.bert_mean.astype("<f4").tobytes(), features.als.astype("<f4").tobytes()
     counts, ages_us, origins = features.counts.tolist(), features.ages_us.tolist(), features.als_origins.tolist()
@@ -111,7 +115,9 @@ def to_batch(batch: pb.ImportBatch) -> Batch:
     Raises:
         InvalidArgument: an ALS vector of another dimension, or an embedding that is not of unit length.
     """
-    block = np.frombuffer(b"".join(review.fixed_point for user in batch.users for review in user.reviews), "<i2").reshape(-1, BERT_DIM)
+    block = np.frombuffer(
+        b"".join(review.fixed_point for user in batch.users for review in user.reviews), "<i2"
+    ).reshape(-1, BERT_DIM)
     _check_unit_length(batch, block)
     rows, als = iter(block), _als_block(batch)
     users = []
@@ -149,9 +155,15 @@ def _check_unit_length(batch: pb.ImportBatch, block: Int16) -> None:
     wrong = (np.abs(lengths - 1) > _NORM_TOLERANCE) | (block.min(axis=1, initial=0) < -FIXED_POINT_SCALE)
     if wrong.any():
         row = int(wrong.argmax())
-        paths = (f"batch.users[{i}].reviews[{j}].fixed_point" for i, user in enumerate(batch.users) for j in range(len(user.reviews)))
+        paths = (
+            f"batch.users[{i}].reviews[{j}].fixed_point"
+            for i, user in enumerate(batch.users)
+            for j in range(len(user.reviews))
+        )
         path = next(path for index, path in enumerate(paths) if index == row)
-        raise InvalidArgument([FieldViolation(path, f"must be a unit vector times {FIXED_POINT_SCALE}, its length is {lengths[row]:.4f}")])
+        raise InvalidArgument(
+            [FieldViolation(path, f"must be a unit vector times {FIXED_POINT_SCALE}, its length is {lengths[row]:.4f}")]
+        )
 
 
 def _kind(anonymous: bool, count: int) -> types_pb2.UserKind:

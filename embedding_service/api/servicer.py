@@ -25,7 +25,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self._popularity = popularity
         self._importer = importer
 
-    async def GetUserFeatures(self, request: pb.GetUserFeaturesRequest, context: _Context) -> pb.GetUserFeaturesResponse:
+    async def GetUserFeatures(
+        self, request: pb.GetUserFeaturesRequest, context: _Context
+    ) -> pb.GetUserFeaturesResponse:
         """Features of one user."""
         checks.check_user_id(request.user_id)
         features = await self._users.features([request.user_id], _space(request))
@@ -33,7 +35,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         messages.add_features(features, batch.features.add)
         return pb.GetUserFeaturesResponse(features=batch.features[0], release_id=features.release.release_id)
 
-    async def BatchGetUserFeatures(self, request: pb.BatchGetUserFeaturesRequest, context: _Context) -> pb.BatchGetUserFeaturesResponse:
+    async def BatchGetUserFeatures(
+        self, request: pb.BatchGetUserFeaturesRequest, context: _Context
+    ) -> pb.BatchGetUserFeaturesResponse:
         """Features of many users."""
         checks.check_batch_features(request)
         features = await self._users.features(list(request.user_ids), _space(request))
@@ -61,7 +65,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         [recorded] = await self._users.record([messages.to_written_review(request.review)])
         return messages.from_recorded(recorded)
 
-    async def BatchRecordReviews(self, request: pb.BatchRecordReviewsRequest, context: _Context) -> pb.BatchRecordReviewsResponse:
+    async def BatchRecordReviews(
+        self, request: pb.BatchRecordReviewsRequest, context: _Context
+    ) -> pb.BatchRecordReviewsResponse:
         """Add many reviews."""
         checks.check_batch_record(request)
         recorded = await self._users.record([messages.to_written_review(review) for review in request.reviews])
@@ -78,7 +84,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         checks.check_user_id(request.user_id)
         return pb.DeleteUserResponse(deleted=await self._users.delete(request.user_id))
 
-    async def ImportUsers(self, request_iterator: AsyncIterator[pb.ImportUsersRequest], context: _Context) -> pb.ImportUsersResponse:
+    async def ImportUsers(
+        self, request_iterator: AsyncIterator[pb.ImportUsersRequest], context: _Context
+    ) -> pb.ImportUsersResponse:
         """The trainer's bulk load."""
         async with self._importer:
             running: Import | None = None
@@ -119,7 +127,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         return running
 
 
-def _space(request: pb.GetUserFeaturesRequest | pb.BatchGetUserFeaturesRequest | pb.StreamUserFeaturesRequest) -> Space | None:
+def _space(
+    request: pb.GetUserFeaturesRequest | pb.BatchGetUserFeaturesRequest | pb.StreamUserFeaturesRequest,
+) -> Space | None:
     return messages.to_space(request.space) if request.HasField("space") else None
 
 

@@ -17,8 +17,16 @@ _TIMEOUT_S = 30.0
 
 def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
-        click.option("--store", default=EMBEDDED, show_default=True, help="As of the embedding service: 'embedded' or a URL."),
-        click.option("--data-dir", type=_PATH, default=Path("run/embedding"), show_default=True, help="Folder of the embedded store."),
+        click.option(
+            "--store", default=EMBEDDED, show_default=True, help="As of the embedding service: 'embedded' or a URL."
+        ),
+        click.option(
+            "--data-dir",
+            type=_PATH,
+            default=Path("run/embedding"),
+            show_default=True,
+            help="Folder of the embedded store.",
+        ),
         click.option("--redis-ca", type=_PATH, help="PEM file of the authority that signed Redis' certificate."),
         click.option("--redis-certificate", type=_PATH, help="PEM file of the client's certificate."),
         click.option("--redis-key", type=_PATH, help="PEM file of the client's key."),
@@ -91,7 +99,9 @@ async def _verify(repair: bool, options: dict[str, Any]) -> None:
             click.echo(f"  popularity, encoder {encoder_id}: not compared, reviews were written meanwhile")
         elif wrong:
             click.echo(f"  popularity, encoder {encoder_id}: {wrong} reviews too many or too few")
-    click.echo("clean" if found.clean else "repaired" if found.repaired else "not clean: --repair makes it what the logs say")
+    click.echo(
+        "clean" if found.clean else "repaired" if found.repaired else "not clean: --repair makes it what the logs say"
+    )
     if not (found.clean or found.repaired):
         raise SystemExit(1)
 
@@ -109,7 +119,11 @@ async def _migrate(options: dict[str, Any]) -> None:
 
     async with _opened(options) as store:
         version = await Upkeep(store).migrate()
-    click.echo(f"schema version {version} → {SCHEMA_VERSION}" if version != SCHEMA_VERSION else f"schema version {version} already")
+    click.echo(
+        f"schema version {version} → {SCHEMA_VERSION}"
+        if version != SCHEMA_VERSION
+        else f"schema version {version} already"
+    )
 
 
 @click.command()
@@ -127,7 +141,9 @@ async def _du(options: dict[str, Any]) -> None:
     click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'a key':>10}{'a user':>10}")
     for kind in sorted(found.keys):
         size = found.bytes_of(kind)
-        click.echo(f"{kind:<8}{found.keys[kind]:>10}{size:>14.0f}{size / found.keys[kind]:>10.0f}{size / found.users:>10.0f}")
+        click.echo(
+            f"{kind:<8}{found.keys[kind]:>10}{size:>14.0f}{size / found.keys[kind]:>10.0f}{size / found.users:>10.0f}"
+        )
     without_log = sum(found.bytes_of(kind) for kind in found.keys if kind != "log")
     click.echo(f"{found.users} users, {without_log / max(found.users, 1):.0f} bytes a user without the log")
 
@@ -137,7 +153,9 @@ async def _du(options: dict[str, Any]) -> None:
 @_store_options
 @click.option("--releases", type=_PATH, default=Path("run/releases"), show_default=True, help="Folder of releases.")
 def export_users(file: Path, releases: Path, **store: Any) -> None:
-    """Write every user's state in the active release's space to a Parquet FILE, a row a user (needs the extra 'parquet')."""
+    """Write every user's state in the active release's space to a Parquet FILE, a row a user (needs the extra
+    'parquet').
+    """
     try:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError:
@@ -162,12 +180,15 @@ async def _export_users(file: Path, releases: Path, options: dict[str, Any]) -> 
 
 @click.command()
 @click.argument("release", type=_PATH)
-@click.option("--embedding", default="127.0.0.1:50051", show_default=True, help="host:port of an embedding service without users.")
+@click.option(
+    "--embedding", default="127.0.0.1:50051", show_default=True, help="host:port of an embedding service without users."
+)
 def replay(release: Path, embedding: str) -> None:
-    """Feed the reviews of a RELEASE, round by round, through a live service and compare its features with the offline ones.
+    """Feed the reviews of a RELEASE, round by round, through a live service and compare its features with the offline
+    ones.
 
-    Round n is every user's nth review. After each, the running means must be those of the users' first n reviews bit for bit, and the ALS
-    vectors within 1e-5. Exit code 1 if not. The service must know none of the users.
+    Round n is every user's nth review. After each, the running means must be those of the users' first n reviews bit
+    for bit, and the ALS vectors within 1e-5. Exit code 1 if not. The service must know none of the users.
     """
     from embedding_service.operations.replay import replay_release
     from twotower.release import Release
@@ -175,7 +196,12 @@ def replay(release: Path, embedding: str) -> None:
     opened = Release.open(release)
     with _counting("reviews") as count:
         found = replay_release(opened, embedding, on_progress=count)
-    click.echo(f"{found.reviews} reviews of {found.users} users in {found.rounds} rounds, {found.compared} states compared")
-    click.echo(f"running means that differ: {found.different_means}; largest difference of an ALS element: {found.worst_als:.2e}")
+    click.echo(
+        f"{found.reviews} reviews of {found.users} users in {found.rounds} rounds, {found.compared} states compared"
+    )
+    click.echo(
+        f"running means that differ: {found.different_means}; largest difference of an ALS element: "
+        f"{found.worst_als:.2e}"
+    )
     if found.different_means or found.worst_als > found.ALS_TOLERANCE:
         raise SystemExit(1)

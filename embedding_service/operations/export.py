@@ -12,11 +12,13 @@ from embedding_service.redis_store.user_store import RedisStore
 from twotower.features import running_mean
 
 
-async def export_users(store: RedisStore, space: Space, path: Path, on_progress: Callable[[int], None] = lambda _: None) -> int:
+async def export_users(
+    store: RedisStore, space: Space, path: Path, on_progress: Callable[[int], None] = lambda _: None
+) -> int:
     """Write the state of every user in a space as Parquet, a row a user, complete or not at all.
 
-    Columns: ``user_id``, ``review_count``, ``changed_us`` (µs since 1970), ``bert_mean`` (384 × float32), ``als`` (64 × float32; null where
-    none is fresh), ``seen_product_ids``.
+    Columns: ``user_id``, ``review_count``, ``changed_us`` (µs since 1970), ``bert_mean`` (384 × float32), ``als`` (64 ×
+    float32; null where none is fresh), ``seen_product_ids``.
 
     Returns:
         Users written.
@@ -55,7 +57,9 @@ async def export_users(store: RedisStore, space: Space, path: Path, on_progress:
                     "als": [row if valid else None for row, valid in zip(stored.als, fresh.tolist(), strict=True)],
                     "seen_product_ids": [sorted(log.seen) for log in states],
                 }
-                writer.write_table(pa.table([pa.array(columns[name], kind) for name, kind in fields.items()], schema=schema))
+                writer.write_table(
+                    pa.table([pa.array(columns[name], kind) for name, kind in fields.items()], schema=schema)
+                )
                 rows += len(states)
                 on_progress(len(states))
         temporary.replace(path)

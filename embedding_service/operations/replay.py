@@ -83,7 +83,8 @@ class _Users:
     def __init__(self, release: Release) -> None:
         self.release = release
         self.offsets, self.products, self.ratings, self.times_us, self.vectors = (
-            release.array(f"users/{name}.npy") for name in ("review_offsets", "products", "ratings", "times_us", "fixed_point")
+            release.array(f"users/{name}.npy")
+            for name in ("review_offsets", "products", "ratings", "times_us", "fixed_point")
         )
         self.user_ids = _lines(release, "users/user_ids.jsonl")
         self.review_ids = _lines(release, "users/review_ids.jsonl")
@@ -97,7 +98,9 @@ class _Users:
         """The import of these users' reviews number `round_`."""
         manifest = self.release.manifest
         space = types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id)
-        yield pb.ImportUsersRequest(header=pb.ImportHeader(release_id=self.release.release_id, space=space, user_count=len(rows)))
+        yield pb.ImportUsersRequest(
+            header=pb.ImportHeader(release_id=self.release.release_id, space=space, user_count=len(rows))
+        )
         for start in range(0, len(rows), _BATCH):
             users = [self._user(row, int(self.offsets[row]) + round_) for row in rows[start : start + _BATCH].tolist()]
             yield pb.ImportUsersRequest(batch=pb.ImportBatch(users=users))

@@ -1,4 +1,6 @@
-"""Holds what is derived against the logs: accumulators, seen products, ALS records and popularity; mends them on request."""
+"""Holds what is derived against the logs: accumulators, seen products, ALS records and popularity; mends them on
+request.
+"""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,8 +10,22 @@ from typing import Final
 import numpy as np
 
 from embedding_service.redis_store.client import Call, Script
-from embedding_service.redis_store.keys import ALS_PATTERN, ENCODER_IDS_KEY, SCHEMA_KEY, SCHEMA_VERSION, USER_PATTERN, UserKeys, unpack_key
-from embedding_service.redis_store.layouts import LogEntry, unpack_accumulators, unpack_counter, unpack_entry, unpack_seen_counts
+from embedding_service.redis_store.keys import (
+    ALS_PATTERN,
+    ENCODER_IDS_KEY,
+    SCHEMA_KEY,
+    SCHEMA_VERSION,
+    USER_PATTERN,
+    UserKeys,
+    unpack_key,
+)
+from embedding_service.redis_store.layouts import (
+    LogEntry,
+    unpack_accumulators,
+    unpack_counter,
+    unpack_entry,
+    unpack_seen_counts,
+)
 from embedding_service.redis_store.outboxes import Changes, Entry, changes_of
 from embedding_service.redis_store.popularity_store import RedisPopularity
 from embedding_service.redis_store.user_store import RedisStore
@@ -30,7 +46,9 @@ class UserLog:
 
     def counted(self) -> list[Entry]:
         """What its reviews are in the popularity counters."""
-        return [Entry(1, "u", entry.time_us, entry.product_id.encode()) for entry in self.reviews.values() if entry.counted]
+        return [
+            Entry(1, "u", entry.time_us, entry.product_id.encode()) for entry in self.reviews.values() if entry.counted
+        ]
 
     def problems(self) -> list[str]:
         """What differs from the log."""
@@ -60,7 +78,8 @@ class Verified:
         users: states looked at, one an encoder's space.
         reviews: in their logs.
         problems: user, encoder id and what is wrong.
-        popularity: encoder id → reviews that the counters have too many or too few of; None where writes went on meanwhile.
+        popularity: encoder id → reviews that the counters have too many or too few of; None where writes went on
+            meanwhile.
         repaired: everything found was mended.
     """
 
@@ -138,10 +157,11 @@ class Upkeep:
         return found
 
     async def migrate(self, on_progress: Callable[[int], None] = lambda _: None) -> int:
-        """Bring a store of schema version 1 to 2, while no service runs on it; doing it again, also half done, changes nothing more.
+        """Bring a store of schema version 1 to 2, while no service runs on it; doing it again, also half done, changes
+        nothing more.
 
-        Version 2 has popularity, which is counted from the logs, and the products seen in ALS records: old records are removed, and the
-        next look-up folds in anew.
+        Version 2 has popularity, which is counted from the logs, and the products seen in ALS records: old records are
+        removed, and the next look-up folds in anew.
 
         Returns:
             The version that was found.
@@ -163,9 +183,14 @@ class Upkeep:
         return version
 
     async def _logs_of(self, states: Sequence[tuple[str, str]]) -> list[UserLog]:
-        calls = [Call([keys.accumulator(of), keys.log(of), keys.seen(of)]) for keys, of in ((UserKeys(user), of) for user, of in states)]
+        calls = [
+            Call([keys.accumulator(of), keys.log(of), keys.seen(of)])
+            for keys, of in ((UserKeys(user), of) for user, of in states)
+        ]
         logs = []
-        for (user, of), (accumulator, log, seen) in zip(states, await self._link.evaluate(self._read, calls), strict=True):
+        for (user, of), (accumulator, log, seen) in zip(
+            states, await self._link.evaluate(self._read, calls), strict=True
+        ):
             reviews = {name.decode(): unpack_entry(entry) for name, entry in zip(log[::2], log[1::2], strict=True)}
             logs.append(UserLog(user, of, accumulator, unpack_seen_counts(seen), reviews))
         return logs

@@ -1,4 +1,6 @@
-"""The way to Redis: one server, the primary that Sentinel names, or a cluster; command pipelines and scripts over it."""
+"""The way to Redis: one server, the primary that Sentinel names, or a cluster; command pipelines and scripts over
+it.
+"""
 
 import asyncio
 import hashlib
@@ -29,19 +31,22 @@ from twotower.errors import StoreUnavailable
 SLOTS: Final = 16384
 _MOST_PIPELINES: Final = 12
 _CALLS_A_PIPELINE: Final = 16
-"""Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync always`, waits for the
-disk: with 12 connections instead of 4 an import takes two thirds of the time."""
+"""Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync
+always`, waits for the disk: with 12 connections instead of 4 an import takes two thirds of the time.
+"""
 
 
-def connect(url: str, *, timeout_s: float, connections: int, tls: Mapping[str, str] | None = None, wait_replicas: int = 0) -> "RedisLink":
+def connect(
+    url: str, *, timeout_s: float, connections: int, tls: Mapping[str, str] | None = None, wait_replicas: int = 0
+) -> "RedisLink":
     """A link of bounded size that fails within a bounded time.
 
-    A connection that was lost is opened again at once and the command sent again: every write is idempotent. A command that timed out is
-    not, so that a caller never waits longer than `timeout_s` for a Redis that hangs.
+    A connection that was lost is opened again at once and the command sent again: every write is idempotent. A command
+    that timed out is not, so that a caller never waits longer than `timeout_s` for a Redis that hangs.
 
     Args:
-        url: ``redis://`` or ``rediss://[user:password@]host:port/db``, ``unix://path``; with ``+cluster`` a node of a cluster; with
-            ``+sentinel`` ``host:port,host:port/service``, the Sentinels and the name of the primary.
+        url: ``redis://`` or ``rediss://[user:password@]host:port/db``, ``unix://path``; with ``+cluster`` a node of a
+            cluster; with ``+sentinel`` ``host:port,host:port/service``, the Sentinels and the name of the primary.
         timeout_s: of every command, and of opening a connection.
         connections: most connections to a server.
         tls: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
@@ -60,8 +65,14 @@ def connect(url: str, *, timeout_s: float, connections: int, tls: Mapping[str, s
         address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
         cluster = RedisCluster.from_url(address, max_connections=connections, require_full_coverage=False, **options)
         return RedisLink(Cluster(cluster, **waiting))
-    pool, sentinels = _by_sentinel(url, options) if scheme in SENTINEL_SCHEMES else (ConnectionPool.from_url(url, **options), [])
-    return RedisLink(OneServer(Connections(pool.make_connection, limit=connections, timeout_s=timeout_s), sentinels=sentinels, **waiting))
+    pool, sentinels = (
+        _by_sentinel(url, options) if scheme in SENTINEL_SCHEMES else (ConnectionPool.from_url(url, **options), [])
+    )
+    return RedisLink(
+        OneServer(
+            Connections(pool.make_connection, limit=connections, timeout_s=timeout_s), sentinels=sentinels, **waiting
+        )
+    )
 
 
 def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, list[Redis]]:
@@ -97,7 +108,9 @@ class Script:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a script. In a cluster all keys are in one slot; `outbox` is the one among them that it may push to."""
+    """One call of a script. In a cluster all keys are in one slot; `outbox` is the one among them that it may push
+    to.
+    """
 
     keys: Sequence[str]
     arguments: Command = ()
@@ -188,7 +201,8 @@ class RedisLink:
         for i, call in enumerate(calls):
             groups[hash(call.keys[0]) % parts].append(i)
         answers = await asyncio.gather(
-            *(self._evaluate_in_order(script, [calls[i] for i in group], durable) for group in groups), return_exceptions=True
+            *(self._evaluate_in_order(script, [calls[i] for i in group], durable) for group in groups),
+            return_exceptions=True,
         )
         replies: list[Any] = [None] * len(calls)
         for group, answer in zip(groups, answers, strict=True):

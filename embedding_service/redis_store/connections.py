@@ -1,7 +1,8 @@
-"""Connections to one Redis server: redis-py opens them (TLS, AUTH, SELECT, Sentinel), then a protocol of ours carries commands and replies.
+"""Connections to one Redis server: redis-py opens them (TLS, AUTH, SELECT, Sentinel), then a protocol of ours carries
+commands and replies.
 
-redis-py's own way from a command to its reply (pool, lock, a task for each timed write, stream reader, retry) costs more than all the rest
-of a look-up, and half the time of an import (docs/adr/0019-own-protocol-over-redis-py.md).
+redis-py's own way from a command to its reply (pool, lock, a task for each timed write, stream reader, retry) costs
+more than all the rest of a look-up, and half the time of an import (docs/adr/0019-own-protocol-over-redis-py.md).
 """
 
 import asyncio
@@ -59,7 +60,10 @@ class _Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, opened: AbstractConnection, on_idle: Callable[["_Connection"], None], on_lost: Callable[["_Connection", bool], None]
+        self,
+        opened: AbstractConnection,
+        on_idle: Callable[["_Connection"], None],
+        on_lost: Callable[["_Connection", bool], None],
     ) -> None:
         assert opened._writer is not None
         self._writer = opened._writer  # kept: it would close the transport when it is collected
@@ -163,8 +167,8 @@ class Connections:
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Replies to commands in one round trip, errors among them as objects.
 
-        If the connection is lost everything is sent again, over a new one. A Redis that does not answer in time is not asked again, so that
-        a caller never waits much longer than that.
+        If the connection is lost everything is sent again, over a new one. A Redis that does not answer in time is not
+        asked again, so that a caller never waits much longer than that.
 
         Raises:
             redis.exceptions.RedisError, OSError: nobody answers.

@@ -25,7 +25,8 @@ _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 30.0
 _LOCK_TIMEOUT_S: Final = 10.0
 _LOG_TAIL: Final = 5
-# Run by a Python of its own before it becomes redis-server: asks the kernel for SIGTERM when the service dies, however it dies.
+# Run by a Python of its own before it becomes redis-server: asks the kernel for SIGTERM when the service dies, however
+# it dies.
 _LAUNCH: Final = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -75,12 +76,13 @@ def _socket_in(directory: Path) -> Path:
 class RedisServer:
     """Owns one redis-server: starts it, starts it again when it dies, stops it.
 
-    The directory has one owner at a time. The lock is inherited by the child, so that a child that outlives its service keeps it too, and
-    no two servers ever append to one file.
+    The directory has one owner at a time. The lock is inherited by the child, so that a child that outlives its service
+    keeps it too, and no two servers ever append to one file.
 
     Args:
         directory: made if missing, readable by this user only; what Redis appends stays here across restarts.
-        appendfsync: when an acknowledged write is on disk: ``always`` at once, ``everysec`` within a second, ``no`` when the system likes.
+        appendfsync: when an acknowledged write is on disk: ``always`` at once, ``everysec`` within a second, ``no``
+            when the system likes.
         executable: redis-server.
     """
 
@@ -109,7 +111,8 @@ class RedisServer:
         """Start and wait until it answers, its data loaded.
 
         Raises:
-            StoreUnavailable: the directory is another service's, or Redis does not start; names the directory and Redis' last words.
+            StoreUnavailable: the directory is another service's, or Redis does not start; names the directory and
+                Redis' last words.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = await self._take_lock()
@@ -153,7 +156,9 @@ class RedisServer:
             except BlockingIOError:
                 if asyncio.get_running_loop().time() > deadline:
                     lock.close()
-                    raise StoreUnavailable(f"{self._directory} is in use by another embedding service (its lock file is held)") from None
+                    raise StoreUnavailable(
+                        f"{self._directory} is in use by another embedding service (its lock file is held)"
+                    ) from None
             # The one before may be just stopping.
             await asyncio.sleep(0.1)
         return lock
@@ -195,9 +200,13 @@ class RedisServer:
                     await probe.get("")  # refused while the data is being loaded
                     return
                 if self._process.returncode is not None:
-                    raise StoreUnavailable(f"redis-server ended with code {self._process.returncode}: {self._last_words()}")
+                    raise StoreUnavailable(
+                        f"redis-server ended with code {self._process.returncode}: {self._last_words()}"
+                    )
                 if asyncio.get_running_loop().time() > deadline:
-                    raise StoreUnavailable(f"redis-server did not answer within {_START_TIMEOUT_S:.0f} s: {self._last_words()}")
+                    raise StoreUnavailable(
+                        f"redis-server did not answer within {_START_TIMEOUT_S:.0f} s: {self._last_words()}"
+                    )
                 await asyncio.sleep(0.02)
 
     async def _supervise(self) -> None:
@@ -209,7 +218,9 @@ class RedisServer:
             if asyncio.get_running_loop().time() - started > 60:
                 delay_s = 0.1
             wait_s = delay_s * random.uniform(0.5, 1.5)
-            _LOG.error("redis-server ended with code %s; starting it again in %.1f s: %s", code, wait_s, self._last_words())
+            _LOG.error(
+                "redis-server ended with code %s; starting it again in %.1f s: %s", code, wait_s, self._last_words()
+            )
             await asyncio.sleep(wait_s)
             delay_s = min(2 * delay_s, 5.0)
             await self._launch()

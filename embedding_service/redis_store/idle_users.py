@@ -1,7 +1,7 @@
 """Removes the state of users who were idle for too long: by SCAN, each user in one atomic script, in the background.
 
-Not by keys with a TTL: those would vanish without a word, and the reviews of a user whom an import brings back would count in live
-popularity a second time.
+Not by keys with a TTL: those would vanish without a word, and the reviews of a user whom an import brings back would
+count in live popularity a second time.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ _STAMP: Final = (1540, 1547)
 class IdleUsers:
     """Finds users whose state has not changed for long, and removes it.
 
-    Services that do this at the same time on one store do no harm: the script removes only what has not changed since it was looked at.
+    Services that do this at the same time on one store do no harm: the script removes only what has not changed since
+        it was looked at.
 
     Args:
         link: to Redis.
@@ -37,7 +38,9 @@ class IdleUsers:
         clock: seconds since 1970.
     """
 
-    def __init__(self, link: RedisLink, outboxes: Outboxes, ttl_days: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, link: RedisLink, outboxes: Outboxes, ttl_days: float, clock: Callable[[], float] = time.time
+    ) -> None:
         self._link = link
         self._outboxes = outboxes
         self._ttl_us = ttl_days * US_PER_DAY

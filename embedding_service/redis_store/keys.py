@@ -1,4 +1,6 @@
-"""Names of all Redis keys: the only place where they are written down in code. docs/formats/redis.md is their public description."""
+"""Names of all Redis keys: the only place where they are written down in code. docs/formats/redis.md is their public
+description.
+"""
 
 import re
 from collections.abc import Sequence
@@ -50,7 +52,8 @@ _UNSAFE: Final = re.compile(r"[%{}]")
 class UserKeys:
     """A user's keys share a hash tag: one slot a user, so that a script over them stays atomic in a cluster.
 
-    The id is escaped (``%``, ``{`` and ``}`` as ``%25``, ``%7B``, ``%7D``), so no id can end the tag early or take another user's keys.
+    The id is escaped (``%``, ``{`` and ``}`` as ``%25``, ``%7B``, ``%7D``), so no id can end the tag early or take
+    another user's keys.
     """
 
     __slots__ = ("_tag", "hash_tag")
@@ -94,7 +97,11 @@ class UserKeys:
 def keys_to_read(encoder_id: str, als_id: str, user_ids: Sequence[str]) -> list[str]:
     """Accumulator and ALS record of users, by turns."""
     suffixes = f"}}:acc:{encoder_id}", f"}}:als:{als_id}"
-    return [head + suffix for head in [f"tt:{{u:{_UNSAFE.sub(_escape, user_id)}" for user_id in user_ids] for suffix in suffixes]
+    return [
+        head + suffix
+        for head in [f"tt:{{u:{_UNSAFE.sub(_escape, user_id)}" for user_id in user_ids]
+        for suffix in suffixes
+    ]
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -123,7 +130,9 @@ class PopularityKeys:
 
 
 def unpack_key(key: bytes) -> tuple[str, str, str]:
-    """User id, kind (``acc``, ``log``, ``seen``, ``als``, ``shared``, ``gone``) and encoder or ALS id of a user's key."""
+    """User id, kind (``acc``, ``log``, ``seen``, ``als``, ``shared``, ``gone``) and encoder or ALS id of a user's
+    key.
+    """
     tag, _, rest = key.decode().removeprefix("tt:{u:").partition("}:")
     kind, _, of = rest.partition(":")
     return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), tag), kind, of

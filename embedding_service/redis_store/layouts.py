@@ -1,4 +1,6 @@
-"""Redis keys and byte layouts: the only place where they are written down in code. docs/formats/redis.md is their public description."""
+"""Redis keys and byte layouts: the only place where they are written down in code. docs/formats/redis.md is their
+public description.
+"""
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,8 +44,11 @@ def unpack_counter(packed: int) -> tuple[int, int]:
     return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
 
 
-def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b"") -> bytes:
-    """A log entry: flags u8, time i64 µs, rating u32 millionths, digest 16 bytes, vector 384 × i16, product id; all little-endian.
+def pack_entry(
+    product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b""
+) -> bytes:
+    """A log entry: flags u8, time i64 µs, rating u32 millionths, digest 16 bytes, vector 384 × i16, product id; all
+    little-endian.
 
     Args:
         product_id: product reviewed.
@@ -54,7 +59,11 @@ def pack_entry(product_id: str, rating: float, fixed_point: Int16, time_us: int,
         digest: 16 bytes of :func:`content_digest`; empty for an imported review, of which only the vector is known.
     """
     flags = _TIME_GIVEN * time_given | _DIGEST_GIVEN * bool(digest)
-    return _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest) + fixed_point_to_bytes(fixed_point) + product_id.encode()
+    return (
+        _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest)
+        + fixed_point_to_bytes(fixed_point)
+        + product_id.encode()
+    )
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,12 @@ def pack_seen(product_ids: Iterable[str]) -> bytes:
 
 
 def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
-    """256 bytes of vector, 8 of the change it was made from, 1 of origin, then the products of the log that it was made from."""
-    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
+    """256 bytes of vector, 8 of the change it was made from, 1 of origin, then the products of the log that it was made
+    from.
+    """
+    return (
+        vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
+    )
 
 
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
@@ -121,7 +134,9 @@ def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | Non
         changed_us=changed_us,
         als=records["vector"].astype(np.float32),
         als_origins=records["origin"] * fresh,  # MISSING is 0
-        seen_product_ids=[unpack_seen(value) if valid and value else [] for value, valid in zip(als, fresh.tolist(), strict=True)],
+        seen_product_ids=[
+            unpack_seen(value) if valid and value else [] for value, valid in zip(als, fresh.tolist(), strict=True)
+        ],
     )
 
 
@@ -132,7 +147,9 @@ def unpack_seen(als_record: bytes) -> list[str]:
 
 
 def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:
-    """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs; zeros where there is no state."""
+    """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs; zeros where there is
+    no state.
+    """
     rows = np.frombuffer(b"".join([value or _EMPTY_ACCUMULATOR for value in values]), _ACCUMULATOR)
     return rows["sums"].astype(np.int32), rows["count"].astype(np.int64), rows["changed_us"].astype(np.int64)
 
@@ -150,4 +167,7 @@ def unpack_hash(reply: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tupl
 def unpack_seen_counts(pairs: Sequence[bytes]) -> dict[str, tuple[int, int]]:
     """Product id → reviews and sum of ratings in millionths of a star, from the `seen` hash."""
     values = (value.partition(b":") for value in pairs[1::2])
-    return {product.decode(): (int(reviews), int(stars)) for product, (reviews, _, stars) in zip(pairs[::2], values, strict=True)}
+    return {
+        product.decode(): (int(reviews), int(stars))
+        for product, (reviews, _, stars) in zip(pairs[::2], values, strict=True)
+    }

@@ -1,8 +1,9 @@
 """Outboxes: what reviews change in live popularity, from the user's slot to the counters, exactly once.
 
-A product's counters can't be in the slots of all users, so a user's script can't change them. It pushes the change to a list in its own
-slot instead, in the same atomic step as the review (docs/adr/0011-popularity-by-outbox.md). Entries are applied by position: the counters
-remember how far each outbox is applied, so that a crash between applying and removing, or two services at it, count nothing twice.
+A product's counters can't be in the slots of all users, so a user's script can't change them. It pushes the change to a
+list in its own slot instead, in the same atomic step as the review (docs/adr/0011-popularity-by-outbox.md). Entries are
+applied by position: the counters remember how far each outbox is applied, so that a crash between applying and
+removing, or two services at it, count nothing twice.
 """
 
 import asyncio
@@ -39,7 +40,9 @@ class Entry:
     @classmethod
     def unpack(cls, raw: bytes) -> "Entry":
         """From an outbox: sign, kind, time int64 little-endian, product id."""
-        return cls(1 if raw[:1] == b"+" else -1, chr(raw[1]), int.from_bytes(raw[2:10], "little", signed=True), raw[10:])
+        return cls(
+            1 if raw[:1] == b"+" else -1, chr(raw[1]), int.from_bytes(raw[2:10], "little", signed=True), raw[10:]
+        )
 
 
 class Outboxes:
@@ -68,7 +71,9 @@ class Outboxes:
         self._woken.set()
 
     async def run(self) -> None:
-        """Empty outboxes as they fill, and now and then all of them, for a service that died may have left some; until cancelled."""
+        """Empty outboxes as they fill, and now and then all of them, for a service that died may have left some; until
+        cancelled.
+        """
         loop = asyncio.get_running_loop()
         swept = -1e9
         period_s = _CLUSTER_SWEEP_S if self._link.is_cluster else _SWEEP_S
@@ -97,7 +102,9 @@ class Outboxes:
         encoder_ids = sorted(value.decode() for value in await self._link.one("SMEMBERS", ENCODER_IDS_KEY))
         tags = slot_tags() if self._link.is_cluster else (POPULARITY_TAG,)
         names = [f"tt:{{{tag}}}:outbox:{encoder_id}" for encoder_id in encoder_ids for tag in tags]
-        replies = await self._link.send([command for name in names for command in (("GET", _position(name)), ("LLEN", name))])
+        replies = await self._link.send(
+            [command for name in names for command in (("GET", _position(name)), ("LLEN", name))]
+        )
         pairs = zip(names, replies[::2], replies[1::2], strict=True)
         return {name: (int(taken or 0), entries) for name, taken, entries in pairs if taken or entries}
 
@@ -129,7 +136,9 @@ class Outboxes:
                 return
             applied = await self._apply_page(encoder_id, name, first, len(raw), changes_of(map(Entry.unpack, raw)))
             # Another service may have applied another number of them.
-            await self._link.evaluate(self._trim, [Call([name, _position(name)], [first, min(max(applied - first, 0), len(raw))])])
+            await self._link.evaluate(
+                self._trim, [Call([name, _position(name)], [first, min(max(applied - first, 0), len(raw))])]
+            )
 
     async def _apply_page(self, encoder_id: str, source: str, first: int, entries: int, changes: Changes) -> int:
         keys = PopularityKeys(encoder_id)

@@ -33,7 +33,9 @@ class RedisPopularity:
         newest = await self._link.one("ZREVRANGEBYSCORE", keys.days, today, "-inf", "LIMIT", 0, 1)
         if not newest:
             return HourlyCounts([], *np.zeros((3, 0), np.int64))
-        days = [int(day) for day in await self._link.one("ZRANGEBYSCORE", keys.days, int(newest[0]) - horizon_days, today)]
+        days = [
+            int(day) for day in await self._link.one("ZRANGEBYSCORE", keys.days, int(newest[0]) - horizon_days, today)
+        ]
         return await self.hours_of_days(encoder_id, days)
 
     async def all_days(self, encoder_id: str) -> list[int]:
@@ -55,4 +57,7 @@ class RedisPopularity:
         """The hashes of days as they are."""
         keys = PopularityKeys(encoder_id)
         replies = await self._link.send([("HGETALL", keys.day(day)) for day in days])
-        return {day: {field: int(packed) for field, packed in unpack_hash(fields)} for day, fields in zip(days, replies, strict=True)}
+        return {
+            day: {field: int(packed) for field, packed in unpack_hash(fields)}
+            for day, fields in zip(days, replies, strict=True)
+        }

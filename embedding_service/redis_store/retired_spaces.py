@@ -1,4 +1,6 @@
-"""Drops the keys of spaces that no loaded release has any more: by SCAN and UNLINK, a page at a time, in the background."""
+"""Drops the keys of spaces that no loaded release has any more: by SCAN and UNLINK, a page at a time, in the
+background.
+"""
 
 import asyncio
 import contextlib
@@ -38,8 +40,9 @@ async def known_ids(link: RedisLink) -> tuple[list[str], list[str]]:
 class Dropping:
     """Retires spaces and drops their keys.
 
-    A retired id waits in a set of its own, so that a service that dies leaves the rest to the next one. An import that wants a retired
-    space back takes its id out of the set and then waits until nobody drops; the dropper looks at the set before every page.
+    A retired id waits in a set of its own, so that a service that dies leaves the rest to the next one. An import that
+    wants a retired space back takes its id out of the set and then waits until nobody drops; the dropper looks at the
+    set before every page.
 
     Args:
         link: to Redis.
@@ -53,7 +56,9 @@ class Dropping:
         """Users may have keys in this space from now on; nobody drops them."""
         ids = (space.encoder_id, space.als_id)
         commands = [
-            command for (used, dropping), of in zip(_SETS, ids, strict=True) for command in (("SADD", used, of), ("SREM", dropping, of))
+            command
+            for (used, dropping), of in zip(_SETS, ids, strict=True)
+            for command in (("SADD", used, of), ("SREM", dropping, of))
         ]
         replies = await self._link.send(commands)
         while any(replies[1::2]) and await self._link.one("EXISTS", DROPPING_LOCK_KEY):  # noqa: ASYNC110 - another process may hold it
@@ -65,7 +70,8 @@ class Dropping:
         for (used, dropping), ids in zip(_SETS, keep, strict=True):
             retired = sorted({value.decode() for value in await self._link.one("SMEMBERS", used)} - ids)
             if retired:
-                # In this order: an id that is in both sets is dropped and registered again by the next import; one in neither would stay.
+                # In this order: an id that is in both sets is dropped and registered again by the next import; one in
+                # neither would stay.
                 await self._link.one("SADD", dropping, *retired)
                 await self._link.one("SREM", used, *retired)
         self._woken.set()

@@ -55,8 +55,8 @@ class Servers(Protocol):
 def _waiting(key: str, replicas: int, timeout_ms: int) -> tuple[Command, Command]:
     """Commands that wait for the replicas of the connection's last write.
 
-    Where all calls found their work done there is no write, and that work may not be on the replicas yet: so something is written, in a
-    slot of the same server.
+    Where all calls found their work done there is no write, and that work may not be on the replicas yet: so something
+    is written, in a slot of the same server.
     """
     tag = key[key.index("{") + 1 : key.index("}")]
     return ("SET", f"tt:{{{tag}}}:wait", 1, "PX", 1000), ("WAIT", replicas, timeout_ms)
@@ -79,7 +79,9 @@ class OneServer:
 
     is_cluster = False
 
-    def __init__(self, connections: Connections, *, wait_replicas: int = 0, wait_ms: int = 0, sentinels: Sequence[Redis] = ()) -> None:
+    def __init__(
+        self, connections: Connections, *, wait_replicas: int = 0, wait_ms: int = 0, sentinels: Sequence[Redis] = ()
+    ) -> None:
         self._connections = connections
         self._wait_replicas = wait_replicas
         self._wait_ms = wait_ms
@@ -94,7 +96,9 @@ class OneServer:
         """See the protocol."""
         if not (written and self._wait_replicas):
             return await self._connections.execute(commands)
-        replies = await self._connections.execute([*commands, *_waiting(written[0], self._wait_replicas, self._wait_ms)])
+        replies = await self._connections.execute(
+            [*commands, *_waiting(written[0], self._wait_replicas, self._wait_ms)]
+        )
         _check_held(replies[-1:], self._wait_replicas)
         return replies[: len(commands)]
 
@@ -138,7 +142,8 @@ class Cluster:
     async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
         """See the protocol."""
         waited = written if self._wait_replicas else ()
-        # Not left to redis-py, whose second attempt would send WAIT to whichever server: the nodes are looked up anew for each.
+        # Not left to redis-py, whose second attempt would send WAIT to whichever server: the nodes are looked up anew
+        # for each.
         for attempt in range(_RETRIES):
             with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
                 return await self._attempt(commands, waited)

@@ -37,7 +37,9 @@ from twotower.features import ALS_DIM, MAX_REVIEWS_PER_USER
 _TRAINED: Final = bytes([AlsOrigin.TRAINED])
 _NO_VECTOR: Final = bytes(4 * ALS_DIM)
 REMEMBER_SHARED_S: Final = 7 * 86_400
-"""How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone retries."""
+"""How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone
+retries.
+"""
 
 
 class RedisStore:
@@ -50,7 +52,11 @@ class RedisStore:
     """
 
     def __init__(
-        self, link: RedisLink, *, clock: Callable[[], float] = time.time, max_reviews_per_user: int = MAX_REVIEWS_PER_USER
+        self,
+        link: RedisLink,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_reviews_per_user: int = MAX_REVIEWS_PER_USER,
     ) -> None:
         self.link = link
         self.outboxes = Outboxes(link)
@@ -69,11 +75,17 @@ class RedisStore:
     async def active_release(self) -> ActiveRelease:
         """See the protocol."""
         _, schema, (release_id, previous_id) = await self.link.send(
-            [("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"), ("GET", SCHEMA_KEY), ("HMGET", ACTIVE_KEY, "release_id", "previous_id")]
+            [
+                ("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"),
+                ("GET", SCHEMA_KEY),
+                ("HMGET", ACTIVE_KEY, "release_id", "previous_id"),
+            ]
         )
         if schema != str(SCHEMA_VERSION).encode():
             hint = "; run `twotower migrate`" if int(schema) < SCHEMA_VERSION else ""
-            raise StoreUnavailable(f"the store has schema version {schema.decode()}, this version reads {SCHEMA_VERSION}{hint}")
+            raise StoreUnavailable(
+                f"the store has schema version {schema.decode()}, this version reads {SCHEMA_VERSION}{hint}"
+            )
         return ActiveRelease((release_id or b"").decode(), (previous_id or b"").decode())
 
     async def activate(self, active: ActiveRelease) -> None:
@@ -93,7 +105,9 @@ class RedisStore:
         keys = keys_to_read(space.encoder_id, space.als_id, user_ids)
         if self.link.is_cluster:
             values = [
-                value for pair in await self.link.send([("MGET", *keys[i : i + 2]) for i in range(0, len(keys), 2)]) for value in pair
+                value
+                for pair in await self.link.send([("MGET", *keys[i : i + 2]) for i in range(0, len(keys), 2)])
+                for value in pair
             ]
         else:
             values = await self.link.one("MGET", *keys)
@@ -117,7 +131,12 @@ class RedisStore:
             names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), outbox, keys.gone]
             calls.append(Call(names, [review.review_id, _entry(review, now_us), now_us, self._max_reviews], outbox))
         return [
-            Change(Outcome(outcome), count, changed_us, unpack_stars(seen) if outcome in (Outcome.RECORDED, Outcome.REPLACED) else None)
+            Change(
+                Outcome(outcome),
+                count,
+                changed_us,
+                unpack_stars(seen) if outcome in (Outcome.RECORDED, Outcome.REPLACED) else None,
+            )
             for outcome, count, changed_us, seen in await self._write(self._record, calls)
         ]
 
@@ -130,7 +149,13 @@ class RedisStore:
             time_us = now_us if review.time_us is None else review.time_us
             counted = time_us.to_bytes(8, "little", signed=True) + review.product_id.encode()
             outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(Call([keys.shared(encoder_id, review.review_id), outbox], [review.digest, counted, REMEMBER_SHARED_S], outbox))
+            calls.append(
+                Call(
+                    [keys.shared(encoder_id, review.review_id), outbox],
+                    [review.digest, counted, REMEMBER_SHARED_S],
+                    outbox,
+                )
+            )
         return [Outcome(outcome) for outcome in await self._write(self._record_shared, calls)]
 
     async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:
@@ -139,7 +164,11 @@ class RedisStore:
         for item in vectors:
             keys = UserKeys(item.user_id)
             record = pack_als_record(item.vector, item.changed_us, item.origin, item.product_ids)
-            calls.append(Call([keys.accumulator(space.encoder_id), keys.als(space.als_id)], [pack_stamp(item.changed_us), record]))
+            calls.append(
+                Call(
+                    [keys.accumulator(space.encoder_id), keys.als(space.als_id)], [pack_stamp(item.changed_us), record]
+                )
+            )
         await self.link.evaluate(self._put_als, calls)
 
     async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
@@ -155,7 +184,9 @@ class RedisStore:
         """See the protocol."""
         keys = UserKeys(user_id)
         outbox = self.outboxes.of(keys, encoder_id)
-        [found] = await self._write(self._retract_shared, [Call([keys.shared(encoder_id, review_id), outbox], outbox=outbox)])
+        [found] = await self._write(
+            self._retract_shared, [Call([keys.shared(encoder_id, review_id), outbox], outbox=outbox)]
+        )
         return bool(found)
 
     async def delete(self, user_id: str) -> bool:
@@ -176,11 +207,19 @@ class RedisStore:
         now_us, encoder_id = self._now_us(), space.encoder_id
         calls = []
         sums_and_counts = pack_sums_and_counts([user.sums for user in users], [len(user.reviews) for user in users])
-        for user, sums_and_count, als in zip(users, sums_and_counts, pack_als([user.als for user in users]), strict=True):
+        for user, sums_and_count, als in zip(
+            users, sums_and_counts, pack_als([user.als for user in users]), strict=True
+        ):
             keys = UserKeys(user.user_id)
             names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
             tail = _TRAINED + pack_seen(review.product_id for review in user.reviews)
-            state: list[bytes | str | int] = [sums_and_count, als if als != _NO_VECTOR else b"", tail, now_us, self._max_reviews]
+            state: list[bytes | str | int] = [
+                sums_and_count,
+                als if als != _NO_VECTOR else b"",
+                tail,
+                now_us,
+                self._max_reviews,
+            ]
             for review in user.reviews:
                 state += [review.review_id, _entry(review, 0)]
             outbox = self.outboxes.of(keys, encoder_id)
@@ -205,4 +244,6 @@ class RedisStore:
 def _entry(review: NewReview, arrival_us: int) -> bytes:
     given = review.time_us is not None
     time_us = review.time_us if review.time_us is not None else arrival_us
-    return pack_entry(review.product_id, review.rating, review.fixed_point, time_us, time_given=given, digest=review.digest)
+    return pack_entry(
+        review.product_id, review.rating, review.fixed_point, time_us, time_given=given, digest=review.digest
+    )

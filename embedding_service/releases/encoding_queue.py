@@ -37,13 +37,14 @@ class _Job:
 class EncodingQueue:
     """Coalesces callers' texts into batches for one encoder.
 
-    Nothing waits when the encoder is idle; while it works, the texts that arrive become the next batch, and equal texts in it are inferred
-    once. A caller who was cancelled leaves the queue.
+    Nothing waits when the encoder is idle; while it works, the texts that arrive become the next batch, and equal texts
+    in it are inferred once. A caller who was cancelled leaves the queue.
 
     Args:
         encoder: embeds a batch in a thread.
         max_queued_texts: texts waiting beyond which a request is refused.
-        batch_texts: a batch takes whole requests until it has this many texts; small, so that a request waits for few others.
+        batch_texts: a batch takes whole requests until it has this many texts; small, so that a request waits for few
+            others.
     """
 
     def __init__(self, encoder: Encoder, *, max_queued_texts: int, batch_texts: int) -> None:

@@ -17,8 +17,8 @@ _MAX_DELAY_S: Final = 5.0
 class Monitor:
     """Asks the store every `interval_s` which release is active.
 
-    While the store is away, or no release is active, or the active one can't be loaded, health is NOT_SERVING; it turns back by itself.
-    A release that another replica of the service made active is loaded here too.
+    While the store is away, or no release is active, or the active one can't be loaded, health is NOT_SERVING; it turns
+    back by itself. A release that another replica of the service made active is loaded here too.
 
     Args:
         store: users' state.

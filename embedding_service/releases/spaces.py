@@ -72,12 +72,15 @@ class LoadedRelease:
     def fold_in(self, histories: list[Mapping[str, float]]) -> Float32:
         """ALS vectors (users, 64) of histories, product id → sum of ratings; products without factors are left out."""
         rows = self.product_rows
-        known = [{rows[product]: stars for product, stars in history.items() if product in rows} for history in histories]
+        known = [
+            {rows[product]: stars for product, stars in history.items() if product in rows} for history in histories
+        ]
         return fold_in(self.factors, known)
 
 
 class Spaces:
-    """Opens releases from a folder and knows which one is active; the one before stays, so that ranking may go on asking for its space.
+    """Opens releases from a folder and knows which one is active; the one before stays, so that ranking may go on
+    asking for its space.
 
     Args:
         root: folder of releases.
@@ -85,7 +88,9 @@ class Spaces:
         open_queue: makes the encoding queue of an encoder.
     """
 
-    def __init__(self, root: Path, open_encoder: Callable[[Path], Encoder], open_queue: Callable[[Encoder], EncodingQueue]) -> None:
+    def __init__(
+        self, root: Path, open_encoder: Callable[[Path], Encoder], open_queue: Callable[[Encoder], EncodingQueue]
+    ) -> None:
         self._root = root
         self._open_encoder = open_encoder
         self._open_queue = open_queue
@@ -149,7 +154,10 @@ class Spaces:
         for release in self._releases.values():
             if release.space.als_id == als_id:
                 return release
-        raise SpaceMismatch(f"als_id: no loaded release has {als_id!r}; the active one, {active.release_id}, has {active.space.als_id!r}")
+        raise SpaceMismatch(
+            f"als_id: no loaded release has {als_id!r}; the active one, {active.release_id}, has "
+            f"{active.space.als_id!r}"
+        )
 
     async def load(self, release_id: str) -> LoadedRelease:
         """Open, verify and keep a release and its encoder, without making it active.
@@ -159,8 +167,15 @@ class Spaces:
             NotFound: the folder has no such release.
             ReleaseInvalid: a file is wrong, or a golden text is embedded otherwise than the trainer did.
         """
-        if not release_id or release_id != Path(release_id).name or "\0" in release_id or len(os.fsencode(release_id)) > _MAX_NAME_BYTES:
-            raise InvalidArgument([FieldViolation("release_id", "must be the name of a release in the service's release folder")])
+        if (
+            not release_id
+            or release_id != Path(release_id).name
+            or "\0" in release_id
+            or len(os.fsencode(release_id)) > _MAX_NAME_BYTES
+        ):
+            raise InvalidArgument(
+                [FieldViolation("release_id", "must be the name of a release in the service's release folder")]
+            )
         async with self._loading:
             if release_id not in self._releases:
                 release = await asyncio.to_thread(Release.open, self._root / release_id)

@@ -17,7 +17,9 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SentUser:
-    """A user as the trainer sends it: the reviews (their `fixed_point` rows of the batch's block) and the ALS vector (64,) float32."""
+    """A user as the trainer sends it: the reviews (their `fixed_point` rows of the batch's block) and the ALS vector
+    (64,) float32.
+    """
 
     user_id: str
     reviews: Sequence[NewReview]
@@ -62,8 +64,8 @@ class Import:
         Returns when the batch before is written: Redis works on one batch while the next is read and taken apart.
 
         Raises:
-            InvalidArgument: more users than announced, or a user would have more reviews than can be summed exactly; of this batch or the
-                one before.
+            InvalidArgument: more users than announced, or a user would have more reviews than can be summed exactly; of
+                this batch or the one before.
             StoreUnavailable: some of the batch may be written, each user whole; send the import again.
         """
         self._received += len(batch.users)
@@ -113,7 +115,9 @@ class Import:
 
     def _refuse_count(self) -> None:
         found = f"{self._expected} users were announced, {self._received} came"
-        raise InvalidArgument([FieldViolation("header.user_count", f"must be the number of users that follow: {found}")])
+        raise InvalidArgument(
+            [FieldViolation("header.user_count", f"must be the number of users that follow: {found}")]
+        )
 
     def _imported(self, batch: Batch) -> list[ImportedUser]:
         shared = [is_anonymous(user.user_id, self._release.anonymous) for user in batch.users]

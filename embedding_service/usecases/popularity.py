@@ -51,8 +51,8 @@ class Popularity:
     async def live(self, als_id: str = "") -> LivePopularity:
         """Popularity now, in the product order of an ALS space; of the active release if `als_id` is empty.
 
-        The moment is now, or the end of the hour of the newest review if that is earlier: shares are the same at any later moment, and
-        the weights of a feed that stood still for years would all be zero in float32.
+        The moment is now, or the end of the hour of the newest review if that is earlier: shares are the same at any
+        later moment, and the weights of a feed that stood still for years would all be zero in float32.
 
         Raises:
             NotReady, SpaceMismatch, StoreUnavailable.
@@ -60,7 +60,9 @@ class Popularity:
         release = self._spaces.find_als(als_id)
         now_us = round(self._clock() * 1e6)
         await self._store.settle()
-        counts = await self._store.hourly_counts(release.space.encoder_id, now_us, HORIZON_HALF_LIVES * release.half_life_days)
+        counts = await self._store.hourly_counts(
+            release.space.encoder_id, now_us, HORIZON_HALF_LIVES * release.half_life_days
+        )
         begun = counts.hours * _HOUR_S <= now_us / 1e6
         newest_us = (int(counts.hours[begun].max()) + 1) * _HOUR_S * 1_000_000 if begun.any() else now_us
         as_of_us = min(now_us, newest_us)
@@ -70,9 +72,11 @@ class Popularity:
 
 
 def decayed_weights(counts: HourlyCounts, as_of_s: float, half_life_days: float) -> Float64:
-    """Weight of each row, (rows,) float64: count · 2^(−age of its mean time / half-life); 0 for an hour that has not begun.
+    """Weight of each row, (rows,) float64: count · 2^(−age of its mean time / half-life); 0 for an hour that has not
+    begun.
 
-    Taking the mean time for the times is wrong by at most (ln 2 · 0.5 h / half-life)² / 2 of the weight: 2.1e-6 for 7 days, 1.1e-4 for one.
+    Taking the mean time for the times is wrong by at most (ln 2 · 0.5 h / half-life)² / 2 of the weight: 2.1e-6 for 7
+    days, 1.1e-4 for one.
     """
     starts_s = counts.hours * float(_HOUR_S)
     ages_s = as_of_s - starts_s - counts.offsets_s / np.maximum(counts.counts, 1)
@@ -87,5 +91,7 @@ def _by_product(counts: HourlyCounts, weights: Float64, release: LoadedRelease) 
         sums[product_id] = sums.get(product_id, 0.0) + weight
     order: Mapping[str, int] = release.catalogue_rows
     last = len(order)
-    product_ids = sorted((name for name, weight in sums.items() if weight > 0), key=lambda name: (order.get(name, last), name))
+    product_ids = sorted(
+        (name for name, weight in sums.items() if weight > 0), key=lambda name: (order.get(name, last), name)
+    )
     return product_ids, np.array([sums[name] for name in product_ids], np.float32)

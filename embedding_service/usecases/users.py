@@ -8,11 +8,31 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from embedding_service.ports import AlsOrigin, Change, FoldedIn, NewReview, Outcome, Space, StoredUsers, UserStore, content_digest
+from embedding_service.ports import (
+    AlsOrigin,
+    Change,
+    FoldedIn,
+    NewReview,
+    Outcome,
+    Space,
+    StoredUsers,
+    UserStore,
+    content_digest,
+)
 from embedding_service.releases.spaces import LoadedRelease, Spaces
 from twotower.encoder import Encoded
 from twotower.errors import FieldViolation, InvalidArgument
-from twotower.features import BERT_DIM, MAX_REVIEWS_PER_USER, Float32, Int16, Int32, Int64, is_anonymous, review_text, running_mean
+from twotower.features import (
+    BERT_DIM,
+    MAX_REVIEWS_PER_USER,
+    Float32,
+    Int16,
+    Int32,
+    Int64,
+    is_anonymous,
+    review_text,
+    running_mean,
+)
 
 _NO_EMBEDDING = np.zeros(BERT_DIM, np.int16)
 _MEANS_AT_ONCE: Final = 64
@@ -106,7 +126,15 @@ class Users:
             means[cold], ages_us[cold] = release.global_mean, -1
             stored.als[cold], stored.als_origins[cold] = 0, AlsOrigin.NONE
         found = Features(
-            release, distinct, anonymous, stored.counts, means, stored.als, stored.als_origins, ages_us, stored.seen_product_ids
+            release,
+            distinct,
+            anonymous,
+            stored.counts,
+            means,
+            stored.als,
+            stored.als_origins,
+            ages_us,
+            stored.seen_product_ids,
         )
         return found if distinct is user_ids else _repeated(found, user_ids)
 
@@ -122,7 +150,8 @@ class Users:
         anonymous = [i for i, review in enumerate(reviews) if is_anonymous(review.user_id, release.anonymous)]
         named = sorted(set(range(len(reviews))) - set(anonymous))
         results = [
-            Recorded(Outcome.ANONYMOUS, 0, False, review.product_id in release.product_rows, release.release_id) for review in reviews
+            Recorded(Outcome.ANONYMOUS, 0, False, review.product_id in release.product_rows, release.release_id)
+            for review in reviews
         ]
         queue = self._spaces.queue
         if anonymous:
@@ -131,14 +160,18 @@ class Users:
             return results
         encoded = await queue.encode([review_text(reviews[i].title, reviews[i].text) for i in named])
         changes = await self._store.record(queue.encoder_id, _new_reviews([reviews[i] for i in named], encoded))
-        await self._fold_in_changes(release, {reviews[i].user_id: change for i, change in zip(named, changes, strict=True)})
+        await self._fold_in_changes(
+            release, {reviews[i].user_id: change for i, change in zip(named, changes, strict=True)}
+        )
         if self._spaces.queue is not queue:
             # The encoder was switched meanwhile: what went to the old space is needed in the new one too.
             return await self.record(reviews)
         for i, change, truncated in zip(named, changes, encoded.truncated, strict=True):
             if change.outcome is Outcome.FULL:
                 field = f"reviews[{i}].user_id" if len(reviews) > 1 else "review.user_id"
-                raise InvalidArgument([FieldViolation(field, f"has {MAX_REVIEWS_PER_USER} reviews, the most that can be summed exactly")])
+                raise InvalidArgument(
+                    [FieldViolation(field, f"has {MAX_REVIEWS_PER_USER} reviews, the most that can be summed exactly")]
+                )
             known = reviews[i].product_id in release.product_rows
             results[i] = Recorded(change.outcome, change.review_count, truncated, known, release.release_id)
         return results
@@ -167,7 +200,9 @@ class Users:
         queue = self._spaces.queue
         return await queue.encode(texts), queue.encoder_id
 
-    async def _fold_in_missing(self, release: LoadedRelease, user_ids: Sequence[str], stored: StoredUsers, missing: Sequence[int]) -> None:
+    async def _fold_in_missing(
+        self, release: LoadedRelease, user_ids: Sequence[str], stored: StoredUsers, missing: Sequence[int]
+    ) -> None:
         """Put fresh ALS vectors where there is none or a stale one, and keep them."""
         if not missing:
             return
@@ -177,19 +212,27 @@ class Users:
         await self._store.keep_als(release.space, folded)
         for row, snapshot, item in zip(missing, snapshots, folded, strict=True):
             # All of the answer comes from the one moment of the snapshot.
-            stored.sums[row], stored.counts[row], stored.changed_us[row] = snapshot.sums, snapshot.review_count, snapshot.changed_us
+            stored.sums[row], stored.counts[row], stored.changed_us[row] = (
+                snapshot.sums,
+                snapshot.review_count,
+                snapshot.changed_us,
+            )
             stored.seen_product_ids[row] = sorted(snapshot.stars)
             stored.als[row], stored.als_origins[row] = item.vector, item.origin
 
     async def _fold_in_changes(self, release: LoadedRelease, changes: Mapping[str, Change]) -> None:
         users = [user_id for user_id, change in changes.items() if change.stars]
         states = [changes[user_id] for user_id in users]
-        folded = _folded(release, users, [change.stars or {} for change in states], [change.changed_us for change in states])
+        folded = _folded(
+            release, users, [change.stars or {} for change in states], [change.changed_us for change in states]
+        )
         await self._store.keep_als(release.space, folded)
 
 
 def _means(sums: Int32, counts: Int64) -> Float32:
-    """Running means (users, 384), some users at a time: so the float64 between stays in the cache, a quarter of the time for 512 users."""
+    """Running means (users, 384), some users at a time: so the float64 between stays in the cache, a quarter of the
+    time for 512 users.
+    """
     if len(sums) <= _MEANS_AT_ONCE:
         return running_mean(sums, counts)
     means = np.empty(sums.shape, np.float32)
@@ -230,7 +273,9 @@ def _folded(
     known = [any(product in release.product_rows for product in history) for history in histories]
     return [
         FoldedIn(user_id, changed, vector, AlsOrigin.FOLDED_IN if has_factors else AlsOrigin.NONE, history.keys())
-        for user_id, changed, vector, has_factors, history in zip(user_ids, changed_us, vectors, known, histories, strict=True)
+        for user_id, changed, vector, has_factors, history in zip(
+            user_ids, changed_us, vectors, known, histories, strict=True
+        )
     ]
 
 

@@ -1,4 +1,6 @@
-"""Checks of requests: pure functions that raise InvalidArgument naming every field that breaks a rule, and its bound."""
+"""Checks of requests: pure functions that raise InvalidArgument naming every field that breaks a rule, and its
+bound.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -61,11 +63,15 @@ def upsert_products(request: ranking_service_pb2.UpsertProductsRequest) -> None:
     products = request.products
     if not 1 <= len(products) <= MAX_UPSERTS:
         raise InvalidArgument([FieldViolation("products", f"must be 1 to {MAX_UPSERTS}, got {len(products)}")])
-    _require(violation for index, product in enumerate(products) for violation in _product(f"products[{index}]", product))
+    _require(
+        violation for index, product in enumerate(products) for violation in _product(f"products[{index}]", product)
+    )
     seen: set[str] = set()
     for index, product in enumerate(products):
         if product.product_id in seen:
-            raise InvalidArgument([FieldViolation(f"products[{index}].product_id", f"{product.product_id!r} is there twice")])
+            raise InvalidArgument(
+                [FieldViolation(f"products[{index}].product_id", f"{product.product_id!r} is there twice")]
+            )
         seen.add(product.product_id)
 
 
@@ -76,7 +82,9 @@ def set_label(request: release_service_pb2.SetLabelRequest) -> None:
         raise InvalidArgument([FieldViolation("label", f"must be one of the labels, got {request.label}")])
     canary = request.label == release_service_pb2.RELEASE_LABEL_CANARY
     if canary and not 0 < request.canary_share <= 1:
-        raise InvalidArgument([FieldViolation("canary_share", f"must be above 0 and at most 1, got {request.canary_share:g}")])
+        raise InvalidArgument(
+            [FieldViolation("canary_share", f"must be above 0 and at most 1, got {request.canary_share:g}")]
+        )
     if not canary and request.canary_share:
         raise InvalidArgument([FieldViolation("canary_share", "must be unset for other labels than canary")])
 
@@ -88,19 +96,30 @@ def _product(field: str, product: types_pb2.Product) -> list[FieldViolation]:
     for name in ("name", "brand", "categories", "manufacturer"):
         size = len(getattr(product, name).encode())
         if size > MAX_TEXT_BYTES:
-            violations.append(FieldViolation(f"{field}.{name}", f"must be at most {MAX_TEXT_BYTES} bytes of UTF-8, got {size}"))
+            violations.append(
+                FieldViolation(f"{field}.{name}", f"must be at most {MAX_TEXT_BYTES} bytes of UTF-8, got {size}")
+            )
     return violations
 
 
-def _choice(request: ranking_service_pb2.RecommendRequest | ranking_service_pb2.BatchRecommendRequest) -> list[FieldViolation]:
+def _choice(
+    request: ranking_service_pb2.RecommendRequest | ranking_service_pb2.BatchRecommendRequest,
+) -> list[FieldViolation]:
     """The rules of filters, diversity and staleness."""
     violations = _duration("max_staleness", request.max_staleness)
     if not 0 <= request.diversity_strength <= 1:  # also for NaN
         violations.append(FieldViolation("diversity_strength", f"must be 0 to 1, got {request.diversity_strength:g}"))
     chosen = request.filter
-    for name, limit in (("allowed_product_ids", MAX_PRODUCTS), ("denied_product_ids", MAX_PRODUCTS), ("categories", 64), ("brands", 64)):
+    for name, limit in (
+        ("allowed_product_ids", MAX_PRODUCTS),
+        ("denied_product_ids", MAX_PRODUCTS),
+        ("categories", 64),
+        ("brands", 64),
+    ):
         if len(getattr(chosen, name)) > limit:
-            violations.append(FieldViolation(f"filter.{name}", f"must be at most {limit}, got {len(getattr(chosen, name))}"))
+            violations.append(
+                FieldViolation(f"filter.{name}", f"must be at most {limit}, got {len(getattr(chosen, name))}")
+            )
     if not MIN_RATING <= chosen.min_predicted_rating <= MAX_RATING:
         problem = f"must be {MIN_RATING:g} to {MAX_RATING:g}, got {chosen.min_predicted_rating:g}"
         violations.append(FieldViolation("filter.min_predicted_rating", problem))
@@ -125,8 +144,16 @@ def _id(field: str, value: str) -> list[FieldViolation]:
 def _ids(field: str, values: Sequence[str], limit: int) -> list[FieldViolation]:
     if not 1 <= len(values) <= limit:
         return [FieldViolation(field, f"must be 1 to {limit}, got {len(values)}")]
-    return [FieldViolation(f"{field}[{index}]", problem) for index, value in enumerate(values) if (problem := id_problem(value))]
+    return [
+        FieldViolation(f"{field}[{index}]", problem)
+        for index, value in enumerate(values)
+        if (problem := id_problem(value))
+    ]
 
 
 def _k(k: int, product_count: int) -> list[FieldViolation]:
-    return [] if 1 <= k <= product_count else [FieldViolation("k", f"must be 1 to {product_count}, the size of the catalogue, got {k}")]
+    return (
+        []
+        if 1 <= k <= product_count
+        else [FieldViolation("k", f"must be 1 to {product_count}, the size of the catalogue, got {k}")]
+    )

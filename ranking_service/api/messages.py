@@ -30,7 +30,10 @@ def fill(response: pb.RecommendResponse | pb.PredictRatingsResponse, ranking: Ra
     messages = response.recommendations if isinstance(response, pb.RecommendResponse) else response.predictions
     products, (count,) = served.catalogue.products, scored.counts
     for row, score, rating in zip(
-        scored.products[0, :count].tolist(), scored.scores[0, :count].tolist(), scored.ratings[0, :count].tolist(), strict=True
+        scored.products[0, :count].tolist(),
+        scored.scores[0, :count].tolist(),
+        scored.ratings[0, :count].tolist(),
+        strict=True,
     ):
         product, message = products[row], messages.add()
         message.product_id, message.name, message.brand = product.product_id, product.name, product.brand
@@ -52,7 +55,9 @@ def _explanations(explained: Explanations, catalogue: Catalogue) -> list[pb.Expl
             nearest_reviewed_product_id=product_id,
             nearest_reviewed_similarity=similarity,
         )
-        for als, bert, popularity, similarity, product_id in zip(*(column.tolist() for column in columns), nearest, strict=True)
+        for als, bert, popularity, similarity, product_id in zip(
+            *(column.tolist() for column in columns), nearest, strict=True
+        )
     ]
 
 
@@ -99,7 +104,9 @@ def added_products(request: pb.UpsertProductsRequest) -> list[Product]:
     ]
 
 
-def fill_batch(response: pb.BatchRecommendResponse, ranking: Ranking, served: ServedRelease, places: Sequence[int] | None = None) -> None:
+def fill_batch(
+    response: pb.BatchRecommendResponse, ranking: Ranking, served: ServedRelease, places: Sequence[int] | None = None
+) -> None:
     """Put a ranking for many users into its answer: one result a user, added to those that are there.
 
     Made in place, a message costs a seventh of one that is made first and copied.
@@ -216,7 +223,9 @@ def page_start(token: str, release_id: str) -> int:
     except (binascii.Error, UnicodeError, ValueError) as error:
         raise InvalidArgument([FieldViolation("page_token", "must be a token from a previous answer")]) from error
     if named != release_id:
-        raise InvalidArgument([FieldViolation("page_token", f"is of release {named}, now {release_id} answers: begin again")])
+        raise InvalidArgument(
+            [FieldViolation("page_token", f"is of release {named}, now {release_id} answers: begin again")]
+        )
     if row < 0:
         raise InvalidArgument([FieldViolation("page_token", "must be a token from a previous answer")])
     return row

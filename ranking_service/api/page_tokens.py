@@ -62,7 +62,9 @@ def request_digest(request: pb.RecommendRequest) -> bytes:
 def encode(release_id: str, request: pb.RecommendRequest, page: Page) -> str:
     """The token of a page."""
     name = release_id.encode()
-    header = _HEADER.pack(_VERSION, len(name), request_digest(request), page.popularity.version, len(page.seen), len(page.shown))
+    header = _HEADER.pack(
+        _VERSION, len(name), request_digest(request), page.popularity.version, len(page.seen), len(page.shown)
+    )
     rows = np.array([*page.seen, *page.shown], "<i4").tobytes()
     body = header + name + rows + page.row.astype("<f4").tobytes() + _KNOWN.pack(*page.known)
     return base64.urlsafe_b64encode(_digest(body) + body).decode()

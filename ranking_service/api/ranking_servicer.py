@@ -24,7 +24,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
     """``twotower.v1.RankingService``; every answer is computed from the release that it names."""
 
-    def __init__(self, releases: Releases, ranker: Ranker, traffic: Traffic, popularity: LivePopularity, added: AddedProducts) -> None:
+    def __init__(
+        self, releases: Releases, ranker: Ranker, traffic: Traffic, popularity: LivePopularity, added: AddedProducts
+    ) -> None:
         self._releases = releases
         self._ranker = ranker
         self._traffic = traffic
@@ -33,7 +35,9 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """The best k products for one user."""
-        served, page = self._continued(request) if request.page_token else (self._releases.for_user(request.user_id), None)
+        served, page = (
+            self._continued(request) if request.page_token else (self._releases.for_user(request.user_id), None)
+        )
         checks.recommend(request, len(served.catalogue))
         ranking = await self._traffic.rank(served, messages.rank_job(request, page), context.time_remaining())
         response = pb.RecommendResponse()
@@ -48,7 +52,13 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         token = page_tokens.decode(request.page_token, request)
         served = self._releases.answering(token.release_id)
         if served is None:
-            raise InvalidArgument([FieldViolation("page_token", f"is of release {token.release_id}, which no longer answers: begin again")])
+            raise InvalidArgument(
+                [
+                    FieldViolation(
+                        "page_token", f"is of release {token.release_id}, which no longer answers: begin again"
+                    )
+                ]
+            )
         page_tokens.require_rows(token, len(served.catalogue))
         return served, token.page(self._popularity.held(served, token.popularity_version))
 
@@ -77,7 +87,9 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         rankings = await asyncio.gather(
             *(self._traffic.rank(release, part, timeout_s) for (release, _), part in zip(groups, parts, strict=True))
         )
-        response = pb.BatchRecommendResponse(release_id=served.release_id, results=[pb.RankedProducts()] * len(request.user_ids))
+        response = pb.BatchRecommendResponse(
+            release_id=served.release_id, results=[pb.RankedProducts()] * len(request.user_ids)
+        )
         for (release, users), ranking in zip(groups, rankings, strict=True):
             messages.fill_batch(response, ranking, release, users)
         messages.finish_batch(response, rankings[0], messages.longest([ranking.durations for ranking in rankings]))

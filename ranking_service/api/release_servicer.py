@@ -38,7 +38,9 @@ class ReleaseServicer(release_service_pb2_grpc.ReleaseServiceServicer):
             await self._releases.clear(request.release_id)
             manifests = {manifest.release_id: manifest for manifest in await self._releases.list()}
             found = manifests.get(request.release_id)
-            return pb.SetLabelResponse(release=self._info(found) if found else pb.ReleaseInfo(release_id=request.release_id))
+            return pb.SetLabelResponse(
+                release=self._info(found) if found else pb.ReleaseInfo(release_id=request.release_id)
+            )
         if request.label == pb.RELEASE_LABEL_CANARY:
             served = await self._releases.set_canary(request.release_id, request.canary_share)
         elif request.label == pb.RELEASE_LABEL_SHADOW:

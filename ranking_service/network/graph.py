@@ -1,9 +1,11 @@
-"""The network as a JAX function for XLA: how it is written decides how fast it runs (docs/adr/0008-xla-head.md has the figures).
+"""The network as a JAX function for XLA: how it is written decides how fast it runs (docs/adr/0008-xla-head.md has the
+figures).
 
 - elu and selu are written with ``exp``: XLA's ``expm1`` is several times slower on CPU and the scores differ by 4e-6.
-- In the first fusion layer ``exp(u + p) = exp(u)·exp(p)``, so that layer needs no exponential per (user, product) pair at all.
-- Users go through the fusion head a few at a time, and large catalogues a tile at a time, so that activations stay in the cache instead of
-  being written out to fresh pages.
+- In the first fusion layer ``exp(u + p) = exp(u)·exp(p)``, so that layer needs no exponential per (user, product) pair
+  at all.
+- Users go through the fusion head a few at a time, and large catalogues a tile at a time, so that activations stay in
+  the cache instead of being written out to fresh pages.
 """
 
 import os
@@ -16,8 +18,9 @@ from twotower.features import Float32
 from twotower.model import LEAKY_RELU_SLOPE, SELU_ALPHA, SELU_SCALE, Activation, TwoTowerWeights
 
 BUCKETS: Final = (1, 2, 4, 8, 16, 32)
-"""Batch sizes that are compiled, in users. The products of the user tower for more at once would be handed to XLA's one thread, and lanes
-would wait for each other there."""
+"""Batch sizes that are compiled, in users. The products of the user tower for more at once would be handed to XLA's one
+thread, and lanes would wait for each other there.
+"""
 PAIRS_PER_STEP: Final = 1200
 """(user, product) pairs that go through the fusion head at once: 0.3 MB of activations in the first layer."""
 COMPILER_OPTIONS: Final = {"xla_cpu_prefer_vector_width": 512}
@@ -25,8 +28,9 @@ COMPILER_OPTIONS: Final = {"xla_cpu_prefer_vector_width": 512}
 _LARGEST_TABLE: Final = 100_000
 """Products up to which ``exp(p)`` is kept; above, memory matters more."""
 _LARGEST_PRODUCT_EXPONENT: Final = 40.0
-"""Up to here ``min(exp(u)·exp(p), 1)`` is ``exp(min(u + p, 0))`` for every float32 u: where exp(u) overflows or underflows, the true value
-is 1 or below 1e-20."""
+"""Up to here ``min(exp(u)·exp(p), 1)`` is ``exp(min(u + p, 0))`` for every float32 u: where exp(u) overflows or
+underflows, the true value is 1 or below 1e-20.
+"""
 
 
 class Parameters(NamedTuple):
@@ -53,8 +57,9 @@ Activations = tuple[Activation, ...]
 def import_jax() -> Any:
     """The ``jax`` module, for the CPU, computing in the thread that calls it.
 
-    A batch is cut into one lane a core (:class:`ranking_service.network.lanes.Lanes`), so XLA's own threads would only meet each other there; and a
-    hand-over to another thread costs as much as one user. Takes half a second, so call it off the event loop.
+    A batch is cut into one lane a core (:class:`ranking_service.network.lanes.Lanes`), so XLA's own threads would only
+    meet each other there; and a hand-over to another thread costs as much as one user. Takes half a second, so call it
+    off the event loop.
     """
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("NPROC", "1")  # the size of XLA's thread pool, read when its CPU client is made
@@ -65,7 +70,9 @@ def import_jax() -> Any:
 
 
 def parameters(weights: TwoTowerWeights, product_fusion: Float32) -> Parameters:
-    """What the function reads of a network and a catalogue, as JAX arrays; an aligned, contiguous `product_fusion` is not copied."""
+    """What the function reads of a network and a catalogue, as JAX arrays; an aligned, contiguous `product_fusion` is
+    not copied.
+    """
     first, *rest = weights.fusion
     found = Parameters(
         user_tower=tuple((layer.kernel, layer.bias) for layer in weights.user_tower),

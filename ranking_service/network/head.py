@@ -1,6 +1,7 @@
 """The network under XLA: user rows in, scores of the whole catalogue out.
 
-The user tower and the split fusion head are compiled once for each of a few batch sizes; a batch is padded to the next one.
+The user tower and the split fusion head are compiled once for each of a few batch sizes; a batch is padded to the next
+one.
 """
 
 import logging
@@ -10,7 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from ranking_service.network.graph import BUCKETS, COMPILER_OPTIONS, Activations, Parameters, activations, build, import_jax, parameters
+from ranking_service.network.graph import (
+    BUCKETS,
+    COMPILER_OPTIONS,
+    Activations,
+    Parameters,
+    activations,
+    build,
+    import_jax,
+    parameters,
+)
 from ranking_service.network.lanes import Lanes
 from twotower.features import USER_DIM, Float32
 from twotower.model import TwoTowerWeights
@@ -20,7 +30,9 @@ _LOG = logging.getLogger(__name__)
 MAX_BATCH: Final = 128
 """Users of one batch; it is scored in parts of at most the largest bucket."""
 PAIRS_AT_ONCE: Final = 4_000_000
-"""(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a time."""
+"""(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a
+time.
+"""
 
 _SLICED: Final = 9_600
 """Products above which one user is scored by several lanes."""
@@ -69,7 +81,8 @@ class Program:
 
 
 class Programs:
-    """Programs in use, shared by all releases that can share them: a swap to a release of the same shape compiles nothing.
+    """Programs in use, shared by all releases that can share them: a swap to a release of the same shape compiles
+    nothing.
 
     A program goes when the last head that runs it goes, and its memory with it.
     """
@@ -98,7 +111,11 @@ class Head:
     """
 
     def __init__(
-        self, weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes | None = None, programs: Programs | None = None
+        self,
+        weights: TwoTowerWeights,
+        product_fusion: Float32,
+        lanes: Lanes | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self._lanes = lanes or Lanes(1)
         share = max(1, PAIRS_AT_ONCE // max(1, len(product_fusion)))
@@ -119,8 +136,8 @@ class Head:
             user_rows: (users, 449) float32, any number of users; the caller keeps to :func:`batch_users`.
 
         Returns:
-            (users, products) float32: the network's output, not to be written to. A user's scores in two different batches differ by
-            rounding only, less than 1e-5.
+            (users, products) float32: the network's output, not to be written to. A user's scores in two different
+            batches differ by rounding only, less than 1e-5.
         """
         size = min(max(-(-len(user_rows) // self._lanes.count), _LEAST_PART), self._largest)
         if len(user_rows) <= size:

@@ -11,8 +11,9 @@ PartT = TypeVar("PartT")
 class Lanes:
     """Cores that score parts of a batch side by side.
 
-    Each part runs in one thread. That costs less than XLA's own threads, which meet after every operation. The caller takes part after part
-    itself, and threads that are free help: so nothing waits for a thread to wake up, and with two batches at a time each has a core.
+    Each part runs in one thread. That costs less than XLA's own threads, which meet after every operation. The caller
+    takes part after part itself, and threads that are free help: so nothing waits for a thread to wake up, and with two
+    batches at a time each has a core.
 
     Args:
         count: cores to use; all that the process may run on if None.

@@ -1,17 +1,21 @@
-"""Two-stage retrieval for very large catalogues: an approximate first stage proposes candidates, the exact head scores only these.
+"""Two-stage retrieval for very large catalogues: an approximate first stage proposes candidates, the exact head scores
+only these.
 
-The network has no inner product to index. But for one user its scores over the catalogue are very nearly a linear function of a few numbers
-a product: 32 carry 98 % of the variance between users, and more of what users have in common. So
+The network has no inner product to index. But for one user its scores over the catalogue are very nearly a linear
+function of a few numbers a product: 32 carry 98 % of the variance between users, and more of what users have in common.
+So
 
-- at opening, the scores that some probe users give every product are reduced to 32 dimensions a product, and these are indexed (faiss);
-- for a user, a few thousand landmark products are scored exactly, the weights of the 32 dimensions are fitted to these scores by least
-  squares, and the index answers with the products of the largest inner product;
+- at opening, the scores that some probe users give every product are reduced to 32 dimensions a product, and these are
+  indexed (faiss);
+- for a user, a few thousand landmark products are scored exactly, the weights of the 32 dimensions are fitted to these
+  scores by least squares, and the index answers with the products of the largest inner product;
 - those and the most popular products are scored exactly. All others are out: −inf.
 
-Popularity changes every second, so it is not in the index: what is indexed is the personal part of the score. Beyond the 10,000 most
-popular products, log(share + 1e-4) differs by less than 0.7.
+Popularity changes every second, so it is not in the index: what is indexed is the personal part of the score. Beyond
+the 10,000 most popular products, log(share + 1e-4) differs by less than 0.7.
 
-The index is used only if it proves itself: its recall@10 against the exact answer is measured on other probe users at opening.
+The index is used only if it proves itself: its recall@10 against the exact answer is measured on other probe users at
+    opening.
 """
 
 import logging
@@ -77,7 +81,8 @@ class TwoStage:
         weights: the network.
         product_fusion: (products, units) float32.
         scoring: of the release.
-        probe_users: (users, 449) float32, users like those who will ask: the first 64 make the basis, the others measure the recall.
+        probe_users: (users, 449) float32, users like those who will ask: the first 64 make the basis, the others
+            measure the recall.
         lanes: threads to score in.
         programs: where compiled programs are shared.
 
@@ -115,7 +120,9 @@ class TwoStage:
         sampled = self._personal(Head(weights, product_fusion[sample], lanes)(anchors), sample)
         basis = self._basis(exact, anchors, sampled)
         # Least squares with an intercept, solved once: coefficients = solver @ scores of the landmarks.
-        self._solver = np.linalg.pinv(np.pad(basis[self._landmarks], ((0, 0), (0, 1)), constant_values=1.0))[:-1].astype(np.float32)
+        self._solver = np.linalg.pinv(np.pad(basis[self._landmarks], ((0, 0), (0, 1)), constant_values=1.0))[
+            :-1
+        ].astype(np.float32)
         self._index = _InnerProductIndex(basis)
         self._popular: tuple[int, Int64] = (-1, np.zeros(0, np.int64))
         self._widen(exact, judges[:_JUDGES])
@@ -124,11 +131,14 @@ class TwoStage:
     def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
         """(users, 449) → (users, products) float32, the network's output for candidates and −inf for all others."""
         popular = self._most_popular(popularity)
-        found = self._index.search(self._personal(self._at_landmarks(user_rows), self._landmarks) @ self._solver.T, _RETRIEVED)
+        found = self._index.search(
+            self._personal(self._at_landmarks(user_rows), self._landmarks) @ self._solver.T, _RETRIEVED
+        )
         scores = np.full((len(user_rows), len(self._products)), -np.inf, np.float32)
 
         def fill(user: int) -> None:
-            # Where the lists searched hold too few, landmarks fill up: so there are always enough for what a request may ask for.
+            # Where the lists searched hold too few, landmarks fill up: so there are always enough for what a request
+            # may ask for.
             candidates = np.concatenate([popular, np.where(found[user] < 0, self._fill, found[user])])
             given = self._layers._replace(products=self._products[candidates])
             (scores[user, candidates],) = self._candidate_program(user_rows[user : user + 1], given)
@@ -162,7 +172,9 @@ class TwoStage:
         return rows
 
     def _basis(self, exact: Scorer, anchors: Float32, sampled: Float32) -> Float32:
-        """(products, 32): the anchors' personal scores of all products along the principal directions of `sampled` (anchors, sample)."""
+        """(products, 32): the anchors' personal scores of all products along the principal directions of `sampled`
+        (anchors, sample).
+        """
         means = sampled.mean(axis=1)
         _, _, directions = np.linalg.svd((sampled - means[:, np.newaxis]).T, full_matrices=False)
         basis = np.zeros((len(self._products), _DIMENSIONS), np.float32)
@@ -191,16 +203,22 @@ class TwoStage:
 def probe_users(golden_rows: Float32, factors: ItemFactors, count: int = 2 * _ANCHORS) -> Float32:
     """Users like those who will ask: (count, 449) float32.
 
-    The golden users of a release, and made-up ones: ALS vectors folded in from one to three products, review texts between those of two
-    golden users.
+    The golden users of a release, and made-up ones: ALS vectors folded in from one to three products, review texts
+    between those of two golden users.
     """
     rng = np.random.default_rng(0)
     golden = golden_rows[rng.permutation(len(golden_rows))[: count // 2]]
     made = count - len(golden)
     known = len(factors.factors)
-    histories = [dict.fromkeys(rng.integers(known, size=rng.integers(1, 4)).tolist(), 5.0) for _ in range(made)] if known else []
+    histories = (
+        [dict.fromkeys(rng.integers(known, size=rng.integers(1, 4)).tolist(), 5.0) for _ in range(made)]
+        if known
+        else []
+    )
     als = fold_in(factors, histories) if known else np.zeros((made, ALS_DIM), np.float32)
-    first, second = (golden_rows[rng.integers(len(golden_rows), size=made), ALS_DIM : ALS_DIM + BERT_DIM] for _ in range(2))
+    first, second = (
+        golden_rows[rng.integers(len(golden_rows), size=made), ALS_DIM : ALS_DIM + BERT_DIM] for _ in range(2)
+    )
     share = rng.random((made, 1), np.float32)
     rows = np.concatenate([golden, user_rows(als, share * first + (1 - share) * second, False)])
     return rows[rng.permutation(count)]
@@ -209,8 +227,9 @@ def probe_users(golden_rows: Float32, factors: ItemFactors, count: int = 2 * _AN
 class _InnerProductIndex:
     """An inverted file for the largest inner products.
 
-    Vectors get one coordinate more, which makes all of one length M; then the nearest to a query of that length is the one with the largest
-    inner product, and lists made by Euclidean k-means serve both (Bachrach et al., 2014, "Speeding up the Xbox recommender system").
+    Vectors get one coordinate more, which makes all of one length M; then the nearest to a query of that length is the
+    one with the largest inner product, and lists made by Euclidean k-means serve both (Bachrach et al., 2014, "Speeding
+    up the Xbox recommender system").
 
     Args:
         vectors: (products, dimensions) float32.

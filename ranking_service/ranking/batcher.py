@@ -1,4 +1,6 @@
-"""Puts concurrent requests together into batches: bounded, without waiting when idle, and without harm from those who leave."""
+"""Puts concurrent requests together into batches: bounded, without waiting when idle, and without harm from those who
+leave.
+"""
 
 import asyncio
 import itertools
@@ -44,13 +46,14 @@ class _Waiting(Generic[KeyT, JobT, AnswerT]):
 class Batcher(Generic[KeyT, JobT, AnswerT]):
     """A queue of jobs in front of `process`.
 
-    A job is dispatched at once while no batch runs; otherwise it waits, and the next batch takes all that came in the meantime, up to
-    `max_batch_users`. A batch does not wait for the one before if it has `worthwhile_users`: smaller ones cost more than they gain. A job
-    that is cancelled or past its deadline leaves the queue and frees its place; if its batch already runs, only its own answer is dropped.
+    A job is dispatched at once while no batch runs; otherwise it waits, and the next batch takes all that came in the
+    meantime, up to `max_batch_users`. A batch does not wait for the one before if it has `worthwhile_users`: smaller
+    ones cost more than they gain. A job that is cancelled or past its deadline leaves the queue and frees its place; if
+    its batch already runs, only its own answer is dropped.
 
-    Those whom a batch has answered come back soon after: so after a batch of several callers the next waits until as many users are there
-    again, at most `patience_s`. Otherwise the first to come back would be a batch by itself, the others would wait for it, and under load
-    small batches would follow each other for ever.
+    Those whom a batch has answered come back soon after: so after a batch of several callers the next waits until as
+    many users are there again, at most `patience_s`. Otherwise the first to come back would be a batch by itself, the
+    others would wait for it, and under load small batches would follow each other for ever.
 
     Args:
         process: answers the jobs of one batch, in order. If it raises, every job of the batch fails with that error.
@@ -216,7 +219,9 @@ class Batcher(Generic[KeyT, JobT, AnswerT]):
         if self._patience:
             self._patience.cancel()
         self._expected = callers if callers > 1 and self._patience_s else 0
-        self._patience = asyncio.get_running_loop().call_later(self._patience_s, self._lose_patience) if self._expected else None
+        self._patience = (
+            asyncio.get_running_loop().call_later(self._patience_s, self._lose_patience) if self._expected else None
+        )
 
     def _lose_patience(self) -> None:
         self._expected, self._patience = 0, None

@@ -10,7 +10,9 @@ from twotower.scoring import LiftScoring, Scoring
 
 
 def ablated_rows(row: Float32, global_mean: Float32) -> Float32:
-    """A user row (449,) → (2, 449): with zeros for ALS, as a user without a known product; with the mean for BERT, as a cold user."""
+    """A user row (449,) → (2, 449): with zeros for ALS, as a user without a known product; with the mean for BERT, as a
+    cold user.
+    """
     rows = np.stack([row, row])
     rows[0, :ALS_DIM] = 0
     rows[1, ALS_DIM : ALS_DIM + BERT_DIM] = global_mean
@@ -38,4 +40,6 @@ def explain(
     cosines = catalogue.directions[products] @ catalogue.directions[seen].T
     best = cosines.argmax(axis=1)
     similarity = np.clip(cosines[np.arange(len(products)), best], -1, 1)
-    return Explanations(without_als, without_bert, without_popularity, [seen[index] for index in best.tolist()], similarity)
+    return Explanations(
+        without_als, without_bert, without_popularity, [seen[index] for index in best.tolist()], similarity
+    )

@@ -150,7 +150,9 @@ class Ranker:
         def compute() -> Sequence[_JobAnswer]:
             begin = self._clock()
             parts = _parts(jobs, batch_users(len(served.catalogue)))
-            answers = [answer for part, users in parts for answer in score_jobs(served, part, batch.part(users), popularity)]
+            answers = [
+                answer for part, users in parts for answer in score_jobs(served, part, batch.part(users), popularity)
+            ]
             compute_s = self._clock() - begin
             return [_JobAnswer(scored, begin - looked_up, looked_up - start, compute_s) for scored in answers]
 
@@ -162,13 +164,19 @@ class Ranker:
         """Features of all users in one look-up; those who go on from a page bring theirs along."""
         asking = [job for job in jobs if not (isinstance(job, RankJob) and job.page)]
         user_ids = [user_id for job in asking for user_id in job.user_ids]
-        staleness = [job.max_staleness_s for job in asking for _ in job.user_ids] if any(job.max_staleness_s for job in asking) else []
+        staleness = (
+            [job.max_staleness_s for job in asking for _ in job.user_ids]
+            if any(job.max_staleness_s for job in asking)
+            else []
+        )
         batch = await self._features.get(served, user_ids, staleness) if asking else UserBatch.empty()
         return batch if len(asking) == len(jobs) else _with_pages(jobs, batch)
 
 
 def _lookup_users(served: ServedRelease) -> int:
-    """Users of one batch: as many as the scores of several scored parts may take memory, for a look-up costs the less the larger it is."""
+    """Users of one batch: as many as the scores of several scored parts may take memory, for a look-up costs the less
+    the larger it is.
+    """
     return max(1, min(_LOOKUP_USERS, PAIRS_AT_ONCE // max(1, len(served.catalogue))))
 
 
@@ -187,7 +195,9 @@ def _parts(jobs: Sequence[Job], most_users: int) -> Iterator[tuple[Sequence[Job]
 def _is_quick(served: ServedRelease, jobs: Sequence[Job]) -> bool:
     """Whether the event loop may score the jobs itself: a thread would take longer to wake up."""
     users = sum(job.user_count for job in jobs)
-    return users * len(served.catalogue) <= _QUICK_PAIRS and all(isinstance(job, PredictJob) or job.plain for job in jobs)
+    return users * len(served.catalogue) <= _QUICK_PAIRS and all(
+        isinstance(job, PredictJob) or job.plain for job in jobs
+    )
 
 
 def _scores(served: ServedRelease, rows: Float32, log_popularity: Float32 | None) -> Float32:

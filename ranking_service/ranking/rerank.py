@@ -1,4 +1,6 @@
-"""Chooses the products of one user from their scores: filters, limits a brand, diversity, and going on where a page ended."""
+"""Chooses the products of one user from their scores: filters, limits a brand, diversity, and going on where a page
+ended.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +19,9 @@ DIVERSE_POOL: Final = 1_000
 
 
 def eligible(catalogue: Catalogue, selection: Selection) -> NDArray[np.bool_]:
-    """The products, (products,) bool, that pass the rules which are the same for every user: all but seen products and predicted rating."""
+    """The products, (products,) bool, that pass the rules which are the same for every user: all but seen products and
+    predicted rating.
+    """
     mask = catalogue.mask(selection.allowed) if selection.allowed else np.ones(len(catalogue), bool)
     if selection.categories:
         mask &= catalogue.of_categories(selection.categories)
@@ -29,7 +33,13 @@ def eligible(catalogue: Catalogue, selection: Selection) -> NDArray[np.bool_]:
 
 
 def choose(
-    catalogue: Catalogue, selection: Selection, scores: Float32, allowed: NDArray[np.bool_], k: int, *, shown: Sequence[int] = ()
+    catalogue: Catalogue,
+    selection: Selection,
+    scores: Float32,
+    allowed: NDArray[np.bool_],
+    k: int,
+    *,
+    shown: Sequence[int] = (),
 ) -> list[int]:
     """The next k products of a ranking.
 
@@ -84,7 +94,9 @@ class _BrandLimit:
 
 
 def _best_first(masked: Float32, count: int, first: int) -> Iterator[int]:
-    """The `count` rows that are not masked, by (−score, row); more and more of them are ordered as they are asked for."""
+    """The `count` rows that are not masked, by (−score, row); more and more of them are ordered as they are asked
+    for.
+    """
     done = 0
     while done < count:
         ready = min(max(first, 2 * done), count)
@@ -93,11 +105,19 @@ def _best_first(masked: Float32, count: int, first: int) -> Iterator[int]:
 
 
 def _diverse(
-    catalogue: Catalogue, strength: float, scores: Float32, pool: Int64, k: int, *, shown: Sequence[int], limit: _BrandLimit
+    catalogue: Catalogue,
+    strength: float,
+    scores: Float32,
+    pool: Int64,
+    k: int,
+    *,
+    shown: Sequence[int],
+    limit: _BrandLimit,
 ) -> list[int]:
     """Greedy maximal marginal relevance over the products of `pool`, best first (Carbonell and Goldstein, SIGIR 1998).
 
-    ``argmax (1 − strength) · s(i) − strength · max over the products before it of cos(i, j)``, s being the pool's scores scaled to 0–1.
+    ``argmax (1 − strength) · s(i) − strength · max over the products before it of cos(i, j)``, s being the pool's
+    scores scaled to 0–1.
     """
     if not len(pool):
         return []
@@ -106,7 +126,8 @@ def _diverse(
     spread = own[0] - own[-1]
     relevance = (own - own[-1]) / (spread if spread > 0 else np.float32(1))
     nearest = np.full(len(pool), -np.inf, np.float32)
-    # One product at a time, also for those shown before, so that a page goes on with the very numbers that one long ranking would have.
+    # One product at a time, also for those shown before, so that a page goes on with the very numbers that one long
+    # ranking would have.
     for row in shown:
         np.maximum(nearest, directions @ catalogue.directions[row], out=nearest)
     free = ~np.isin(pool, shown)

@@ -17,7 +17,9 @@ from twotower.model import top_k
 _OWN = Snapshot()
 
 
-def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, popularity: Snapshot = _OWN) -> list[ScoredProducts]:
+def score_jobs(
+    served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, popularity: Snapshot = _OWN
+) -> list[ScoredProducts]:
     """Score one batch and answer each of its jobs.
 
     Args:
@@ -37,7 +39,9 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
     if served.proposer is None:
         network = served.scorer(rows)
     else:
-        network = _proposed(served, served.proposer, rows, _few_wanted(served.proposer, jobs, slices, batch, len(rows)), popularity)
+        network = _proposed(
+            served, served.proposer, rows, _few_wanted(served.proposer, jobs, slices, batch, len(rows)), popularity
+        )
     users = len(batch.rows)
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
     network = network[:users]
@@ -53,17 +57,27 @@ def score_jobs(served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, pop
         if isinstance(job, PredictJob):
             chosen = job.products[np.newaxis]
             ratings = served.scoring.ratings(network[part, job.products], chosen)
-            answers.append(ScoredProducts(chosen, scores[part, job.products], ratings, [job.products.size], known, popularity))
+            answers.append(
+                ScoredProducts(chosen, scores[part, job.products], ratings, [job.products.size], known, popularity)
+            )
         elif job.plain:
             counts = [min(job.k, scores.shape[1] - (0 if job.include_seen else len(seen))) for seen in batch.seen[part]]
             k = slice(job.k)
-            answers.append(ScoredProducts(order[part, k], best_scores[part, k], best_ratings[part, k], counts, known, popularity))
+            answers.append(
+                ScoredProducts(order[part, k], best_scores[part, k], best_ratings[part, k], counts, known, popularity)
+            )
         else:
-            answers.append(_selected(served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity))
+            answers.append(
+                _selected(
+                    served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity
+                )
+            )
     return answers
 
 
-def _few_wanted(proposer: Proposer, jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, rows: int) -> NDArray[np.bool_]:
+def _few_wanted(
+    proposer: Proposer, jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, rows: int
+) -> NDArray[np.bool_]:
     """(rows,): the user wants the best few of all products, and so can be answered from candidates."""
     few = np.zeros(rows, bool)
     for job, part in zip(jobs, slices, strict=True):
@@ -72,7 +86,9 @@ def _few_wanted(proposer: Proposer, jobs: Sequence[Job], slices: Sequence[slice]
     return few
 
 
-def _proposed(served: ServedRelease, proposer: Proposer, rows: Float32, few: NDArray[np.bool_], popularity: Snapshot) -> Float32:
+def _proposed(
+    served: ServedRelease, proposer: Proposer, rows: Float32, few: NDArray[np.bool_], popularity: Snapshot
+) -> Float32:
     """The network's output for every row: of candidates only where that will do."""
     if not few.any():
         return served.scorer(rows)
@@ -84,7 +100,13 @@ def _proposed(served: ServedRelease, proposer: Proposer, rows: Float32, few: NDA
 
 
 def _selected(
-    served: ServedRelease, job: RankJob, users: UserBatch, network: Float32, *, ablated: Float32 | None, popularity: Snapshot
+    served: ServedRelease,
+    job: RankJob,
+    users: UserBatch,
+    network: Float32,
+    *,
+    ablated: Float32 | None,
+    popularity: Snapshot,
 ) -> ScoredProducts:
     """A job that asks for more than the best k: one user after the other."""
     popularity = job.page.popularity if job.page else popularity
@@ -108,7 +130,9 @@ def _selected(
     explanations = None
     if ablated is not None:
         every, chosen_products = np.concatenate([network, ablated]), products[0, : counts[0]]
-        explanations = explain(served.catalogue, served.scoring, every, products=chosen_products, seen=users.seen[0], popularity=popularity)
+        explanations = explain(
+            served.catalogue, served.scoring, every, products=chosen_products, seen=users.seen[0], popularity=popularity
+        )
     picked_scores, picked_ratings = np.take_along_axis(scores, products, 1), np.take_along_axis(ratings, products, 1)
     return ScoredProducts(products, picked_scores, picked_ratings, counts, users.known, popularity, explanations, page)
 

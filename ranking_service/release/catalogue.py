@@ -81,7 +81,9 @@ class Catalogue:
 
     @cached_property
     def brand_codes(self) -> Int64:
-        """(products,) int64: equal for equal brands, compared without case and outer blanks; ``NO_BRAND`` where there is none."""
+        """(products,) int64: equal for equal brands, compared without case and outer blanks; ``NO_BRAND`` where there
+        is none.
+        """
         codes = np.full(len(self), NO_BRAND, np.int64)
         for code, rows in enumerate(self._rows_by_brand.values()):
             codes[rows] = code

@@ -106,7 +106,9 @@ class MirroredRegistry:
         self._cache = cache
 
     def fetch(self, release_id: str) -> Path:
-        """Copied to a temporary folder first, so that a copy is there whole or not at all; a damaged copy is replaced."""
+        """Copied to a temporary folder first, so that a copy is there whole or not at all; a damaged copy is
+        replaced.
+        """
         target = self._cache / release_id
         if (target / MANIFEST).exists() and self._complete(target):
             return target
@@ -170,4 +172,6 @@ _RELEASE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 def require_release_id(value: str) -> None:
     """A name that can't lead out of the folder of releases."""
     if not _RELEASE_ID.fullmatch(value):
-        raise InvalidArgument([FieldViolation("release_id", f"must be 1 to 128 letters, digits, '.', '_' or '-', got {value[:140]!r}")])
+        raise InvalidArgument(
+            [FieldViolation("release_id", f"must be 1 to 128 letters, digits, '.', '_' or '-', got {value[:140]!r}")]
+        )

@@ -43,7 +43,9 @@ class Proposer(Protocol):
         """Products that may be left out of an answer because the user has reviewed them."""
 
     def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
-        """(users, 449) → (users, products) float32: the network's output for candidates, −inf for all other products."""
+        """(users, 449) → (users, products) float32: the network's output for candidates, −inf for all other
+        products.
+        """
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,7 +53,8 @@ class ServedRelease:
     """A release ready to answer; nothing of it is read from disk while answering.
 
     Attributes:
-        proposer: answers plain requests for few products of a very large catalogue; None: they are scored exactly, as all others are.
+        proposer: answers plain requests for few products of a very large catalogue; None: they are scored exactly, as
+            all others are.
         base: the release as it is on disk, if products were added to it.
     """
 
@@ -82,7 +85,8 @@ def open_served(
     build_proposer: Callable[[Release, Scorer], Proposer | None] = lambda *_: None,
     pause: Callable[[], object] = no_pause,
 ) -> ServedRelease:
-    """Open a release, verify every file, replay its golden requests through the very scorer that will serve, and warm that up.
+    """Open a release, verify every file, replay its golden requests through the very scorer that will serve, and warm
+    that up.
 
     Raises:
         NotFound: no such release.
@@ -102,7 +106,12 @@ def open_served(
     worst = release.replay_golden(replay)
     scorer.warm_up()
     proposer = build_proposer(release, scorer)
-    _LOG.info("release %s verified and warm after %.1f s, golden difference %.2g", manifest.release_id, time.perf_counter() - start, worst)
+    _LOG.info(
+        "release %s verified and warm after %.1f s, golden difference %.2g",
+        manifest.release_id,
+        time.perf_counter() - start,
+        worst,
+    )
     return ServedRelease(
         manifest=manifest,
         catalogue=Catalogue(release.catalogue, np.array(release.product_towers), manifest.release_id),

@@ -1,4 +1,6 @@
-"""Products that were not in the training data: encoded from their text, given a tower, and appended to what is served."""
+"""Products that were not in the training data: encoded from their text, given a tower, and appended to what is
+served.
+"""
 
 import asyncio
 import base64
@@ -113,7 +115,9 @@ class AddedProducts:
             SpaceMismatch: the embedding service uses another encoder.
             ReleaseInvalid: the file can't be written.
         """
-        texts = [product_text(product.name, product.brand, product.categories, product.manufacturer) for product in products]
+        texts = [
+            product_text(product.name, product.brand, product.categories, product.manufacturer) for product in products
+        ]
         try:
             response = await self._texts.encode(texts)
         except FeaturesUnavailable as error:
@@ -121,7 +125,8 @@ class AddedProducts:
         encoder_id = served.space.encoder_id
         if response.encoder_id != encoder_id:
             raise SpaceMismatch(
-                f"the embedding service encodes with {response.encoder_id!r}, release {served.release_id} needs {encoder_id!r}"
+                f"the embedding service encodes with {response.encoder_id!r}, release {served.release_id} "
+                f"needs {encoder_id!r}"
             )
         added = []
         for index, (product, answer) in enumerate(zip(products, response.embeddings, strict=True)):
@@ -158,7 +163,8 @@ def _parse(data: bytes | None) -> list[AddedProduct]:
 class _ExtendedScorer:
     """A scorer with more columns: those of the release as they are, the added ones from the numpy reference.
 
-    The compiled head keeps its shape, so that adding a product compiles nothing; an added product costs about 4 µs a batch of one.
+    The compiled head keeps its shape, so that adding a product compiles nothing; an added product costs about 4 µs a
+    batch of one.
     """
 
     base: Scorer
@@ -203,14 +209,16 @@ class _ExtendedProposer:
 def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRelease:
     """A release with added products.
 
-    A product that the release has is left out if it was added to another release: the release supersedes it. If it was added to this one,
-    its row gets the new text; its ALS vector and counts stay.
+    A product that the release has is left out if it was added to another release: the release supersedes it. If it was
+    added to this one, its row gets the new text; its ALS vector and counts stay.
     """
     catalogue = base.catalogue
     fitting = [entry for entry in entries if entry.product_id not in catalogue or entry.release_id == base.release_id]
     other = [entry for entry in fitting if entry.encoder_id != base.space.encoder_id]
     if other:
-        _LOG.warning("%d added products are of another encoder than release %s's: add them again", len(other), base.release_id)
+        _LOG.warning(
+            "%d added products are of another encoder than release %s's: add them again", len(other), base.release_id
+        )
     fitting = [entry for entry in fitting if entry.encoder_id == base.space.encoder_id]
     if not fitting:
         return base
@@ -241,7 +249,9 @@ def _products(catalogue: Catalogue, entries: Sequence[AddedProduct], columns: Se
     products = list(catalogue.products)
     for entry, column in zip(entries, columns, strict=True):
         known = column < len(catalogue)
-        counts = (catalogue.products[column].review_count, catalogue.products[column].mean_rating) if known else (0, 0.0)
+        counts = (
+            (catalogue.products[column].review_count, catalogue.products[column].mean_rating) if known else (0, 0.0)
+        )
         product = Product(entry.product_id, entry.name, entry.brand, entry.categories, entry.manufacturer, *counts)
         if known:
             products[column] = product
@@ -261,7 +271,9 @@ def _scoring(base: ServedRelease, fusion: Float32, columns: Int64, count: int) -
     return replace(
         scoring,
         cold_scores=cold_scores,
-        rating_base=np.pad(scoring.rating_base, (0, more), constant_values=_prior_mean(base.catalogue, scoring.rating_base)),
+        rating_base=np.pad(
+            scoring.rating_base, (0, more), constant_values=_prior_mean(base.catalogue, scoring.rating_base)
+        ),
         log_popularity=np.pad(scoring.log_popularity, (0, more), constant_values=np.log(POPULARITY_FLOOR)),
     )
 

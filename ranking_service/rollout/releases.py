@@ -22,8 +22,8 @@ _ResultT = TypeVar("_ResultT")
 class Releases:
     """The releases and their labels.
 
-    A release stays in memory while it has a label; a request holds the release that it began with until its answer is written, and with
-    the last of them the memory goes.
+    A release stays in memory while it has a label; a request holds the release that it began with until its answer is
+    written, and with the last of them the memory goes.
 
     Args:
         registry: where the releases are.
@@ -96,7 +96,8 @@ class Releases:
         """Load the release to start with: the one given, or the one that the pointer file names, or none.
 
         Raises:
-            NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`. A canary or shadow that can't be served is only logged.
+            NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`. A canary or shadow that
+                can't be served is only logged.
         """
         self._written = await self._in_executor(lambda: read_labels(self._registry))
         chosen = release_id or self._written.stable
@@ -113,10 +114,12 @@ class Releases:
                 await self._try_to_become(replace(labels, stable=chosen))
 
     async def load(self, release_id: str) -> ServedRelease:
-        """Make a release `stable`. The one before answers until the new one is ready, and goes on answering if anything is wrong.
+        """Make a release `stable`. The one before answers until the new one is ready, and goes on answering if anything
+        is wrong.
 
         Raises:
-            NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`; also if the labels can't be written.
+            NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`; also if the labels can't be
+                written.
         """
         async with self._changing:
             return await self._relabel(self._labels.with_stable(release_id), release_id)
@@ -187,7 +190,9 @@ class Releases:
         """Replace every release in memory by what `fit` makes of it, at once; `fit` runs in the executor."""
         async with self._changing:
             served = self._served
-            fitted = await self._in_executor(lambda: {release_id: fit(release) for release_id, release in served.items()})
+            fitted = await self._in_executor(
+                lambda: {release_id: fit(release) for release_id, release in served.items()}
+            )
             self._served = fitted
 
     async def list(self) -> list[Manifest]:
@@ -234,7 +239,9 @@ class Releases:
     async def _swap(self, labels: Labels, served: Mapping[str, ServedRelease]) -> None:
         # Two assignments without an await between them: every request sees the releases before or those after.
         self._labels, self._served = labels, served
-        _LOG.info("release %s answers; canary %s, shadow %s", labels.stable, labels.canary or "none", labels.shadow or "none")
+        _LOG.info(
+            "release %s answers; canary %s, shadow %s", labels.stable, labels.canary or "none", labels.shadow or "none"
+        )
         await self._on_serving()
 
     async def _in_executor(self, function: Callable[[], _ResultT]) -> _ResultT:

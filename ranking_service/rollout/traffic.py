@@ -66,7 +66,10 @@ def why_worse(canary: Outcomes, stable: Outcomes) -> str | None:
     if share - other > max(_ERROR_DEVIATIONS * deviation, 0.01):
         return f"{share:.1%} of its requests fail, {other:.1%} of the stable release's"
     if len(stable) >= _LEAST_REQUESTS and canary.latency_s > _LATENCY_RATIO * stable.latency_s + _LATENCY_SLACK_S:
-        return f"its median latency is {1e3 * canary.latency_s:.2f} ms, the stable release's {1e3 * stable.latency_s:.2f} ms"
+        return (
+            f"its median latency is {1e3 * canary.latency_s:.2f} ms, the stable release's "
+            f"{1e3 * stable.latency_s:.2f} ms"
+        )
     return None
 
 
@@ -176,8 +179,11 @@ class Traffic:
             self._comparing = None
 
 
-def compare(stable: ServedRelease, shadow: ServedRelease, expected: np.ndarray, found: np.ndarray) -> tuple[float, float]:
-    """Sums over users of the overlap of the best 10, and of the mean absolute score difference of the stable release's best 10.
+def compare(
+    stable: ServedRelease, shadow: ServedRelease, expected: np.ndarray, found: np.ndarray
+) -> tuple[float, float]:
+    """Sums over users of the overlap of the best 10, and of the mean absolute score difference of the stable release's
+    best 10.
 
     Args:
         stable: what answers.
@@ -188,7 +194,11 @@ def compare(stable: ServedRelease, shadow: ServedRelease, expected: np.ndarray, 
     names, others = stable.catalogue.product_ids, shadow.catalogue
     overlap = difference = 0.0
     for scores, other, best, other_best in zip(
-        expected, found, top_k(expected, _COMPARED_PRODUCTS).tolist(), top_k(found, _COMPARED_PRODUCTS).tolist(), strict=True
+        expected,
+        found,
+        top_k(expected, _COMPARED_PRODUCTS).tolist(),
+        top_k(found, _COMPARED_PRODUCTS).tolist(),
+        strict=True,
     ):
         rows = [(row, others.row(names[row])) for row in best]
         overlap += len({row for _, row in rows} & set(other_best)) / len(best)

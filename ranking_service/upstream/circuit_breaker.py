@@ -13,8 +13,8 @@ _LOG = logging.getLogger(__name__)
 
 
 class Breaker:
-    """Lets calls through while they succeed. After `failures` failures in a row it refuses them for `reset_s` seconds, then lets one
-    through to probe; a success closes it again.
+    """Lets calls through while they succeed. After `failures` failures in a row it refuses them for `reset_s` seconds,
+    then lets one through to probe; a success closes it again.
 
     Args:
         failures: in a row.
@@ -58,7 +58,9 @@ class Breaker:
         self._probe_at = self._clock() + self._reset_s
         if self._failures == self._threshold:
             _LOG.warning(
-                "the embedding service failed %d times in a row: not asked, save for a probe every %.1f s", self._threshold, self._reset_s
+                "the embedding service failed %d times in a row: not asked, save for a probe every %.1f s",
+                self._threshold,
+                self._reset_s,
             )
 
     def abandoned(self) -> None:
@@ -78,7 +80,9 @@ class GuardedFeatures:
         self._source = source
         self._breaker = breaker
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    async def get(
+        self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
+    ) -> embedding_service_pb2.UserFeatureColumns:
         """As the source.
 
         Raises:

@@ -1,4 +1,6 @@
-"""Asks the embedding service for user features, text embeddings and popularity: the asyncio client that the ranking service uses."""
+"""Asks the embedding service for user features, text embeddings and popularity: the asyncio client that the ranking
+service uses.
+"""
 
 import asyncio
 import contextlib
@@ -24,8 +26,8 @@ class FeaturesUnavailable(Exception):
 class FeatureClient:
     """Features of many users in one message.
 
-    Look-ups go over calls that stay open, one look-up at a time on each: as many calls as there have ever been look-ups at once. A look-up
-    that fails, is late or is given up takes its call with it.
+    Look-ups go over calls that stay open, one look-up at a time on each: as many calls as there have ever been look-ups
+    at once. A look-up that fails, is late or is given up takes its call with it.
 
     Args:
         channel: to the embedding service; the caller closes it.
@@ -37,7 +39,9 @@ class FeatureClient:
         self._timeout_s = timeout_s
         self._open: list[_Call] = []
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    async def get(
+        self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
+    ) -> embedding_service_pb2.UserFeatureColumns:
         """Look users up.
 
         Args:
@@ -61,7 +65,9 @@ class FeatureClient:
             raise FeaturesUnavailable(f"{len(columns.kinds)} answers to {len(user_ids)} users")
         return columns
 
-    async def _look_up(self, request: embedding_service_pb2.StreamUserFeaturesRequest) -> embedding_service_pb2.UserFeatureColumns:
+    async def _look_up(
+        self, request: embedding_service_pb2.StreamUserFeaturesRequest
+    ) -> embedding_service_pb2.UserFeatureColumns:
         if self._open:
             with contextlib.suppress(FeaturesUnavailable):
                 return await self._exchange(self._open.pop(), request)

@@ -25,7 +25,9 @@ ValueT = TypeVar("ValueT")
 class FeatureSource(Protocol):
     """Where features come from; :class:`ranking_service.upstream.embedding_client.FeatureClient` is one."""
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    async def get(
+        self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
+    ) -> embedding_service_pb2.UserFeatureColumns:
         """Features of users, in order; raises FeaturesUnavailable or SpaceMismatch."""
 
 
@@ -42,7 +44,8 @@ class _Kept:
 class FeatureLookup:
     """Features of a batch, whatever the state of the embedding service.
 
-    Features are kept for later only of those users for whom a request said that older ones will do; the others cost nothing.
+    Features are kept for later only of those users for whom a request said that older ones will do; the others cost
+    nothing.
 
     Args:
         source: the embedding service.
@@ -50,26 +53,33 @@ class FeatureLookup:
         clock: seconds, monotonic.
     """
 
-    def __init__(self, source: FeatureSource, *, cache_users: int = 10_000, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, source: FeatureSource, *, cache_users: int = 10_000, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._source = source
         self._cache_users = cache_users
         self._clock = clock
         self._cache: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
 
-    async def get(self, served: ServedRelease, user_ids: Sequence[str], max_staleness_s: Sequence[float] = ()) -> UserBatch:
+    async def get(
+        self, served: ServedRelease, user_ids: Sequence[str], max_staleness_s: Sequence[float] = ()
+    ) -> UserBatch:
         """Look users up; all are cold ones and degraded if the embedding service is away.
 
         Args:
             served: the release to be scored with.
             user_ids: in order.
-            max_staleness_s: for each user, how long ago the look-up may have been; empty if all are to be looked up now.
+            max_staleness_s: for each user, how long ago the look-up may have been; empty if all are to be looked up
+                now.
 
         Raises:
             SpaceMismatch: the features are of another space than the release's.
         """
         if not any(max_staleness_s):
             return await self._ask(served, user_ids)
-        kept = {i: found for i, limit in enumerate(max_staleness_s) if (found := self._recall(served, user_ids[i], limit))}
+        kept = {
+            i: found for i, limit in enumerate(max_staleness_s) if (found := self._recall(served, user_ids[i], limit))
+        }
         missing = [i for i in range(len(user_ids)) if i not in kept]
         parts: list[tuple[list[int], UserBatch]] = []
         if missing:
@@ -144,7 +154,9 @@ def from_columns(columns: embedding_service_pb2.UserFeatureColumns, served: Serv
     als, bert, users = columns.als, columns.bert_means, len(kinds)
     if len(als) != 4 * ALS_DIM * users or len(bert) != 4 * BERT_DIM * users:
         raise FeaturesUnavailable("vectors of another size")
-    if {len(counts), len(origins), len(review_counts), len(ages_us)} != {users} or sum(counts) != len(columns.seen_product_ids):
+    if {len(counts), len(origins), len(review_counts), len(ages_us)} != {users} or sum(counts) != len(
+        columns.seen_product_ids
+    ):
         raise FeaturesUnavailable("columns of different lengths")
     rows = user_rows(
         np.frombuffer(als, "<f4").reshape(users, ALS_DIM),
@@ -170,13 +182,17 @@ def _each(values: Sequence[ValueT], counts: Sequence[int]) -> list[list[ValueT]]
 
 
 def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
-    """Users of whom nothing can be known because the embedding service is away; anonymous names are recognised all the same."""
+    """Users of whom nothing can be known because the embedding service is away; anonymous names are recognised all the
+    same.
+    """
     anonymous = [is_anonymous(user_id, served.anonymous_keys) for user_id in user_ids]
     users = len(anonymous)
     als = np.zeros((users, ALS_DIM), np.float32)
     rows = user_rows(als, np.broadcast_to(served.global_mean, (users, BERT_DIM)), np.array(anonymous))
     kinds = [types_pb2.USER_KIND_ANONYMOUS if name else types_pb2.USER_KIND_COLD for name in anonymous]
-    return UserBatch(rows, [[] for _ in anonymous], [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds])
+    return UserBatch(
+        rows, [[] for _ in anonymous], [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds]
+    )
 
 
 def _other_space(space: types_pb2.EmbeddingSpace, served: ServedRelease) -> SpaceMismatch:

@@ -1,4 +1,6 @@
-"""Live popularity: the embedding service's decayed counters, fetched every second or so and laid out in catalogue order."""
+"""Live popularity: the embedding service's decayed counters, fetched every second or so and laid out in catalogue
+order.
+"""
 
 import asyncio
 import logging
@@ -110,7 +112,9 @@ class LivePopularity:
     async def refresh(self) -> None:
         """Fetch the counters once for every release; what can't be fetched stays as it was."""
         releases = [served for served in self._releases() if isinstance(served.scoring, LiftScoring)]
-        self._live = {served.release_id: self._live[served.release_id] for served in releases if served.release_id in self._live}
+        self._live = {
+            served.release_id: self._live[served.release_id] for served in releases if served.release_id in self._live
+        }
         for served in releases:
             try:
                 await self._fetch(served)

@@ -19,7 +19,9 @@ def make_features(seed: int) -> tuple[Float32, Float32]:
     rng = np.random.default_rng(seed)
     als = rng.normal(scale=0.5, size=(USERS, ALS_DIM)).astype(np.float32)
     users = user_rows(als, unit_vectors(rng, USERS), np.arange(USERS) % 2 == 1)
-    products = product_rows(rng.normal(scale=0.5, size=(PRODUCTS, ALS_DIM)).astype(np.float32), unit_vectors(rng, PRODUCTS))
+    products = product_rows(
+        rng.normal(scale=0.5, size=(PRODUCTS, ALS_DIM)).astype(np.float32), unit_vectors(rng, PRODUCTS)
+    )
     return users, products
 
 

@@ -1,4 +1,6 @@
-"""The client against both real services, a real Redis and the real encoder: every call that it has, on random releases."""
+"""The client against both real services, a real Redis and the real encoder: every call that it has, on random
+releases.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,11 +36,20 @@ class Services:
 def services(encoder_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     folder = tmp_path_factory.mktemp("client")
     releases = folder / "releases"
-    first, second = (write_random_release(releases, products=PRODUCTS, seed=seed, encoder=encoder_path, lift=True) for seed in (1, 2))
+    first, second = (
+        write_random_release(releases, products=PRODUCTS, seed=seed, encoder=encoder_path, lift=True) for seed in (1, 2)
+    )
     store = ("--store", "embedded", "--data-dir", folder / "redis")
     embedding = Service("embedding_service", folder / "embedding.log", *store, "--releases", releases)
     ranking = Service(
-        "ranking_service", folder / "ranking.log", "--releases", releases, "--embedding", embedding.address, "--release", first.release_id
+        "ranking_service",
+        folder / "ranking.log",
+        "--releases",
+        releases,
+        "--embedding",
+        embedding.address,
+        "--release",
+        first.release_id,
     )
     with running(embedding, ranking), TwotowerClient(ranking.address, embedding.address) as client:
         embedding.wait_until("NOT_SERVING")

@@ -1,7 +1,8 @@
 """Offline features equal online features: a file replayed through a live service, against the trainer's as-of features.
 
-Just before each review is recorded, the service is asked for its author's features; they must be those of the training row. The service
-embeds the text itself, so this also holds the encoder to "same text, same vector". Synthetic reviews, so that it runs everywhere.
+Just before each review is recorded, the service is asked for its author's features; they must be those of the training
+row. The service embeds the text itself, so this also holds the encoder to "same text, same vector". Synthetic reviews,
+so that it runs everywhere.
 """
 
 from pathlib import Path
@@ -51,7 +52,14 @@ def train_on_sample(folder: Path, encoder_path: Path) -> tuple[Release, Reviews,
 def test_every_training_row_is_what_the_service_would_have_answered(encoder_path: Path, tmp_path: Path) -> None:
     release, reviews, features = train_on_sample(tmp_path, encoder_path)
     service = Service(
-        "embedding_service", tmp_path / "log", "--store", "embedded", "--data-dir", tmp_path / "redis", "--releases", tmp_path / "releases"
+        "embedding_service",
+        tmp_path / "log",
+        "--store",
+        "embedded",
+        "--data-dir",
+        tmp_path / "redis",
+        "--releases",
+        tmp_path / "releases",
     )
     worst_als, warm, undated_users = 0.0, 0, set[str]()
     with running(service), TwotowerClient(embedding=service.address) as client:
@@ -64,7 +72,9 @@ def test_every_training_row_is_what_the_service_would_have_answered(encoder_path
             offline = features.states[features.state[row]]
             if reviews.dated[row] or user_id not in undated_users:
                 # An undated row sees dated ones only, while the service has seen the user's other undated ones too.
-                assert np.array_equal(online.bert_mean, offline[ALS_DIM : ALS_DIM + BERT_DIM]), f"row {row}: the running means differ"
+                assert np.array_equal(online.bert_mean, offline[ALS_DIM : ALS_DIM + BERT_DIM]), (
+                    f"row {row}: the running means differ"
+                )
                 worst_als = max(worst_als, float(np.abs(online.als - offline[:ALS_DIM]).max()))
                 assert (online.kind is UserKind.ANONYMOUS) == bool(offline[-1])
                 warm += online.kind is UserKind.WARM

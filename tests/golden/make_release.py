@@ -12,7 +12,16 @@ import numpy as np
 from tests.support.releases import random_product, unit_vectors
 from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, encoder_id
-from twotower.features import ALS_DIM, ANONYMOUS_NAMES, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, product_rows, user_rows
+from twotower.features import (
+    ALS_DIM,
+    ANONYMOUS_NAMES,
+    PRODUCT_DIM,
+    TOWER_DIM,
+    USER_DIM,
+    Float32,
+    product_rows,
+    user_rows,
+)
 from twotower.model import Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
 from twotower.release import Golden, Manifest, activations_of, als_id, scoring_of
 from twotower.release_writer import ReleaseWriter
@@ -30,7 +39,9 @@ def small_weights(rng: np.random.Generator) -> TwoTowerWeights:
 
     fusion = (dense(2 * TOWER_DIM, 4, "elu"), dense(4, 1, "linear"))
     return TwoTowerWeights(
-        (dense(USER_DIM, 2, "elu"), dense(2, TOWER_DIM, "elu")), (dense(PRODUCT_DIM, 2, "elu"), dense(2, TOWER_DIM, "elu")), fusion
+        (dense(USER_DIM, 2, "elu"), dense(2, TOWER_DIM, "elu")),
+        (dense(PRODUCT_DIM, 2, "elu"), dense(2, TOWER_DIM, "elu")),
+        fusion,
     )
 
 
@@ -50,7 +61,9 @@ def write_fixture(root: Path) -> None:
     fusion, mean = product_fusion(weights, towers), unit_vectors(rng, 1)[0]
     scoring = small_lift(rng, weights, fusion, mean)
     catalogue = [random_product(rng, index) for index in range(PRODUCTS)]
-    users = user_rows(rng.normal(0, 0.5, (3, ALS_DIM)).astype(np.float32), unit_vectors(rng, 3), np.array([False, False, True]))
+    users = user_rows(
+        rng.normal(0, 0.5, (3, ALS_DIM)).astype(np.float32), unit_vectors(rng, 3), np.array([False, False, True])
+    )
     network = score_catalogue(weights, users, fusion)
     indices = np.tile(np.arange(PRODUCTS), (3, 1))
     with ReleaseWriter(root) as writer, tempfile.TemporaryDirectory() as folder:
@@ -62,7 +75,12 @@ def write_fixture(root: Path) -> None:
         writer.scoring(scoring)
         writer.catalogue(catalogue)
         writer.golden(Golden(users, indices, scoring.scores(network), scoring.ratings(network)))
-        arrays = {"product_towers": towers, "product_fusion": fusion, "item_factors": space.factors, "global_mean": mean}
+        arrays = {
+            "product_towers": towers,
+            "product_fusion": fusion,
+            "item_factors": space.factors,
+            "global_mean": mean,
+        }
         for name, array in {**arrays, "als_gram": space.gram}.items():
             writer.array(f"{name}.npy", array)
         writer.commit(

@@ -1,4 +1,6 @@
-"""A small embedding service in the test's process: the real protocol on a real port, with features that the test chooses."""
+"""A small embedding service in the test's process: the real protocol on a real port, with features that the test
+chooses.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -67,7 +69,9 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
             self._server = None
 
     async def StreamUserFeatures(
-        self, request_iterator: AsyncIterator[embedding_service_pb2.StreamUserFeaturesRequest], context: grpc.aio.ServicerContext[Any, Any]
+        self,
+        request_iterator: AsyncIterator[embedding_service_pb2.StreamUserFeaturesRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[embedding_service_pb2.StreamUserFeaturesResponse]:
         """Features in the order asked."""
         self.opened += 1
@@ -77,7 +81,9 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
             await self.blocked.wait()
             if self.failure:
                 await context.abort(self.failure, "as the test wants it")
-            columns = to_columns([self.users.get(user_id) or self._cold() for user_id in request.user_ids], self.space or request.space)
+            columns = to_columns(
+                [self.users.get(user_id) or self._cold() for user_id in request.user_ids], self.space or request.space
+            )
             yield embedding_service_pb2.StreamUserFeaturesResponse(columns=columns, release_id=self.release.release_id)
 
     async def GetPopularity(
@@ -94,8 +100,12 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     ) -> embedding_service_pb2.EncodeTextsResponse:
         """A vector of its own for each text."""
         vectors = [unit_vectors(np.random.default_rng(sum(text.encode())), 1)[0] for text in request.texts]
-        embeddings = [embedding_service_pb2.TextEmbedding(embedding=to_vector(dequantize(quantize(vector)))) for vector in vectors]
-        return embedding_service_pb2.EncodeTextsResponse(embeddings=embeddings, encoder_id=self.release.manifest.encoder_id)
+        embeddings = [
+            embedding_service_pb2.TextEmbedding(embedding=to_vector(dequantize(quantize(vector)))) for vector in vectors
+        ]
+        return embedding_service_pb2.EncodeTextsResponse(
+            embeddings=embeddings, encoder_id=self.release.manifest.encoder_id
+        )
 
     def _cold(self) -> types_pb2.UserFeatures:
         return types_pb2.UserFeatures(
@@ -106,7 +116,9 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         )
 
 
-def to_columns(users: Sequence[types_pb2.UserFeatures], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+def to_columns(
+    users: Sequence[types_pb2.UserFeatures], space: types_pb2.EmbeddingSpace
+) -> embedding_service_pb2.UserFeatureColumns:
     """One message a user, put into columns."""
     return embedding_service_pb2.UserFeatureColumns(
         kinds=[user.kind for user in users],

@@ -1,4 +1,6 @@
-"""``python -m tests.support.hash_service``: the embedding service with the hash encoder, as a process that can be killed."""
+"""``python -m tests.support.hash_service``: the embedding service with the hash encoder, as a process that can be
+killed.
+"""
 
 from pydantic_settings import CliApp
 

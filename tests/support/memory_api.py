@@ -1,4 +1,6 @@
-"""The public API answered from memory, behind a real gRPC server: what clients are tested against without Redis or a model."""
+"""The public API answered from memory, behind a real gRPC server: what clients are tested against without Redis or a
+model.
+"""
 
 import asyncio
 import threading

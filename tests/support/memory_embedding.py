@@ -32,7 +32,9 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         self._memory.arrive("RetractReview", request)
         own = self._memory.reviews.get(request.user_id, {})
         retracted = own.pop(request.review_id, None) is not None
-        return embedding_service_pb2.RetractReviewResponse(retracted=retracted, review_count=len(own), release_id=RELEASE_ID)
+        return embedding_service_pb2.RetractReviewResponse(
+            retracted=retracted, review_count=len(own), release_id=RELEASE_ID
+        )
 
     async def DeleteUser(self, request: Any, context: Any) -> Any:
         self._memory.arrive("DeleteUser", request)
@@ -41,7 +43,9 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
 
     async def GetUserFeatures(self, request: Any, context: Any) -> Any:
         self._memory.arrive("GetUserFeatures", request)
-        return embedding_service_pb2.GetUserFeaturesResponse(features=self._features(request.user_id, request), release_id=RELEASE_ID)
+        return embedding_service_pb2.GetUserFeaturesResponse(
+            features=self._features(request.user_id, request), release_id=RELEASE_ID
+        )
 
     async def BatchGetUserFeatures(self, request: Any, context: Any) -> Any:
         self._memory.arrive("BatchGetUserFeatures", request)
@@ -52,7 +56,9 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         self._memory.arrive("EncodeTexts", request)
         answer = embedding_service_pb2.EncodeTextsResponse(encoder_id="e1")
         for text in request.texts:
-            answer.embeddings.add(embedding=to_vector(np.full(BERT_DIM, len(text), np.float32)), token_count=len(text.split()))
+            answer.embeddings.add(
+                embedding=to_vector(np.full(BERT_DIM, len(text), np.float32)), token_count=len(text.split())
+            )
         return answer
 
     async def GetPopularity(self, request: Any, context: Any) -> Any:
@@ -60,7 +66,9 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         self._memory.arrive("GetPopularity", request)
         counts = Counter(review.product_id for own in self._memory.reviews.values() for review in own.values())
         answer = embedding_service_pb2.GetPopularityResponse(product_ids=sorted(counts))
-        answer.weights.CopyFrom(to_vector(np.array([counts[product_id] for product_id in answer.product_ids], np.float32)))
+        answer.weights.CopyFrom(
+            to_vector(np.array([counts[product_id] for product_id in answer.product_ids], np.float32))
+        )
         answer.half_life.FromSeconds(7 * 86400)
         answer.as_of_time.FromJsonString("2026-01-02T03:04:05Z")
         return answer
@@ -72,7 +80,9 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         duplicate = review.review_id in own
         own[review.review_id] = review
         return embedding_service_pb2.RecordReviewResponse(
-            outcome=embedding_service_pb2.RECORD_OUTCOME_DUPLICATE if duplicate else embedding_service_pb2.RECORD_OUTCOME_RECORDED,
+            outcome=embedding_service_pb2.RECORD_OUTCOME_DUPLICATE
+            if duplicate
+            else embedding_service_pb2.RECORD_OUTCOME_RECORDED,
             review_count=len(own),
             product_known=any(product.product_id == review.product_id for product in self._memory.products),
             release_id=RELEASE_ID,
@@ -89,7 +99,9 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
             als_origin=types_pb2.ALS_ORIGIN_FOLDED_IN,
             review_count=len(own),
             seen_product_ids=sorted({review.product_id for review in own.values()}),
-            space=request.space if request.HasField("space") else types_pb2.EmbeddingSpace(encoder_id="e1", als_id="a1"),
+            space=request.space
+            if request.HasField("space")
+            else types_pb2.EmbeddingSpace(encoder_id="e1", als_id="a1"),
         )
         if own:
             features.age.FromSeconds(90)

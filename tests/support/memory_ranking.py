@@ -56,7 +56,9 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         rows = {row.product_id: row for row in self._scored()}
         asked = [rows[self._find(product_id).product_id] for product_id in request.product_ids]
         user = self._context(request.user_id, request)
-        return ranking_service_pb2.PredictRatingsResponse(release_id=RELEASE_ID, predictions=asked, user=user, popularity_source=LIVE)
+        return ranking_service_pb2.PredictRatingsResponse(
+            release_id=RELEASE_ID, predictions=asked, user=user, popularity_source=LIVE
+        )
 
     async def SimilarProducts(self, request: Any, context: Any) -> Any:
         """The products after it in the catalogue, less and less similar."""
@@ -91,7 +93,9 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         for product in updated:
             self._memory.products[places[product.product_id]] = product
         self._memory.products += inserted
-        return ranking_service_pb2.UpsertProductsResponse(release_id=RELEASE_ID, inserted_count=len(inserted), updated_count=len(updated))
+        return ranking_service_pb2.UpsertProductsResponse(
+            release_id=RELEASE_ID, inserted_count=len(inserted), updated_count=len(updated)
+        )
 
     def _find(self, product_id: str) -> types_pb2.Product:
         for product in self._memory.products:
@@ -138,7 +142,10 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
     def _context(self, user_id: str, request: Any) -> ranking_service_pb2.UserContext:
         count = len(self._memory.reviews.get(user_id, {}))
         context = ranking_service_pb2.UserContext(
-            kind=self._memory.kind(user_id), review_count=count, als_origin=types_pb2.ALS_ORIGIN_NONE, degraded=self._memory.degraded
+            kind=self._memory.kind(user_id),
+            review_count=count,
+            als_origin=types_pb2.ALS_ORIGIN_NONE,
+            degraded=self._memory.degraded,
         )
         if count:
             context.feature_age.FromSeconds(90)
@@ -147,7 +154,9 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         return context
 
 
-def _passes(row: ranking_service_pb2.Recommendation, product: types_pb2.Product, rules: ranking_service_pb2.ProductFilter) -> bool:
+def _passes(
+    row: ranking_service_pb2.Recommendation, product: types_pb2.Product, rules: ranking_service_pb2.ProductFilter
+) -> bool:
     categories = {name.strip().lower() for name in product.categories.split(",")}
     return (
         (not rules.allowed_product_ids or row.product_id in rules.allowed_product_ids)

@@ -19,7 +19,9 @@ class MemoryReleases(release_service_pb2_grpc.ReleaseServiceServicer):
 
     async def ListReleases(self, request: Any, context: Any) -> Any:
         self._memory.arrive("ListReleases", request)
-        return release_service_pb2.ListReleasesResponse(releases=[self._release(OTHER_RELEASE_ID), self._release(RELEASE_ID)])
+        return release_service_pb2.ListReleasesResponse(
+            releases=[self._release(OTHER_RELEASE_ID), self._release(RELEASE_ID)]
+        )
 
     async def LoadRelease(self, request: Any, context: Any) -> Any:
         self._memory.arrive("LoadRelease", request)
@@ -29,7 +31,9 @@ class MemoryReleases(release_service_pb2_grpc.ReleaseServiceServicer):
     async def SetLabel(self, request: Any, context: Any) -> Any:
         self._memory.arrive("SetLabel", request)
         if request.label == CANARY and not 0 < request.canary_share <= 1:
-            raise InvalidArgument([FieldViolation("canary_share", f"must be above 0 and at most 1, got {request.canary_share:g}")])
+            raise InvalidArgument(
+                [FieldViolation("canary_share", f"must be above 0 and at most 1, got {request.canary_share:g}")]
+            )
         self._memory.canary_share = request.canary_share
         self._label(request.release_id, request.label)
         return release_service_pb2.SetLabelResponse(release=self._release(request.release_id))
@@ -55,7 +59,10 @@ class MemoryReleases(release_service_pb2_grpc.ReleaseServiceServicer):
     def _release(self, release_id: str) -> release_service_pb2.ReleaseInfo:
         label = self._memory.labels.get(release_id, 0)
         info = release_service_pb2.ReleaseInfo(
-            release_id=release_id, preset=release_id.rpartition("-")[0], product_count=len(self._memory.products), label=label
+            release_id=release_id,
+            preset=release_id.rpartition("-")[0],
+            product_count=len(self._memory.products),
+            label=label,
         )
         info.create_time.FromJsonString("2026-01-02T03:04:05Z")
         if label == CANARY:

@@ -55,6 +55,13 @@ class Memory:
 def catalogue(count: int) -> list[types_pb2.Product]:
     """Products p0, p1, …"""
     return [
-        types_pb2.Product(product_id=f"p{i}", name=f"Product {i}", brand="Acme", categories="Audio", manufacturer="Acme", review_count=i)
+        types_pb2.Product(
+            product_id=f"p{i}",
+            name=f"Product {i}",
+            brand="Acme",
+            categories="Audio",
+            manufacturer="Acme",
+            review_count=i,
+        )
         for i in range(count)
     ]

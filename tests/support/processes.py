@@ -46,7 +46,9 @@ class Service:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     def wait_until(self, status: str) -> None:
-        """Wait until health is `status`, SERVING or NOT_SERVING; fails with the log if the process ends or the time is over."""
+        """Wait until health is `status`, SERVING or NOT_SERVING; fails with the log if the process ends or the time is
+        over.
+        """
         deadline = time.monotonic() + _START_S
         while health_status(self.address) != status:
             assert self.process.poll() is None, f"{self._command[2]} ended:\n{self.log()}"

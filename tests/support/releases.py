@@ -9,7 +9,17 @@ import numpy as np
 
 from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, TextEncoder, encoder_id
-from twotower.features import ALS_DIM, ANONYMOUS_NAMES, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, product_rows, user_rows
+from twotower.features import (
+    ALS_DIM,
+    ANONYMOUS_NAMES,
+    BERT_DIM,
+    PRODUCT_DIM,
+    TOWER_DIM,
+    USER_DIM,
+    Float32,
+    product_rows,
+    user_rows,
+)
 from twotower.model import Activation, Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
 from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
 from twotower.release_writer import ReleaseWriter
@@ -18,7 +28,11 @@ from twotower.scoring import LiftScoring, RatingScoring, Scoring, log_popularity
 GOLDEN_REQUESTS: Final = 8
 PRIOR_MEAN: Final = 3.5
 """Of the shrunk item means of a release that scores by lift."""
-GOLDEN_TEXTS: Final = ("Great sound Would buy again", "No Title No Review", "Broke The cable broke after a week of use.")
+GOLDEN_TEXTS: Final = (
+    "Great sound Would buy again",
+    "No Title No Review",
+    "Broke The cable broke after a week of use.",
+)
 
 
 def write_random_release(
@@ -70,7 +84,9 @@ def write_random_release(
         writer.golden(_golden(rng, weights, fusion, global_mean, scoring))
         texts = list(GOLDEN_TEXTS) if encoder else []
         writer.json("golden/texts.json", texts)
-        embedded = TextEncoder(encoder, threads=1).encode(texts).fixed_point if encoder else np.zeros((0, BERT_DIM), np.int16)
+        embedded = (
+            TextEncoder(encoder, threads=1).encode(texts).fixed_point if encoder else np.zeros((0, BERT_DIM), np.int16)
+        )
         writer.array("golden/text_fixed_point.npy", embedded)
         writer.encoder(source, encoder_id(source))
         fields: dict[str, Any] = {
@@ -117,7 +133,11 @@ def random_weights(rng: np.random.Generator, activation: Activation) -> TwoTower
         return tuple(_dense(rng, a, b, activation) for a, b in pairwise(widths))
 
     last = _dense(rng, 32, 1, "linear")
-    fusion = (_dense(rng, 2 * TOWER_DIM, 64, activation), _dense(rng, 64, 32, activation), Dense(last.kernel, last.bias + 3, "linear"))
+    fusion = (
+        _dense(rng, 2 * TOWER_DIM, 64, activation),
+        _dense(rng, 64, 32, activation),
+        Dense(last.kernel, last.bias + 3, "linear"),
+    )
     return TwoTowerWeights(tower(USER_DIM), tower(PRODUCT_DIM), fusion)
 
 
@@ -130,7 +150,9 @@ def unit_vectors(rng: np.random.Generator, count: int) -> Float32:
 
 def random_user_rows(rng: np.random.Generator, count: int) -> Float32:
     """(count, 449) float32: warm users with vectors of the sizes that real ones have."""
-    return user_rows(rng.normal(0, 0.5, (count, ALS_DIM)).astype(np.float32), unit_vectors(rng, count) * np.float32(0.8), False)
+    return user_rows(
+        rng.normal(0, 0.5, (count, ALS_DIM)).astype(np.float32), unit_vectors(rng, count) * np.float32(0.8), False
+    )
 
 
 def _dense(rng: np.random.Generator, inputs: int, units: int, activation: Activation) -> Dense:
@@ -145,13 +167,17 @@ def _lift(rng: np.random.Generator, catalogue: list[Product], cold_scores: Float
     return LiftScoring(0.5, 0.3, 7.0, cold_scores, base, log_popularity(counts * rng.random(len(catalogue))))
 
 
-def _golden(rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, global_mean: Float32, scoring: Scoring) -> Golden:
+def _golden(
+    rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, global_mean: Float32, scoring: Scoring
+) -> Golden:
     rows = random_user_rows(rng, GOLDEN_REQUESTS)
     cold = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([global_mean, global_mean]), np.array([False, True]))
     rows[:2] = cold
     every = score_catalogue(weights, rows, fusion)
     indices = np.argsort(rng.random(every.shape), axis=1)[:, :20]
-    scores, ratings = (np.take_along_axis(numbers, indices, axis=1) for numbers in (scoring.scores(every), scoring.ratings(every)))
+    scores, ratings = (
+        np.take_along_axis(numbers, indices, axis=1) for numbers in (scoring.scores(every), scoring.ratings(every))
+    )
     return Golden(rows, indices, scores, ratings)
 
 

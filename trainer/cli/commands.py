@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @click.option("--preset", type=click.Choice(PRESETS), default="v5_power", show_default=True, help="Recipe.")
 @recipe_options
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="The same seed gives the same release id.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=7, show_default=True, help="The same seed gives the same release id."
+)
 @click.option(
     "--validation-fraction",
     type=click.FloatRange(0, 1, max_open=True),
@@ -37,9 +39,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Last share of the rows by time, held out to choose the epoch by; 0 trains on all.",
 )
-@click.option("--default-username", default=DEFAULT_USERNAME, show_default=True, help="Author of a review without a name.")
 @click.option(
-    "--anonymous-name", "anonymous_names", multiple=True, default=ANONYMOUS_NAMES, show_default=True, help="Name shared by strangers."
+    "--default-username", default=DEFAULT_USERNAME, show_default=True, help="Author of a review without a name."
+)
+@click.option(
+    "--anonymous-name",
+    "anonymous_names",
+    multiple=True,
+    default=ANONYMOUS_NAMES,
+    show_default=True,
+    help="Name shared by strangers.",
 )
 @click.option(
     "--max-dropped",
@@ -52,8 +61,19 @@ if TYPE_CHECKING:
 @encoder_options
 @click.option("--evaluation", type=FILE, help="Table of `twotower evaluate --json`, for the report.")
 @click.option("--write-samples", type=FOLDER, help="Write negative_samples and final_df to this folder.")
-@click.option("--samples-format", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True, help="Of --write-samples.")
-@click.option("--publish", "publish_it", is_flag=True, help="Then send the users to the embedding service and load the release on ranking.")
+@click.option(
+    "--samples-format",
+    type=click.Choice(["csv", "parquet"]),
+    default="csv",
+    show_default=True,
+    help="Of --write-samples.",
+)
+@click.option(
+    "--publish",
+    "publish_it",
+    is_flag=True,
+    help="Then send the users to the embedding service and load the release on ranking.",
+)
 @service_options
 def train(
     *,
@@ -142,7 +162,9 @@ def publish(*, release: Path, embedding: str, ranking: str, timeout_s: float, tl
     _publish(opened, progress, embedding=embedding, ranking=ranking, timeout_s=timeout_s, tls_ca=tls_ca)
 
 
-def _publish(release: "Release", progress: "Progress", *, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None) -> None:
+def _publish(
+    release: "Release", progress: "Progress", *, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None
+) -> None:
     from trainer.release.publish import publish as run
     from trainer.release.publish import user_count
     from twotower.rpc import ChannelTls
@@ -150,7 +172,10 @@ def _publish(release: "Release", progress: "Progress", *, embedding: str, rankin
     with progress.stage("publish users", user_count(release)) as on_progress:
         tls = ChannelTls(ca=tls_ca) if tls_ca else None
         done = run(release, embedding, ranking, tls=tls, timeout_s=timeout_s, on_progress=on_progress)
-    click.echo(f"published {release.release_id}: {done.users:,} users with {done.reviews:,} reviews, {done.products:,} products served")
+    click.echo(
+        f"published {release.release_id}: {done.users:,} users with {done.reviews:,} reviews, "
+        f"{done.products:,} products served"
+    )
 
 
 @click.command("sample-data")
@@ -162,18 +187,30 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
     from trainer.synthetic.reviews import write_sample
 
     write_sample(file, reviews, seed)
-    click.echo(f"{file}: {reviews:,} SYNTHETIC reviews (seed {seed}): made up by a program, for trying the system out, not for conclusions")
+    click.echo(
+        f"{file}: {reviews:,} SYNTHETIC reviews (seed {seed}): made up by a program, for trying the system "
+        "out, not for conclusions"
+    )
 
 
 @click.command("evaluate")
 @source_options
-@click.option("--presets", default="best", show_default=True, help="Comma-separated names, `all`, or `none` for the baselines alone.")
+@click.option(
+    "--presets",
+    default="best",
+    show_default=True,
+    help="Comma-separated names, `all`, or `none` for the baselines alone.",
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Fits of whatever is random.")
 @click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
 @recipe_options
 @click.option("--json", "json_file", type=FILE, help="Write the whole table here.")
 @click.option("--markdown", "markdown_file", type=FILE, help="Write the table as it is shown here, in Markdown.")
-@click.option("--leak-audit", is_flag=True, help="First derive all features again with the future cut off; fail on any difference.")
+@click.option(
+    "--leak-audit",
+    is_flag=True,
+    help="First derive all features again with the future cut off; fail on any difference.",
+)
 @encoder_options
 def evaluate(
     *,
@@ -209,7 +246,11 @@ def evaluate(
 
     progress = Progress(Console(stderr=True))
     cache = cache or default_cache()
-    names = PRESETS if presets == "all" else tuple(name.strip() for name in presets.split(",") if name.strip() not in ("", "none"))
+    names = (
+        PRESETS
+        if presets == "all"
+        else tuple(name.strip() for name in presets.split(",") if name.strip() not in ("", "none"))
+    )
     with progress.stage("read reviews"):
         found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
     if leak_audit:
@@ -219,7 +260,10 @@ def evaluate(
         raise click.BadParameter(f"is for the preset {tuned}, which is not among --presets", param_hint="--options")
     table = evaluate_reviews(
         found,
-        [recipe_of(name, options_file if name == tuned else None, epochs=epochs, batch_size=batch_size) for name in names],
+        [
+            recipe_of(name, options_file if name == tuned else None, epochs=epochs, batch_size=batch_size)
+            for name in names
+        ],
         seeds=seeds,
         folds=folds,
         encoder_path=encoder or cached_encoder(cache),
@@ -236,9 +280,21 @@ def evaluate(
 @click.command("describe")
 @source_options
 @click.option("--html", "html_file", type=FILE, help="Write the pictures to this page.")
-@click.option("--alpha", type=click.FloatRange(0), default=1.0, show_default=True, help="Of the negatives in the figures after sampling.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="Of the negatives in the figures after sampling.",
+)
 def describe(
-    *, reviews: Path, file_format: str, metadata: Path | None, columns: tuple[str, ...], html_file: Path | None, alpha: float
+    *,
+    reviews: Path,
+    file_format: str,
+    metadata: Path | None,
+    columns: tuple[str, ...],
+    html_file: Path | None,
+    alpha: float,
 ) -> None:
     """Tell what is in a review file: sizes, ratings before and after sampling, popularity, missing values, dates."""
     from rich.console import Console
@@ -259,9 +315,18 @@ def describe(
 
 @click.command("import-keras")
 @click.argument("model", type=FILE)
-@click.option("--products", type=FILE, required=True, help="JSONL: product_id, name and, where known, brand, categories, manufacturer.")
-@click.option("--item-factors", type=FILE, help=".npy (products, 64): the ALS factors that the network was trained with.")
-@click.option("--global-mean", type=FILE, help=".npy (384,): the mean review embedding, what users without a history have.")
+@click.option(
+    "--products",
+    type=FILE,
+    required=True,
+    help="JSONL: product_id, name and, where known, brand, categories, manufacturer.",
+)
+@click.option(
+    "--item-factors", type=FILE, help=".npy (products, 64): the ALS factors that the network was trained with."
+)
+@click.option(
+    "--global-mean", type=FILE, help=".npy (384,): the mean review embedding, what users without a history have."
+)
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @encoder_options
 def import_keras(

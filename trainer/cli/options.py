@@ -26,9 +26,16 @@ def default_cache() -> Path:
 def service_options(command: Command) -> Command:
     """Where the services are: the same for `publish` and for `train --publish`."""
     for option in (
-        click.option("--tls-ca", type=FILE, help="PEM file of the services' certificate authority; plaintext if not given."),
         click.option(
-            "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=600.0, show_default=True, help="Seconds a service."
+            "--tls-ca", type=FILE, help="PEM file of the services' certificate authority; plaintext if not given."
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(0, min_open=True),
+            default=600.0,
+            show_default=True,
+            help="Seconds a service.",
         ),
         click.option(
             "--ranking",
@@ -53,7 +60,9 @@ def service_options(command: Command) -> Command:
 
 def source_options(command: Command) -> Command:
     """A review file and what it is: the same for every command that takes one as an option."""
-    file = click.option("--reviews", type=FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet.")
+    file = click.option(
+        "--reviews", type=FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet."
+    )
     return file(format_options(command))
 
 
@@ -94,8 +103,17 @@ def source_of(file_format: str, metadata: Path | None, columns: tuple[str, ...])
 def encoder_options(command: Command) -> Command:
     """Which encoder, and where it and encoded texts are kept."""
     for option in (
-        click.option("--cache", type=FOLDER, envvar="TWOTOWER_CACHE", help="Folder of encoded texts.  [default: ~/.cache/twotower]"),
-        click.option("--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given."),
+        click.option(
+            "--cache",
+            type=FOLDER,
+            envvar="TWOTOWER_CACHE",
+            help="Folder of encoded texts.  [default: ~/.cache/twotower]",
+        ),
+        click.option(
+            "--encoder",
+            type=FOLDER,
+            help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given.",
+        ),
     ):
         command = option(command)
     return command
@@ -104,15 +122,28 @@ def encoder_options(command: Command) -> Command:
 def recipe_options(command: Command) -> Command:
     """How a preset is trained."""
     for option in (
-        click.option("--options", "options_file", type=FILE, help="Options of the preset, as `twotower tune` writes them (best.json)."),
-        click.option("--batch-size", type=click.IntRange(1), help="Samples a step, of presets trained with MSE.  [default: 1024]"),
-        click.option("--epochs", type=click.IntRange(1, 30), help="Of presets trained with MSE; `train` keeps the best.  [default: 10]"),
+        click.option(
+            "--options",
+            "options_file",
+            type=FILE,
+            help="Options of the preset, as `twotower tune` writes them (best.json).",
+        ),
+        click.option(
+            "--batch-size", type=click.IntRange(1), help="Samples a step, of presets trained with MSE.  [default: 1024]"
+        ),
+        click.option(
+            "--epochs",
+            type=click.IntRange(1, 30),
+            help="Of presets trained with MSE; `train` keeps the best.  [default: 10]",
+        ),
     ):
         command = option(command)
     return command
 
 
-def recipe_of(preset: str, options_file: Path | None, *, epochs: int | None, batch_size: int | None) -> "TrainingOptions":
+def recipe_of(
+    preset: str, options_file: Path | None, *, epochs: int | None, batch_size: int | None
+) -> "TrainingOptions":
     """A preset with the options of a file, and then those of the command line."""
     from dataclasses import replace
 

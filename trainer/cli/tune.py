@@ -10,16 +10,43 @@ from trainer.cli.options import FILE, FOLDER, PRESETS, default_cache, encoder_op
 @click.command("tune")
 @click.argument("reviews", type=FILE)
 @format_options
-@click.option("--preset", type=click.Choice(PRESETS), default="best", show_default=True, help="Recipe whose options are searched.")
-@click.option("--trials", type=click.IntRange(1), default=30, show_default=True, help="Finished trials in all, earlier runs included.")
-@click.option("--study", "study_folder", type=FOLDER, required=True, help="Folder of the study; a study that is there is gone on with.")
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), help="Seconds after which this run stops.  [default: none]"
+    "--preset", type=click.Choice(PRESETS), default="best", show_default=True, help="Recipe whose options are searched."
 )
 @click.option(
-    "--objective", type=click.Choice(["all", "warm", "cold"]), default="all", show_default=True, help="Users whose nDCG@10 counts."
+    "--trials",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Finished trials in all, earlier runs included.",
 )
-@click.option("--folds", type=click.IntRange(1), default=3, show_default=True, help="Rolling temporal folds inside the searched rows.")
+@click.option(
+    "--study",
+    "study_folder",
+    type=FOLDER,
+    required=True,
+    help="Folder of the study; a study that is there is gone on with.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds after which this run stops.  [default: none]",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["all", "warm", "cold"]),
+    default="all",
+    show_default=True,
+    help="Users whose nDCG@10 counts.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Rolling temporal folds inside the searched rows.",
+)
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Fits a fold and trial, averaged.")
 @click.option(
     "--share",
@@ -28,7 +55,13 @@ from trainer.cli.options import FILE, FOLDER, PRESETS, default_cache, encoder_op
     show_default=True,
     help="First share of the rows by time that is looked at. 0.6 leaves all folds of `twotower evaluate` untouched.",
 )
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of the search: the same seed tries the same options.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=7,
+    show_default=True,
+    help="Of the search: the same seed tries the same options.",
+)
 @encoder_options
 def tune(
     *,
@@ -50,7 +83,8 @@ def tune(
 ) -> None:
     """Search the options of a preset on rolling folds of the first rows of REVIEWS; resumable.
 
-    Writes best.json, for `--options` of `train` and `evaluate`, and report.html with Optuna's plots into the folder of the study.
+    Writes best.json, for `--options` of `train` and `evaluate`, and report.html with Optuna's plots into the folder of
+    the study.
     """
     from rich.console import Console
 
@@ -67,11 +101,15 @@ def tune(
     with progress.stage("read reviews"):
         found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
     options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))  # type: ignore[arg-type] # click checked the choice
-    with tune_reviews(found, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress) as tuned:
+    with tune_reviews(
+        found, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress
+    ) as tuned:
         click.echo(str(tuned.rows))
         print_trials(Console(width=200), tuned.study, tuned.recipe)
         if not ranked(tuned.study):
-            raise click.ClickException("no trial was scored on all folds yet: run the same command again, with more time")
+            raise click.ClickException(
+                "no trial was scored on all folds yet: run the same command again, with more time"
+            )
         write_best(study_folder / "best.json", tuned.study, tuned.recipe)
         write_page(study_folder / "report.html", tuned.study, tuned.recipe, str(tuned.rows))
     click.echo(f"options: {study_folder / 'best.json'}\nreport: {study_folder / 'report.html'}")

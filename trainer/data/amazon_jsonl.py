@@ -1,4 +1,5 @@
-"""The public Amazon review dumps of 2014, 2018 and 2023: a JSON object a line for each review, and one for each product.
+"""The public Amazon review dumps of 2014, 2018 and 2023: a JSON object a line for each review, and one for each
+product.
 
 ===================  =========================  ====================
 column               2014, 2018                 2023
@@ -52,7 +53,8 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
         names: column → key, where the file calls it otherwise.
 
     Raises:
-        InvalidFile: not UTF-8, broken gzip, a key that no line has, no rows, or a metadata line that is not a JSON object.
+        InvalidFile: not UTF-8, broken gzip, a key that no line has, no rows, or a metadata line that is not a JSON
+            object.
     """
     sha256 = inspect_text(path)
     products = _products(metadata) if metadata else {}
@@ -73,7 +75,9 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
         builder.append(values[name] if name in values else product.get(name, "") for name in columns)
         row_numbers.append(number)
     if not row_numbers:
-        raise InvalidFile(path, [FieldViolation("rows", f"must be at least 1, got 0; {len(malformed)} lines are no JSON objects")])
+        raise InvalidFile(
+            path, [FieldViolation("rows", f"must be at least 1, got 0; {len(malformed)} lines are no JSON objects")]
+        )
     missing = [name for name in _NEEDED if name not in used]
     if missing:
         raise InvalidFile(path, [FieldViolation(" or ".join(keys[name]), "no line has this key") for name in missing])
@@ -138,7 +142,9 @@ def _products(path: Path) -> dict[str, dict[str, str]]:
         products[key] = {name: str(values[name] or "") for name in _PRODUCT_COLUMNS}
     if broken:
         shown = ", ".join(map(str, broken[:5]))
-        raise InvalidFile(path, [FieldViolation("line", f"must be a JSON object, broken in {len(broken):,} lines ({shown})")])
+        raise InvalidFile(
+            path, [FieldViolation("line", f"must be a JSON object, broken in {len(broken):,} lines ({shown})")]
+        )
     return products
 
 

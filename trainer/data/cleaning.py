@@ -13,8 +13,8 @@ manufacturer        not blank                                most frequent one o
 reviews.id          1 to 256 bytes, unique for the user      a hash of the review's content
 ==================  =======================================  ==========================================
 
-A file of which more than `max_dropped` of the rows would be dropped is refused; with `strict`, one with any problem but a missing
-``reviews.id``, which no rule asks for.
+A file of which more than `max_dropped` of the rows would be dropped is refused; with `strict`, one with any problem but
+a missing ``reviews.id``, which no rule asks for.
 """
 
 from dataclasses import dataclass
@@ -106,7 +106,9 @@ class Problem:
     def __str__(self) -> str:
         shown = ", ".join(f"row {row}: {value[:60]!r}" for row, value in self.examples)
         more = ", …" if self.row_count > len(self.examples) else ""
-        return f"{self.rule}, broken in {self.row_count:,} row{'s'[: self.row_count > 1]} ({shown}{more}): {self.action}"
+        return (
+            f"{self.rule}, broken in {self.row_count:,} row{'s'[: self.row_count > 1]} ({shown}{more}): {self.action}"
+        )
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,8 @@ class CleanRows:
     """Usable rows, in the order of (time, review id, user id).
 
     Attributes:
-        review_id, user_id, product_id, rating, time_us, title, text, name, brand, categories, manufacturer: one entry a row;
-            `rating` float32, `time_us` int64.
+        review_id, user_id, product_id, rating, time_us, title, text, name, brand, categories, manufacturer: one entry a
+            row; `rating` float32, `time_us` int64.
     """
 
     review_id: Strings
@@ -153,11 +155,15 @@ def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanR
         InvalidFile: too many rows would be dropped, or any problem under `strict`, each named with its rows.
     """
     columns = dict(raw.columns)
-    blank = {name: columns[name].distinct.test(lambda value: not value.strip()) for name in (*_FILLS, "id", "manufacturer")}
+    blank = {
+        name: columns[name].distinct.test(lambda value: not value.strip()) for name in (*_FILLS, "id", "manufacturer")
+    }
     problems = _Problems(raw)
     usable = problems.malformed(raw)
     rating = _numbers(columns["reviews.rating"])
-    usable &= problems.found("reviews.rating", ~_within(rating), f"must be a number from {MIN_RATING:g} to {MAX_RATING:g}", "dropped")
+    usable &= problems.found(
+        "reviews.rating", ~_within(rating), f"must be a number from {MIN_RATING:g} to {MAX_RATING:g}", "dropped"
+    )
     no_id = _too_long(columns["id"].distinct) | blank["id"]
     usable &= problems.found("id", no_id[columns["id"].code], "must be 1 to 256 bytes", "dropped")
     user = columns["reviews.username"]
@@ -167,7 +173,9 @@ def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanR
         problems.found(name, blank[name][columns[name].code], "must not be blank", f"filled with {fill!r}")
         columns[name] = columns[name].filled(blank[name], fill)
     no_maker = blank["manufacturer"][columns["manufacturer"].code]
-    problems.found("manufacturer", no_maker, "must not be blank", "filled with the most frequent one of the training period")
+    problems.found(
+        "manufacturer", no_maker, "must not be blank", "filled with the most frequent one of the training period"
+    )
     time_us = _times(columns["reviews.date"])
     problems.found("reviews.date", time_us == UNDATED, "must be an ISO 8601 date", "kept undated, after all dated rows")
     report = CleaningReport(problems.rows_read, int(usable.sum()), problems.all())
@@ -237,7 +245,9 @@ def _within(rating: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _too_long(values: Strings) -> NDArray[np.bool_]:
-    """Which can be no id because they are too long or have a NUL: :func:`twotower.features.id_problem` for all at once."""
+    """Which can be no id because they are too long or have a NUL: :func:`twotower.features.id_problem` for all at
+    once.
+    """
     import pyarrow.compute as pc
 
     bad = pc.or_(pc.greater(pc.binary_length(values.array), MAX_ID_BYTES), pc.match_substring(values.array, "\0"))

@@ -1,4 +1,6 @@
-"""Columns of text without a Python object a row: ten million reviews fit where a list of their names alone would not."""
+"""Columns of text without a Python object a row: ten million reviews fit where a list of their names alone would
+not.
+"""
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -64,7 +66,9 @@ class Strings(Column):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        found: str | list[str] = self.array[index].to_pylist() if isinstance(index, slice) else self.array[int(index)].as_py()
+        found: str | list[str] = (
+            self.array[index].to_pylist() if isinstance(index, slice) else self.array[int(index)].as_py()
+        )
         return found
 
     def take(self, rows: Int64 | Int32) -> "Strings":
@@ -100,7 +104,11 @@ class Repeated(Column):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        return self.distinct.take(self.code[index])[:] if isinstance(index, slice) else self.distinct[int(self.code[index])]
+        return (
+            self.distinct.take(self.code[index])[:]
+            if isinstance(index, slice)
+            else self.distinct[int(self.code[index])]
+        )
 
     def take(self, rows: Int64 | Int32) -> "Repeated":
         """Some rows."""
@@ -111,13 +119,17 @@ class Repeated(Column):
         return self.distinct.take(self.code[rows])
 
     def filled(self, where: NDArray[np.bool_], value: str) -> "Repeated":
-        """With `value` for the distinct strings where `where` is true, (distinct,) bool; equal strings have one number again."""
+        """With `value` for the distinct strings where `where` is true, (distinct,) bool; equal strings have one number
+        again.
+        """
         if not where.any():
             return self
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        replaced = Strings(pc.if_else(pa.array(where), pa.scalar(value, pa.large_string()), self.distinct.array)).numbered()
+        replaced = Strings(
+            pc.if_else(pa.array(where), pa.scalar(value, pa.large_string()), self.distinct.array)
+        ).numbered()
         return Repeated(replaced.distinct, replaced.code[self.code])
 
 
@@ -167,4 +179,6 @@ def _unified(chunks: list[Any]) -> Repeated:
         return Repeated(Strings.of([]), np.zeros(0, np.int32))
     coded = pa.chunked_array(chunks).unify_dictionaries()
     chunks.clear()
-    return Repeated(Strings(coded.chunk(0).dictionary), np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks]))
+    return Repeated(
+        Strings(coded.chunk(0).dictionary), np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])
+    )

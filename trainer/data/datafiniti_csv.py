@@ -1,4 +1,6 @@
-"""The Datafiniti review schema, 25 columns, and its reader. The trainer needs ten of them and takes an eleventh where it is there."""
+"""The Datafiniti review schema, 25 columns, and its reader. The trainer needs ten of them and takes an eleventh where
+it is there.
+"""
 
 import csv
 import io
@@ -20,7 +22,8 @@ def read_raw(path: Path, names: Mapping[str, str] | None = None) -> RawReviews:
         names: column of the schema → column of the file, where the file calls it otherwise.
 
     Raises:
-        InvalidFile: no such file, not UTF-8 (with the offset and the line), a broken gzip stream, not CSV, a column missing, or no rows.
+        InvalidFile: no such file, not UTF-8 (with the offset and the line), a broken gzip stream, not CSV, a column
+            missing, or no rows.
     """
     sha256 = inspect_text(path)
     with open_bytes(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
@@ -36,8 +39,12 @@ def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str, names: Ma
     missing = [names.get(name, name) for name in REQUIRED if names.get(name, name) not in header]
     if missing:
         found = ", ".join(header[:30])
-        raise InvalidFile(path, [FieldViolation(name, f"column is missing; the header has: {found}"[:500]) for name in missing])
-    places = {name: header.index(names.get(name, name)) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
+        raise InvalidFile(
+            path, [FieldViolation(name, f"column is missing; the header has: {found}"[:500]) for name in missing]
+        )
+    places = {
+        name: header.index(names.get(name, name)) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header
+    }
     builder = Builder(places)
     row_numbers = array("q")
     malformed: dict[int, int | str] = {}

@@ -1,7 +1,7 @@
 """Review ids that are unique for their user, and the order of the rows.
 
-A review without an id of its own gets the hash of its content, 16 bytes in hexadecimal. Bytes sort as their hexadecimal does, so such ids
-are kept, compared and sorted as two integers, and written out as strings once, at the end.
+A review without an id of its own gets the hash of its content, 16 bytes in hexadecimal. Bytes sort as their hexadecimal
+does, so such ids are kept, compared and sorted as two integers, and written out as strings once, at the end.
 """
 
 import hashlib
@@ -27,8 +27,9 @@ Keys = NDArray[np.uint64]
 def ordered(columns: Mapping[str, Repeated], time_us: Int64) -> tuple[Int64, Strings]:
     """Order rows by (time, review id, user id).
 
-    A row keeps the id that the file gives it; a row without one gets its content's hash. If that is taken by another review of the user,
-    of two the later one, then it is hashed again with a number, so that a later row changes nothing of an earlier one.
+    A row keeps the id that the file gives it; a row without one gets its content's hash. If that is taken by another
+    review of the user, of two the later one, then it is hashed again with a number, so that a later row changes nothing
+    of an earlier one.
 
     Args:
         columns: of the usable rows, blanks filled.
@@ -41,7 +42,11 @@ def ordered(columns: Mapping[str, Repeated], time_us: Int64) -> tuple[Int64, Str
     given = columns[REVIEW_ID]
     valid = given.distinct.test(lambda value: bool(value.strip()) and id_problem(value) is None)
     own = valid[given.code]
-    keys = np.where(own[:, np.newaxis], _keys(_key(value) for value in given.distinct)[given.code], content) if own.any() else content
+    keys = (
+        np.where(own[:, np.newaxis], _keys(_key(value) for value in given.distinct)[given.code], content)
+        if own.any()
+        else content
+    )
     order = np.lexsort((content[:, 1], content[:, 0], time_us))
     repeats = _repeats(columns["reviews.username"].code, keys, order)
     if not own.any():
@@ -69,7 +74,9 @@ def _hash(*values: str) -> bytes:
 
 
 def _key(given: str) -> bytes:
-    """What stands for an id of the file: its bytes if it is such a hash itself, as in a file that a program like this wrote."""
+    """What stands for an id of the file: its bytes if it is such a hash itself, as in a file that a program like this
+    wrote.
+    """
     return bytes.fromhex(given) if _HASH.fullmatch(given) else _hash("given", given)
 
 

@@ -20,7 +20,9 @@ def read_parquet(path: Path, names: Mapping[str, str]) -> RawReviews:
         missing = [names.get(name, name) for name in REQUIRED if names.get(name, name) not in header]
         if missing:
             shown = ", ".join(header[:30])
-            raise InvalidFile(path, [FieldViolation(name, f"column is missing; the file has: {shown}"[:500]) for name in missing])
+            raise InvalidFile(
+                path, [FieldViolation(name, f"column is missing; the file has: {shown}"[:500]) for name in missing]
+            )
         wanted = {name: names.get(name, name) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
         builder = Builder(wanted)
         for batch in table.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):

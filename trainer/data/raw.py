@@ -75,9 +75,11 @@ class RawReviews:
     """A file as it is, before any rule.
 
     Attributes:
-        columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no such column).
+        columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no
+            such column).
         row_numbers: (rows,) number of each row as a spreadsheet shows it: the header is row 1.
-        malformed: rows left out because they have another number of fields than the header: row number → fields, or what else is wrong.
+        malformed: rows left out because they have another number of fields than the header: row number → fields, or
+            what else is wrong.
         fields: fields of the header.
         sha256: of the uncompressed bytes, hex.
         row_rule: what a row must be; told by `fields` if "".
@@ -132,7 +134,8 @@ def inspect_text(path: Path) -> str:
                 line = lines + chunk[: max(0, error.start - pending)].count(b"\n")
                 byte = error.object[error.start]
                 raise InvalidFile(
-                    path, [FieldViolation("encoding", f"must be UTF-8, got byte 0x{byte:02x} at offset {bad}, line {line}")]
+                    path,
+                    [FieldViolation("encoding", f"must be UTF-8, got byte 0x{byte:02x} at offset {bad}, line {line}")],
                 ) from error
             if b"\0" in chunk:
                 place = offset + chunk.index(b"\0")

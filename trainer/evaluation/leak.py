@@ -1,4 +1,6 @@
-"""The leak audit: what the training part of every fold is made of, derived twice, once with the future cut off the file."""
+"""The leak audit: what the training part of every fold is made of, derived twice, once with the future cut off the
+file.
+"""
 
 import hashlib
 
@@ -22,7 +24,8 @@ class LeakFound(TwotowerError):
 
 
 def audit(reviews: Reviews, *, folds: int, progress: Progress, seed: int = 0) -> str:
-    """Compare, for every fold, factors, features, negatives, labels and popularity with those of a file that ends where training ends.
+    """Compare, for every fold, factors, features, negatives, labels and popularity with those of a file that ends where
+    training ends.
 
     Text vectors are made up (the same text, the same vector): the encoder sees one text at a time and knows no time.
 
@@ -39,7 +42,9 @@ def audit(reviews: Reviews, *, folds: int, progress: Progress, seed: int = 0) ->
             on_progress(1)
             for name, value in whole.items():
                 if value != cut[name]:
-                    raise LeakFound(f"fold {number}: {name} of the training period changes when later reviews are taken away")
+                    raise LeakFound(
+                        f"fold {number}: {name} of the training period changes when later reviews are taken away"
+                    )
     return f"leak audit: {len(splits)} folds, {len(whole)} things each, no difference with the future cut off"
 
 

@@ -20,7 +20,9 @@ _CALIBRATION_SHARE = 0.1
 
 
 def preset_method(options: TrainingOptions) -> Method:
-    """A preset trained with MSE for a fixed number of epochs: choosing one would need rows, and the newest are worth most."""
+    """A preset trained with MSE for a fixed number of epochs: choosing one would need rows, and the newest are worth
+    most.
+    """
 
     def score(period: Period) -> Scored:
         scores = scores_of(options, period)
@@ -34,7 +36,9 @@ def scores_of(options: TrainingOptions, period: Period) -> Float32:
     none = Samples(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
     samples = period.samples(options.preset.negatives_alpha), none
     fit_options = replace(options.fit, seed=period.seed)
-    return test_scores(period, fit(options.preset, period.inputs.tables, samples, fit_options, on_step=lambda _: None).network)
+    return test_scores(
+        period, fit(options.preset, period.inputs.tables, samples, fit_options, on_step=lambda _: None).network
+    )
 
 
 class BestMethods:
@@ -58,7 +62,13 @@ class BestMethods:
             BEST_LIVE: "personal lift + live popularity: as served",
         }
         return tuple(
-            Method(name, lambda period, name=name: self._score(period)[name], seeded=True, about=text, live=name == BEST_LIVE)  # type: ignore[misc]
+            Method(
+                name,
+                lambda period, name=name: self._score(period)[name],
+                seeded=True,
+                about=text,
+                live=name == BEST_LIVE,
+            )  # type: ignore[misc]
             for name, text in about.items()
         )
 
@@ -115,4 +125,6 @@ def _own(period: Period, values: Float32) -> Float32:
 def _about(preset: Preset) -> str:
     flag = "" if preset.with_is_anonymous else ", without is_anonymous_user"
     negatives = f"popularity^{preset.negatives_alpha:g}" if preset.negatives_alpha else "uniform"
-    return f"{preset.activation}, {preset.initializer}, {preset.dropout}, {preset.optimizer}, {negatives} negatives{flag}"
+    return (
+        f"{preset.activation}, {preset.initializer}, {preset.dropout}, {preset.optimizer}, {negatives} negatives{flag}"
+    )

@@ -102,7 +102,9 @@ class Period:
     def best_inputs(self, rows: int | None = None) -> BestInputs:
         """For `best`: the training part, or its first `rows` reviews."""
         inputs = self.inputs
-        return BestInputs(self.reviews, rows or self.fold.training, self.vectors, inputs.space, inputs.features, inputs.tables)
+        return BestInputs(
+            self.reviews, rows or self.fold.training, self.vectors, inputs.space, inputs.features, inputs.tables
+        )
 
 
 class Periods:
@@ -121,7 +123,11 @@ class Periods:
     def of(self, fold: Fold, seed: int) -> Period:
         """Factors, features and constants of a fold's training part."""
         options = TrainingOptions(PRESETS["best"], fit=FitOptions(seed=seed))
-        inputs = prepare(self._reviews, fold.training, self._vectors, self._product_vectors, options, progress=Progress())
+        inputs = prepare(
+            self._reviews, fold.training, self._vectors, self._product_vectors, options, progress=Progress()
+        )
         if fold.training not in self._constants:
-            self._constants[fold.training] = fit_constants(self._reviews, fold.training, inputs.features, self._product_vectors)
+            self._constants[fold.training] = fit_constants(
+                self._reviews, fold.training, inputs.features, self._product_vectors
+            )
         return Period(self._reviews, self._vectors, fold, inputs, seed, self._constants[fold.training])

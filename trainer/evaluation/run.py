@@ -41,7 +41,9 @@ def evaluate_reviews(
     rows = evaluation_rows(reviews)
     splits = rolling_folds(len(rows), folds)
     catalogue = build_catalogue(rows, splits[0].training)
-    vectors, product_vectors, _ = encode_reviews(rows, catalogue, TextEncoder(encoder_path), VectorCache(cache), progress)
+    vectors, product_vectors, _ = encode_reviews(
+        rows, catalogue, TextEncoder(encoder_path), VectorCache(cache), progress
+    )
     periods = Periods(rows, vectors, product_vectors)
     methods = methods_of(recipes)
     about = {

@@ -8,15 +8,29 @@ from rich.table import Table
 
 from trainer.evaluation.methods import DECAYED, LIVE
 
-_COLUMNS: Final = ("nDCG@10", "warm", "cold", "hit@10", "MRR", "coverage", "diversity", "RMSE", "warm − decayed", "warm − live")
+_COLUMNS: Final = (
+    "nDCG@10",
+    "warm",
+    "cold",
+    "hit@10",
+    "MRR",
+    "coverage",
+    "diversity",
+    "RMSE",
+    "warm − decayed",
+    "warm − live",
+)
 
 
 def print_table(console: Console, table: Mapping[str, Any]) -> None:
-    """nDCG@10 by group, hit rate, MRR, coverage, diversity, RMSE, and the intervals against decayed and live popularity."""
+    """nDCG@10 by group, hit rate, MRR, coverage, diversity, RMSE, and the intervals against decayed and live
+    popularity.
+    """
     protocol = table["protocol"]
     rows = protocol["rows"]
     title = (
-        f"{len(protocol['folds'])} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a history; "
+        f"{len(protocol['folds'])} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with "
+        "a history; "
         f"{len(protocol['seeds'])} seeds, ± their standard deviation (* counts reviews as they arrive)"
     )
     shown = Table(title=title)

@@ -26,9 +26,10 @@ def pooled(run: MethodRun, metric: str = "ndcg@10") -> Float64:
 def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
     """Everything as one JSON object: data, constants, and for each method its figures.
 
-    ``methods.<name>.<all|warm|cold>.<metric>`` with the metrics ``ndcg@10``, ``hit@10``, ``mrr``, and ``difference_to.<baseline>`` with
-    ``mean``, ``low``, ``high``: the 95 % interval of the nDCG@10 difference, by a paired bootstrap over rows. The metrics are means over
-    seeds; ``by_seed.<group>`` has each seed's nDCG@10 and their deviation.
+    ``methods.<name>.<all|warm|cold>.<metric>`` with the metrics ``ndcg@10``, ``hit@10``, ``mrr``, and
+    ``difference_to.<baseline>`` with ``mean``, ``low``, ``high``: the 95 % interval of the nDCG@10 difference, by a
+    paired bootstrap over rows. The metrics are means over seeds; ``by_seed.<group>`` has each seed's nDCG@10 and their
+    deviation.
     """
     warm = np.concatenate(evaluation.warm)
     groups = {"all": np.ones(len(warm), bool), "warm": warm, "cold": ~warm}

@@ -14,14 +14,16 @@ REGULARIZATION: Final = 1.0
 CONFIDENCE_PER_STAR: Final = 1.0
 ITERATIONS: Final = 20
 MAX_USERS: Final = 1_000_000
-"""Of more users, those with the most reviews are fitted: each costs 256 bytes, and a single review does not say what goes together."""
+"""Of more users, those with the most reviews are fitted: each costs 256 bytes, and a single review does not say what
+goes together.
+"""
 
 
 def fit_item_factors(reviews: Reviews, rows: int, seed: int, on_progress: Callable[[int], None]) -> ItemFactors:
     """Fit implicit ALS; confidence of a (user, product) pair is `CONFIDENCE_PER_STAR` · Σ ratings.
 
-    Only the first `rows` reviews are looked at, and only by users and products that appear there, so nothing later changes a factor.
-    Anonymous names are left out: what strangers bought together says nothing.
+    Only the first `rows` reviews are looked at, and only by users and products that appear there, so nothing later
+    changes a factor. Anonymous names are left out: what strangers bought together says nothing.
 
     Args:
         reviews: in time order.
@@ -52,7 +54,11 @@ def fit_item_factors(reviews: Reviews, rows: int, seed: int, on_progress: Callab
         # implicit runs its own threads: BLAS threads inside them fight for the cores.
         with threadpool_limits(1, "blas"):
             model = AlternatingLeastSquares(
-                factors=ALS_DIM, regularization=REGULARIZATION, alpha=CONFIDENCE_PER_STAR, iterations=ITERATIONS, random_state=seed
+                factors=ALS_DIM,
+                regularization=REGULARIZATION,
+                alpha=CONFIDENCE_PER_STAR,
+                iterations=ITERATIONS,
+                random_state=seed,
             )
             model.fit(stars, show_progress=False, callback=lambda *_: on_progress(1))
         seen = np.flatnonzero(np.bincount(stars.indices, minlength=shape[1]))

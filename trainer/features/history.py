@@ -1,8 +1,8 @@
 """As-of features: what a user's store would have held just before each review.
 
-A review sees the *earlier* reviews of its user: those before it in the order (time, review id). Undated reviews come last: each sees its
-user's dated reviews only, and no dated one sees them. Two rows that would see the same are one *state*; most reviews are a user's first, so
-states are few, and the training samples point at them.
+A review sees the *earlier* reviews of its user: those before it in the order (time, review id). Undated reviews come
+last: each sees its user's dated reviews only, and no dated one sees them. Two rows that would see the same are one
+*state*; most reviews are a user's first, so states are few, and the training samples point at them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
 from twotower.als import ItemFactors, fold_in
-from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, Int32, Int64, exclusive_sums, running_mean, user_rows
+from twotower.features import (
+    ALS_DIM,
+    BERT_DIM,
+    USER_DIM,
+    Float32,
+    Int32,
+    Int64,
+    exclusive_sums,
+    running_mean,
+    user_rows,
+)
 
 COLD: Final = 0
 """State of a named user without an earlier review."""
@@ -61,7 +71,8 @@ class _ByUser:
 
 
 class States:
-    """The user rows of all states, put together when they are asked for: a row is 1,796 bytes, and there may be millions.
+    """The user rows of all states, put together when they are asked for: a row is 1,796 bytes, and there may be
+    millions.
 
     ``states[rows]`` takes what an array of shape (states, 449) would take and gives float32.
 
@@ -210,7 +221,9 @@ def final_states(reviews: Reviews) -> UserStates:
 
 
 def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Iterator[Float32]:
-    """ALS vectors of all `states.users`, folded in from all of their reviews: (users, 64) float32, a few thousand users at a time."""
+    """ALS vectors of all `states.users`, folded in from all of their reviews: (users, 64) float32, a few thousand users
+    at a time.
+    """
     single: dict[tuple[int, float], Float32] = {}
     """Most users have one review, and there are few different ones."""
     for first in range(0, len(states.users), _BATCH):
@@ -221,7 +234,9 @@ def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Itera
         own = [pairs[start:end] for start, end in pairwise(edges)]
         new = list({history[0] for history in own if len(history) == 1} - single.keys())
         several = [user for user, history in enumerate(own) if len(history) > 1]
-        folded = fold_in(space, [{product: rating} for product, rating in new] + [_summed(own[user]) for user in several])
+        folded = fold_in(
+            space, [{product: rating} for product, rating in new] + [_summed(own[user]) for user in several]
+        )
         single.update(zip(new, folded, strict=False))
         als = np.empty((last - first, ALS_DIM), np.float32)
         als[several] = folded[len(new) :]
@@ -234,8 +249,8 @@ def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Itera
 def first_of_moment(reviews: Reviews, rows: Int64) -> Int64:
     """For each of `rows`, the first row of its user at the same time: it sees strictly earlier reviews only.
 
-    Training and serving see reviews in the order (time, review id). Where a file knows the day only, that order is made up within a day; a
-    figure that is to be believed must not rest on it.
+    Training and serving see reviews in the order (time, review id). Where a file knows the day only, that order is made
+    up within a day; a figure that is to be believed must not rest on it.
     """
     users = _ByUser.of(reviews)
     user, time_us = reviews.user[users.order], reviews.time_us[users.order]

@@ -29,11 +29,13 @@ def popularity_weights(product: Int32, alpha: float) -> Int64:
     return np.where(counts > 0, np.maximum(np.rint(share * _WEIGHT_SCALE), 1), 0).astype(np.int64)
 
 
-def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, *, k: int, rng: np.random.Generator) -> Int32:
+def draw_negatives(
+    user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, *, k: int, rng: np.random.Generator
+) -> Int32:
     """Draw k products for every row, with P(product) ∝ weight among the products that the row's user never reviewed.
 
-    One draw a sample, by inverting the cumulated weights with the user's own products cut out: no rejection, whatever the
-    history. A user who has reviewed every product has no such product; then nothing is cut out.
+    One draw a sample, by inverting the cumulated weights with the user's own products cut out: no rejection, whatever
+    the history. A user who has reviewed every product has no such product; then nothing is cut out.
 
     Args:
         user: (rows,) int32.
@@ -49,7 +51,9 @@ def draw_negatives(user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, *
         InvalidArgument: fewer than two products have weight.
     """
     if np.count_nonzero(weights) < 2:
-        raise InvalidArgument([FieldViolation("products", "must be at least 2 in the training period, or there are no negatives")])
+        raise InvalidArgument(
+            [FieldViolation("products", "must be at least 2 in the training period, or there are no negatives")]
+        )
     upto = np.cumsum(weights)
     before = upto - weights
     owner, owned = _distinct_pairs(*reviewed, weights)

@@ -29,8 +29,8 @@ def live_log_popularity(reviews: Reviews, rows: Int64, half_life_days: float) ->
     """Log popularity just before each of `rows`, ascending: what the online counters hold when that review arrives.
 
     Yields:
-        (products,) float32 for each row, of all reviews of an earlier time: most files know the day only, and what else was bought that
-        day is not known yet.
+        (products,) float32 for each row, of all reviews of an earlier time: most files know the day only, and what else
+        was bought that day is not known yet.
     """
     weights, upto, now = np.zeros(len(reviews.products)), 0, 0
     product, time_us = reviews.product.tolist(), reviews.time_us.tolist()
@@ -54,7 +54,9 @@ def live_matrix(reviews: Reviews, rows: Int64, half_life_days: float) -> Float32
 
 
 def shrunk_item_means(reviews: Reviews, rows: int) -> Float32:
-    """``(n·r̄ + 10·μ) / (n + 10)`` of each product in the first `rows` reviews, μ their mean rating: (products,) float32."""
+    """``(n·r̄ + 10·μ) / (n + 10)`` of each product in the first `rows` reviews, μ their mean rating: (products,)
+    float32.
+    """
     product, rating = reviews.product[:rows], reviews.rating[:rows].astype(np.float64)
     counts: Float64 = np.bincount(product, minlength=len(reviews.products)).astype(np.float64)
     sums = np.bincount(product, rating, len(reviews.products))

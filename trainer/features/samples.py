@@ -40,12 +40,14 @@ class Samples:
         return Samples(self.state[rows], self.product[rows], self.label[rows])
 
 
-def draw_samples(reviews: Reviews, rows: int, features: AsOfFeatures, alpha: float, seed: int) -> tuple[Samples, Samples]:
+def draw_samples(
+    reviews: Reviews, rows: int, features: AsOfFeatures, alpha: float, seed: int
+) -> tuple[Samples, Samples]:
     """Samples of the training period and of the rest.
 
-    A negative of the training period is a product that the user did not review *in the training period*; of the rest, one that the user
-    never reviewed in the file. Popularity is that of the training period. The two periods have a random stream each, so nothing in the
-    second changes the first.
+    A negative of the training period is a product that the user did not review *in the training period*; of the rest,
+    one that the user never reviewed in the file. Popularity is that of the training period. The two periods have a
+    random stream each, so nothing in the second changes the first.
 
     Args:
         reviews: in time order.
@@ -59,7 +61,9 @@ def draw_samples(reviews: Reviews, rows: int, features: AsOfFeatures, alpha: flo
     periods = []
     for stream, period, excluding in ((0, slice(0, rows), slice(0, rows)), (1, slice(rows, None), slice(None))):
         rng = np.random.default_rng([seed, stream])
-        negatives = draw_negatives(user[period], (user[excluding], product[excluding]), weights, k=NEGATIVES_PER_POSITIVE, rng=rng)
+        negatives = draw_negatives(
+            user[period], (user[excluding], product[excluding]), weights, k=NEGATIVES_PER_POSITIVE, rng=rng
+        )
         labels = draw_labels(negatives.shape, rng)
         periods.append(_interleave(reviews, features, period, negatives, labels))
     return periods[0], periods[1]

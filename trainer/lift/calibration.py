@@ -1,4 +1,6 @@
-"""Constants of the data, fitted on the training period alone: how fast popularity fades, and how much a user's own words say."""
+"""Constants of the data, fitted on the training period alone: how fast popularity fades, and how much a user's own
+words say.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,9 +28,11 @@ class DataConstants:
     """What differs from one shop to the next.
 
     Attributes:
-        half_life_days: with which popularity, counted as reviews arrive, ranks the next review best. Popularity frozen at the end of a
-            period has the same one: how it ranks the next period rests on a handful of moments and says less.
-        teacher_weight: standard deviations of text similarity, beside log popularity, that rank best for users with a history.
+        half_life_days: with which popularity, counted as reviews arrive, ranks the next review best. Popularity frozen
+            at the end of a period has the same one: how it ranks the next period rests on a handful of moments and says
+            less.
+        teacher_weight: standard deviations of text similarity, beside log popularity, that rank best for users with a
+            history.
     """
 
     half_life_days: float
@@ -61,7 +65,9 @@ def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_v
     if warm.any():
         similarity = standardised_similarity(features.states[features.state[before]], product_vectors)
         frozen = _of_folds(reviews, folds, half_life)
-        weight = max(TEACHER_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean()))
+        weight = max(
+            TEACHER_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean())
+        )
     return DataConstants(half_life, weight)
 
 
@@ -73,7 +79,9 @@ def thinned(folds: list[Fold], products: int) -> list[Fold]:
 
 def _of_folds(reviews: Reviews, folds: list[Fold], half_life_days: float) -> Float32:
     """Popularity frozen at the start of each row's fold: (test rows of all folds, products) float32."""
-    return np.concatenate([np.tile(frozen_log_popularity(reviews, fold.training, half_life_days), (len(fold.test), 1)) for fold in folds])
+    return np.concatenate(
+        [np.tile(frozen_log_popularity(reviews, fold.training, half_life_days), (len(fold.test), 1)) for fold in folds]
+    )
 
 
 def standardised_similarity(users: Float32, product_vectors: Float32) -> Float32:
@@ -104,8 +112,12 @@ def effective_rows(weights: Float64) -> float:
 
 
 def row_half_life_days(ages_days: Float64, at_least_rows: int, shortest: float = 180.0) -> float:
-    """Half-life with which old rows are sampled less, yet `at_least_rows` of them, or half of all, effectively count."""
+    """Half-life with which old rows are sampled less, yet `at_least_rows` of them, or half of all, effectively
+    count.
+    """
     half_life = shortest
-    while half_life < 2**20 and effective_rows(np.exp2(-ages_days / half_life)) < min(at_least_rows, 0.5 * len(ages_days)):
+    while half_life < 2**20 and effective_rows(np.exp2(-ages_days / half_life)) < min(
+        at_least_rows, 0.5 * len(ages_days)
+    ):
         half_life *= 2.0
     return half_life

@@ -23,7 +23,8 @@ from twotower.scoring import US_PER_DAY, LiftScoring
 _FIRST_WARM: Final = 2
 _CHUNK: Final = 256
 _MAX_WARM_CELLS: Final = 40_000_000
-"""Reviews of users with a history × products: of more, the newest reviews are learned from. What each had seen is kept."""
+"""Reviews of users with a history × products: of more, the newest reviews are learned from. What each had seen is kept.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,23 @@ def fit_best(
     rating_slope: float = 0.0,
     on_step: Callable[[int], None] = lambda _: None,
 ) -> FittedBest:
-    """Fit the constants and the teacher unless they are given, then the network; the rating head has the slope given."""
+    """Fit the constants and the teacher unless they are given, then the network; the rating head has the slope
+    given.
+    """
     reviews, rows = inputs.reviews, inputs.rows
     constants = constants or constants_for(inputs, options)
     log_popularity = frozen_log_popularity(reviews, rows, constants.half_life_days)
     cold = inputs.features.states[[COLD, ANONYMOUS]]
     teacher = teacher or teacher_for(inputs, constants)
     steps = _Draws(inputs, teacher, options.contexts, seed).steps()
-    network, curve = fit_listwise(preset, cold, inputs.tables.products, log_popularity, steps, options=options, seed=seed, on_step=on_step)
+    network, curve = fit_listwise(
+        preset, cold, inputs.tables.products, log_popularity, steps, options=options, seed=seed, on_step=on_step
+    )
     cold_scores = network_scores(network, cold[:1], inputs.tables.products)[0]
     base = shrunk_item_means(reviews, rows)
-    scoring = LiftScoring(options.temperature, rating_slope, constants.half_life_days, cold_scores, base, log_popularity)
+    scoring = LiftScoring(
+        options.temperature, rating_slope, constants.half_life_days, cold_scores, base, log_popularity
+    )
     return FittedBest(network, curve, constants, teacher, scoring)
 
 
@@ -127,7 +134,8 @@ def network_scores(network: Any, users: Float32, products: Float32) -> Float32:
 
 
 def calibrate_rating_slope(fitted: FittedBest, inputs: BestInputs, rows: Int64) -> float:
-    """Slope of the rating head by least squares on held-out `rows`; 0 unless it surely beats the shrunk item mean there.
+    """Slope of the rating head by least squares on held-out `rows`; 0 unless it surely beats the shrunk item mean
+    there.
 
     Surely: the mean gain in squared error is more than two standard errors above 0.
     """
@@ -145,13 +153,17 @@ def calibrate_rating_slope(fitted: FittedBest, inputs: BestInputs, rows: Int64) 
 
 
 class _Draws:
-    """Draws what each step learns from: half users with a history, half pseudo-users whose history is one review of anybody with a name."""
+    """Draws what each step learns from: half users with a history, half pseudo-users whose history is one review of
+    anybody with a name.
+    """
 
     def __init__(self, inputs: BestInputs, teacher: Teacher, contexts: int, seed: int) -> None:
         self._inputs, self._teacher, self._contexts = inputs, teacher, contexts
         self._rng = np.random.default_rng([seed, 3])
         reviews, state = inputs.reviews, inputs.features.state[: inputs.rows]
-        warm = np.flatnonzero((state >= _FIRST_WARM) & reviews.dated[: inputs.rows])[-max(1, _MAX_WARM_CELLS // len(reviews.products)) :]
+        warm = np.flatnonzero((state >= _FIRST_WARM) & reviews.dated[: inputs.rows])[
+            -max(1, _MAX_WARM_CELLS // len(reviews.products)) :
+        ]
         self._warm = warm
         self._probability = self._weights(warm)
         self._seen = seen_mask(reviews, warm)
@@ -175,7 +187,9 @@ class _Draws:
     def _taught(self) -> Contexts:
         reviews, features = self._inputs.reviews, self._inputs.features
         half = self._contexts // 2
-        real = self._rng.choice(len(self._warm), half, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
+        real = (
+            self._rng.choice(len(self._warm), half, p=self._probability) if len(self._warm) else np.zeros(0, np.int64)
+        )
         rows = self._warm[real]
         single = self._rng.choice(self._single, self._contexts - len(rows))
         histories = [{int(reviews.product[row]): float(reviews.rating[row])} for row in single.tolist()]
@@ -188,6 +202,8 @@ class _Draws:
 
 
 def held_out_rows(inputs: BestInputs, start: int) -> Int64:
-    """Dated rows from `start` to the end of the training period, for the calibration: each as its user's first of that moment."""
+    """Dated rows from `start` to the end of the training period, for the calibration: each as its user's first of that
+    moment.
+    """
     rows = np.arange(start, inputs.rows)
     return first_of_moment(inputs.reviews, rows[inputs.reviews.dated[rows]])

@@ -2,14 +2,17 @@
 
 Three signals say so, each a row of numbers over the catalogue, standardised to mean 0 and deviation 1:
 
-1. *words*: the user's mean review, less the mean of all reviews, times the product's text, less the mean of all products' texts;
-2. *talk*: mean cosine between what is said of the products that the user reviewed and what is said of this one, where what is said of a
+1. *words*: the user's mean review, less the mean of all reviews, times the product's text, less the mean of all
+products' texts;
+2. *talk*: mean cosine between what is said of the products that the user reviewed and what is said of this one, where
+what is said of a
    product is the sum of its reviews' embeddings, each less the mean of all;
 3. *company*: Σ over the products that the user reviewed of the cosine between their reviewers and this product's.
 
-The lift is their weighted sum. The weights are those of a conditional logit: the log-likelihood of what users with a history reviewed next,
-on rolling folds inside the training period, with live log popularity as a fixed offset, so that a weight is worth what the signal knows
-*beyond* what everybody buys at that time. It is convex, has three numbers, and needs no ALS.
+The lift is their weighted sum. The weights are those of a conditional logit: the log-likelihood of what users with a
+history reviewed next, on rolling folds inside the training period, with live log popularity as a fixed offset, so that
+a weight is worth what the signal knows *beyond* what everybody buys at that time. It is convex, has three numbers, and
+needs no ALS.
 """
 
 from dataclasses import dataclass
@@ -85,7 +88,9 @@ class Teacher:
     weights: Float64
 
     def lift(self, users: Float32, seen: NDArray[np.bool_]) -> Float32:
-        """Log of how much more likely each product is for these users than for everybody, up to a constant a user: (users, products)."""
+        """Log of how much more likely each product is for these users than for everybody, up to a constant a user:
+        (users, products).
+        """
         lift: Float32 = (self.signals.of(users, seen) @ self.weights.astype(np.float32)).astype(np.float32)
         return lift
 
@@ -106,7 +111,13 @@ class _Source:
 
 
 def fit_teacher(
-    reviews: Reviews, rows: int, *, vectors: ReviewVectors, features: AsOfFeatures, product_vectors: Float32, half_life_days: float
+    reviews: Reviews,
+    rows: int,
+    *,
+    vectors: ReviewVectors,
+    features: AsOfFeatures,
+    product_vectors: Float32,
+    half_life_days: float,
 ) -> Teacher:
     """Fit the weights on rolling folds inside the first `rows` reviews, and count the signals on all of these.
 
@@ -132,8 +143,12 @@ def fit_teacher(
     return Teacher(_count(source, rows), weights)
 
 
-def _examples(source: _Source, training: int, test: Int64, users: Float32, half_life_days: float) -> tuple[Float32, Float32, Int64]:
-    """Signals (rows, products, 3), offset (rows, products) and target (rows,) of rows of an inner fold, given their users."""
+def _examples(
+    source: _Source, training: int, test: Int64, users: Float32, half_life_days: float
+) -> tuple[Float32, Float32, Int64]:
+    """Signals (rows, products, 3), offset (rows, products) and target (rows,) of rows of an inner fold, given their
+    users.
+    """
     reviews = source.reviews
     target, seen = reviews.product[test].astype(np.int64), seen_mask(reviews, first_of_moment(reviews, test))
     signals = _count(source, training).of(users, seen)
@@ -151,13 +166,17 @@ def _count(source: _Source, rows: int) -> Signals:
     said = np.zeros(shape, np.float64)
     for start in range(0, rows, _BATCH):
         part = np.arange(start, min(start + _BATCH, rows))
-        of_product = coo_matrix((np.ones(len(part), np.float32), (reviews.product[part], part - start)), (shape[0], len(part))).tocsr()
+        of_product = coo_matrix(
+            (np.ones(len(part), np.float32), (reviews.product[part], part - start)), (shape[0], len(part))
+        ).tocsr()
         said += of_product @ (vectors.of(part).astype(np.float32) / FIXED_POINT_SCALE - mean)
     said /= np.maximum(np.linalg.norm(said, axis=1, keepdims=True), 1e-9)
     user, product = reviews.user[:rows], reviews.product[:rows]
     named = ~reviews.anonymous[user]
     pairs = np.unique(user[named].astype(np.int64) * shape[0] + product[named])
-    reviewed = coo_matrix((np.ones(len(pairs), np.float32), (pairs // shape[0], pairs % shape[0])), (int(user.max()) + 1, shape[0])).tocsr()
+    reviewed = coo_matrix(
+        (np.ones(len(pairs), np.float32), (pairs // shape[0], pairs % shape[0])), (int(user.max()) + 1, shape[0])
+    ).tocsr()
     together = (reviewed.T @ reviewed).tocsr()
     length = diags(1.0 / np.sqrt(np.maximum(together.diagonal(), 1.0)))
     company = (length @ together @ length).tolil()
@@ -187,7 +206,9 @@ def conditional_logit(signals: Float32, offset: Float32, target: Int64) -> Float
         top = logits.max(axis=1, keepdims=True)
         shares = np.exp(logits - top)
         total = shares.sum(axis=1, keepdims=True)
-        value = float((top[:, 0] + np.log(total[:, 0]) - np.take_along_axis(logits, target[:, np.newaxis], 1)[:, 0]).sum())
+        value = float(
+            (top[:, 0] + np.log(total[:, 0]) - np.take_along_axis(logits, target[:, np.newaxis], 1)[:, 0]).sum()
+        )
         expected = np.einsum("rp,rpk->k", shares / total, signals)
         return value + 0.5 * _RIDGE * float(weights @ weights), expected - own.sum(axis=0) + _RIDGE * weights
 

@@ -29,9 +29,11 @@ class Fold:
 
 
 def evaluation_rows(reviews: Reviews) -> Reviews:
-    """The reviews that are evaluated: dated ones, the first of each (user, product) pair; renumbered by first appearance.
+    """The reviews that are evaluated: dated ones, the first of each (user, product) pair; renumbered by first
+    appearance.
 
-    A repeat is no recommendation (a product that was reviewed is never recommended), and without a date there is no before and after.
+    A repeat is no recommendation (a product that was reviewed is never recommended), and without a date there is no
+    before and after.
     """
     pairs = reviews.user.astype(np.int64) * len(reviews.products) + reviews.product
     first = np.zeros(len(reviews), bool)
@@ -59,12 +61,16 @@ def select(reviews: Reviews, rows: Int64) -> Reviews:
 
 
 def rolling_folds(rows: int, folds: int) -> list[Fold]:
-    """Folds that train on all rows up to a moment and test on the next ones; with four: the first 60, 70, 80, 90 % and the next 10 %.
+    """Folds that train on all rows up to a moment and test on the next ones; with four: the first 60, 70, 80, 90 % and
+    the next 10 %.
 
     Raises:
         InvalidArgument: too few rows.
     """
-    edges = [round(rows * (_FIRST_TRAINING_SHARE + (1.0 - _FIRST_TRAINING_SHARE) * fold / folds)) for fold in range(folds + 1)]
+    edges = [
+        round(rows * (_FIRST_TRAINING_SHARE + (1.0 - _FIRST_TRAINING_SHARE) * fold / folds))
+        for fold in range(folds + 1)
+    ]
     if edges[1] - edges[0] < _MIN_TEST_ROWS:
         need = int(_MIN_TEST_ROWS * folds / (1.0 - _FIRST_TRAINING_SHARE)) + 1
         raise InvalidArgument([FieldViolation("reviews", f"must be at least {need} for {folds} folds, got {rows}")])

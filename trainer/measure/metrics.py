@@ -13,7 +13,8 @@ CUT: Final = 10
 
 
 def expected_ranks(scores: NDArray[np.floating], target: Int64, excluded: NDArray[np.bool_]) -> Float64:
-    """Rank of each row's target among the products that are not excluded, 1 for the best; ties count at their expected rank.
+    """Rank of each row's target among the products that are not excluded, 1 for the best; ties count at their expected
+    rank.
 
     Args:
         scores: (rows, products).

@@ -6,9 +6,9 @@ Each step scores every product for some *contexts* (user rows) and sums
 2. contexts of users with a history: squared error of their *lift*, ``(s(u, i) − s(cold, i)) / τ``, to the teacher's
    (:mod:`trainer.lift.teacher`), each less its mean over the products of the context.
 
-The lift is learned as it is served. A softmax against ``log p_T + lift`` would teach it only for what is popular at the end of the training
-period, and served with live popularity it is needed for what will be popular later: so half of the weight of part 2 is spread evenly over
-the products, and half by p_T. Products that the user had reviewed are left out.
+The lift is learned as it is served. A softmax against ``log p_T + lift`` would teach it only for what is popular at the
+end of the training period, and served with live popularity it is needed for what will be popular later: so half of the
+weight of part 2 is spread evenly over the products, and half by p_T. Products that the user had reviewed are left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -122,7 +122,9 @@ def fit_listwise(
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, options.steps - warm_up, warmup_target=options.learning_rate, warmup_steps=warm_up
     )
-    stepper = _Stepper(network, preset, keras.optimizers.AdamW(schedule), products, temperature=options.temperature, seed=seed)
+    stepper = _Stepper(
+        network, preset, keras.optimizers.AdamW(schedule), products, temperature=options.temperature, seed=seed
+    )
     popularity = np.exp(log_popularity - log_popularity.max())
     rng = np.random.default_rng([seed, 2])
     losses, curve = [], []
@@ -164,7 +166,9 @@ def _batch(step: Step, cold: Float32, popularity: Float32, candidates: Int64) ->
 class _Stepper:
     """One optimiser step inside a graph."""
 
-    def __init__(self, network: Any, preset: Preset, optimizer: Any, products: Float32, *, temperature: float, seed: int) -> None:
+    def __init__(
+        self, network: Any, preset: Preset, optimizer: Any, products: Float32, *, temperature: float, seed: int
+    ) -> None:
         import tensorflow as tf
 
         self._parts = SplitNetwork.of(network)
@@ -179,7 +183,9 @@ class _Stepper:
         """One step; the two losses."""
         import tensorflow as tf
 
-        losses: Float32 = self._step(tf.constant(number), {name: tf.constant(array) for name, array in batch.items()}).numpy()
+        losses: Float32 = self._step(
+            tf.constant(number), {name: tf.constant(array) for name, array in batch.items()}
+        ).numpy()
         return losses
 
     def _descend(self, number: Any, batch: dict[str, Any]) -> Any:

@@ -104,7 +104,9 @@ def fit(
     training, validation = samples
     make_deterministic(options.seed)
     network = build_network(preset)
-    optimizer = {"adam": keras.optimizers.Adam, "nadam": keras.optimizers.Nadam}[preset.optimizer](options.learning_rate)
+    optimizer = {"adam": keras.optimizers.Adam, "nadam": keras.optimizers.Nadam}[preset.optimizer](
+        options.learning_rate
+    )
     loop = _Loop(network, tables, optimizer)
     curve = [_epoch(0, loop.evaluate(training.thinned(_MAX_UNTRAINED)), loop.evaluate(validation))]
     best = _Best(network, options.patience)
@@ -119,7 +121,8 @@ def fit(
 
 
 class _Order:
-    """Samples of each step. A review stays beside its negatives: they share a user state, whose tower then runs once for all.
+    """Samples of each step. A review stays beside its negatives: they share a user state, whose tower then runs once
+    for all.
 
     Args:
         samples: how many there are.
@@ -132,7 +135,9 @@ class _Order:
         self._reviews = rng.permutation(samples // _GROUP)
 
     def calls(self) -> Iterator[Int64]:
-        """Rows of up to :data:`_STEPS_PER_CALL` steps at a time, (steps, batch) int64; a short last batch goes alone."""
+        """Rows of up to :data:`_STEPS_PER_CALL` steps at a time, (steps, batch) int64; a short last batch goes
+        alone.
+        """
         full = self._samples // self._batch_size
         for first in range(0, full, _STEPS_PER_CALL):
             last = min(first + _STEPS_PER_CALL, full)
@@ -147,11 +152,13 @@ class _Order:
 
 
 class _Loop:
-    """Steps of gradient descent with feature rows gathered by index inside the graph, and each tower run once a distinct row of a step.
+    """Steps of gradient descent with feature rows gathered by index inside the graph, and each tower run once a
+    distinct row of a step.
 
-    Most reviews are a user's first and all of those see the same state, so a step of 1,024 samples needs some 40 user towers and no more
-    product towers than there are products, in place of 1,024 each; samples that share a row share its dropout mask. The user
-    rows of one call are put together for it, so that memory does not grow with the number of states.
+    Most reviews are a user's first and all of those see the same state, so a step of 1,024 samples needs some 40 user
+    towers and no more product towers than there are products, in place of 1,024 each; samples that share a row share
+    its dropout mask. The user rows of one call are put together for it, so that memory does not grow with the number of
+    states.
     """
 
     def __init__(self, network: Any, tables: FeatureTables, optimizer: Any) -> None:
@@ -189,7 +196,8 @@ class _Loop:
         for start in range(0, len(samples), _EVALUATION_BATCH):
             part = slice(start, start + _EVALUATION_BATCH)
             error = (
-                self._predict(*self._gathered(samples.state[part]), samples.product[part]).numpy().astype(np.float64) - samples.label[part]
+                self._predict(*self._gathered(samples.state[part]), samples.product[part]).numpy().astype(np.float64)
+                - samples.label[part]
             )
             squared += float((error**2).sum())
             absolute += float(np.abs(error).sum())
@@ -203,7 +211,9 @@ class _Loop:
         products, product_place = tf.unique(product)
         users = self._parts.users(tf.gather(rows, states), training=training)
         towers = self._parts.products(tf.gather(self._products, products), training=training)
-        return self._parts.head([tf.gather(users, state_place), tf.gather(towers, product_place)], training=training)[:, 0]
+        return self._parts.head([tf.gather(users, state_place), tf.gather(towers, product_place)], training=training)[
+            :, 0
+        ]
 
     def _take_steps(self, rows: Any, state: Any, product: Any, label: Any) -> Any:
         """Steps (steps, batch) one after the other inside the graph; sums of squared and absolute errors."""

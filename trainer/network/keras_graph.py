@@ -1,7 +1,7 @@
 """The two towers and the head of any Keras network with the contracted inputs, found by its graph.
 
-Walking back from the output: dense layers (dropout and separate activations between them) up to the concatenation of two towers; from
-each of its inputs the same, up to a concatenation of contracted inputs, in whatever order.
+Walking back from the output: dense layers (dropout and separate activations between them) up to the concatenation of
+two towers; from each of its inputs the same, up to a concatenation of contracted inputs, in whatever order.
 """
 
 from typing import Any, Final, cast
@@ -43,7 +43,9 @@ def graph_weights(network: Any) -> TwoTowerWeights:
     """
     _check_inputs(network)
     if len(network.outputs) != 1 or network.outputs[0].shape[1:] != (1,):
-        raise _refused("output", f"must be one number a row, got shapes {[tuple(output.shape) for output in network.outputs]}")
+        raise _refused(
+            "output", f"must be one number a row, got shapes {[tuple(output.shape) for output in network.outputs]}"
+        )
     head, towers = _dense_chain(network.outputs[0])
     if len(towers) != 2:
         raise _refused("head", f"must start where two towers are concatenated, here {len(towers)} tensors meet")
@@ -53,7 +55,10 @@ def graph_weights(network: Any) -> TwoTowerWeights:
         raise _refused("towers", f"must be one of user inputs and one of product inputs, found {' and '.join(names)}")
     if names[0] == "product":
         first = head[0]
-        head = (Dense(np.concatenate([first.kernel[TOWER_DIM:], first.kernel[:TOWER_DIM]]), first.bias, first.activation), *head[1:])
+        head = (
+            Dense(np.concatenate([first.kernel[TOWER_DIM:], first.kernel[:TOWER_DIM]]), first.bias, first.activation),
+            *head[1:],
+        )
     parts = dict(sides)
     if len(head) < 2:
         raise _refused("head", "must have at least two dense layers")
@@ -66,9 +71,14 @@ def _refused(field: str, text: str) -> InvalidArgument:
 
 def _check_inputs(network: Any) -> None:
     found = {tensor.name: tensor.shape[-1] for tensor in network.inputs}
-    problems = [FieldViolation(name, "input is missing") for name in WIDTHS if name not in found and name != IS_ANONYMOUS_INPUT]
+    problems = [
+        FieldViolation(name, "input is missing") for name in WIDTHS if name not in found and name != IS_ANONYMOUS_INPUT
+    ]
     problems += [
-        FieldViolation(name, f"must be {WIDTHS[name]} wide, got {width}" if name in WIDTHS else "is not one of the contracted inputs")
+        FieldViolation(
+            name,
+            f"must be {WIDTHS[name]} wide, got {width}" if name in WIDTHS else "is not one of the contracted inputs",
+        )
         for name, width in found.items()
         if WIDTHS.get(name) != width
     ]
@@ -82,7 +92,9 @@ def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
     names = [source.name for source in inputs]
     side = "user" if set(names) <= set(_USER) else "product" if set(names) == set(_PRODUCT) else ""
     if not side or not layers:
-        raise _refused("towers", f"must be dense layers over user or over product inputs alone, one is over {', '.join(names)}")
+        raise _refused(
+            "towers", f"must be dense layers over user or over product inputs alone, one is over {', '.join(names)}"
+        )
     if layers[-1].kernel.shape[1] != TOWER_DIM:
         raise _refused(f"{side} tower", f"must end {TOWER_DIM} wide, got {layers[-1].kernel.shape[1]}")
     edges = np.cumsum([0, *(WIDTHS[name] for name in names)])

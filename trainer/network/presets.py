@@ -19,7 +19,8 @@ class Preset:
         tower_dropout: rate in the towers.
         fusion_dropout: rate in the fusion head.
         optimizer: Keras name.
-        loss: ``mse`` on reviews and negatives, or ``listwise``: softmax over the catalogue (:mod:`trainer.network.fit_lift`).
+        loss: ``mse`` on reviews and negatives, or ``listwise``: softmax over the catalogue
+            (:mod:`trainer.network.fit_lift`).
         negatives_alpha: exponent of popularity in the draw of negatives; 0 is uniform.
         with_is_anonymous: the network has the input ``is_anonymous_user``.
     """
@@ -59,7 +60,8 @@ PRESETS: Final = {
             optimizer="nadam",
             negatives_alpha=1.0,
         ),
-        # The teacher never runs out of examples: there is nothing to guard against by dropout, and its noise would drown the lift.
+        # The teacher never runs out of examples: there is nothing to guard against by dropout, and its noise would
+        # drown the lift.
         Preset("best", "elu", "he_normal", tower_dropout=0.0, fusion_dropout=0.0, optimizer="adamw", loss="listwise"),
     )
 }

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 def load_tensorflow() -> None:
     """Import TensorFlow and Keras; several seconds at the first call.
 
-    Its C++ part writes to the process's standard error at every start that there is no GPU, whatever the log level, so that is shut
-    during the import. A failure to import is a Python exception and is seen.
+    Its C++ part writes to the process's standard error at every start that there is no GPU, whatever the log level, so
+    that is shut during the import. A failure to import is a Python exception and is seen.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _standard_error_shut():

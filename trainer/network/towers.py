@@ -44,7 +44,9 @@ class FeatureTables:
 
 
 def build_network(preset: Preset) -> Any:
-    """The untrained network of a preset, a ``keras.Model`` with four or five named inputs and the output ``Final_Output`` (batch, 1)."""
+    """The untrained network of a preset, a ``keras.Model`` with four or five named inputs and the output
+    ``Final_Output`` (batch, 1).
+    """
     import keras
 
     inputs = {name: keras.Input((width,), name=name) for name, width in _input_widths(preset).items()}
@@ -91,7 +93,8 @@ def _dropout(preset: Preset, rate: float, name: str) -> Any:
 
 @dataclass(frozen=True)
 class SplitNetwork:
-    """The three parts of a network, its weights shared: so that a tower runs once for a row that many samples have in common.
+    """The three parts of a network, its weights shared: so that a tower runs once for a row that many samples have in
+    common.
 
     Attributes:
         user_tower: user rows (rows, 449) → (rows, 64).
@@ -109,8 +112,14 @@ class SplitNetwork:
         import keras
 
         users, products = (network.get_layer(name).output for name in (USER_TOWER_OUTPUT, PRODUCT_TOWER_OUTPUT))
-        sides = [[tensor for tensor in network.inputs if tensor.name in names] for names in (_USER_INPUTS, _PRODUCT_INPUTS)]
-        return cls(keras.Model(sides[0], users), keras.Model(sides[1], products), keras.Model([users, products], network.output))
+        sides = [
+            [tensor for tensor in network.inputs if tensor.name in names] for names in (_USER_INPUTS, _PRODUCT_INPUTS)
+        ]
+        return cls(
+            keras.Model(sides[0], users),
+            keras.Model(sides[1], products),
+            keras.Model([users, products], network.output),
+        )
 
     def users(self, rows: Any, *, training: bool) -> Any:
         """User rows (rows, 449), a tensor or an array → towers (rows, 64)."""
@@ -147,9 +156,11 @@ def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
 
 
 def kernel_weights(network: Any) -> TwoTowerWeights:
-    """Weights of a network with the contracted names, found by walking its graph, whatever its layers between are called.
+    """Weights of a network with the contracted names, found by walking its graph, whatever its layers between are
+    called.
 
-    A network without ``is_anonymous_user`` gets a zero last row in the user tower's first kernel: serving knows one layout.
+    A network without ``is_anonymous_user`` gets a zero last row in the user tower's first kernel: serving knows one
+    layout.
     """
     user_tower = _chain(network.get_layer(USER_TOWER_OUTPUT))
     product_tower = _chain(network.get_layer(PRODUCT_TOWER_OUTPUT))

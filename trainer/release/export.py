@@ -71,7 +71,9 @@ class Trained:
 
 
 def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: TextEncoder) -> Release:
-    """Write a release under `root`, whole or not at all, and open it as serving will; its golden requests are replayed."""
+    """Write a release under `root`, whole or not at all, and open it as serving will; its golden requests are
+    replayed.
+    """
     weights = kernel_weights(trained.fitted.network)
     towers = run_layers(weights.product_tower, trained.tables.products)
     with ReleaseWriter(root) as writer:
@@ -146,7 +148,10 @@ def _golden(trained: Trained) -> Golden:
     rng = np.random.default_rng(0)
     products = np.stack([rng.permutation(count)[:_GOLDEN_PRODUCTS] for _ in users]).astype(np.int64)
     # The whole catalogue: a lift needs every product's output.
-    network = [score_pairs(trained.fitted.network, np.repeat(row[np.newaxis], count, axis=0), trained.tables.products) for row in users]
+    network = [
+        score_pairs(trained.fitted.network, np.repeat(row[np.newaxis], count, axis=0), trained.tables.products)
+        for row in users
+    ]
     scores, ratings = trained.scoring.scores(np.stack(network)), trained.scoring.ratings(np.stack(network))
     return Golden(users, products, *(np.take_along_axis(values, products, axis=1) for values in (scores, ratings)))
 
@@ -172,9 +177,16 @@ def _write_users(writer: ReleaseWriter, trained: Trained) -> None:
     writer.array("users/products.npy", reviews.product[states.rows])
     writer.array("users/ratings.npy", reviews.rating[states.rows])
     writer.array("users/times_us.npy", reviews.time_us[states.rows])
-    parts = (trained.vectors.of(states.rows[start : start + CHUNK_ROWS]) for start in range(0, len(states.rows), CHUNK_ROWS))
+    parts = (
+        trained.vectors.of(states.rows[start : start + CHUNK_ROWS]) for start in range(0, len(states.rows), CHUNK_ROWS)
+    )
     _write_parts(writer.path("users/fixed_point.npy"), (len(states.rows), BERT_DIM), np.int16, parts)
-    _write_parts(writer.path("users/als.npy"), (len(states.users), ALS_DIM), np.float32, final_als(reviews, trained.space, states))
+    _write_parts(
+        writer.path("users/als.npy"),
+        (len(states.users), ALS_DIM),
+        np.float32,
+        final_als(reviews, trained.space, states),
+    )
 
 
 def _write_parts(path: Path, shape: tuple[int, int], dtype: type, parts: Iterable[NDArray[Any]]) -> None:

@@ -56,7 +56,9 @@ class ImportedFiles:
     confidence_per_star: float = CONFIDENCE_PER_STAR
 
 
-def import_keras(model: Path, files: ImportedFiles, out: Path, encoder_path: Path, on_progress: Callable[[int], None]) -> Release:
+def import_keras(
+    model: Path, files: ImportedFiles, out: Path, encoder_path: Path, on_progress: Callable[[int], None]
+) -> Release:
     """Write a release of a Keras file under `out`; it knows no users.
 
     Raises:
@@ -117,7 +119,10 @@ def import_keras(model: Path, files: ImportedFiles, out: Path, encoder_path: Pat
                 golden_tolerance=GOLDEN_TOLERANCE,
                 metrics={"trainable_parameters": int(network.count_params())},
                 dataset={},
-                versions={name: version(name) for name in ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")},
+                versions={
+                    name: version(name)
+                    for name in ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")
+                },
             )
         )
     replay_golden(release)
@@ -134,7 +139,9 @@ def _load(model: Path) -> Any:
         # Safe mode: a file that would run code of its own is refused.
         return keras.saving.load_model(model, compile=False, safe_mode=True)
     except (ValueError, OSError, TypeError, KeyError) as error:
-        raise InvalidFile(model, [FieldViolation("file", f"must be a Keras 3 file without code of its own: {error}"[:400])]) from error
+        raise InvalidFile(
+            model, [FieldViolation("file", f"must be a Keras 3 file without code of its own: {error}"[:400])]
+        ) from error
 
 
 def _products(path: Path) -> list[Product]:

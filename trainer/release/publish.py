@@ -92,12 +92,16 @@ def _connected(service: str, target: str, tls: ChannelTls | None, timeout_s: flo
             grpc.channel_ready_future(channel).result(timeout_s)
             yield channel
         except grpc.FutureTimeoutError as error:
-            raise PublishFailed(f"{service} at {target}: not reachable within {timeout_s:g} s; is it running?") from error
+            raise PublishFailed(
+                f"{service} at {target}: not reachable within {timeout_s:g} s; is it running?"
+            ) from error
         except grpc.RpcError as error:
             raise PublishFailed(f"{service} at {target}: {error.code().name}: {error.details()}") from error
 
 
-def import_requests(release: Release, on_progress: Callable[[int], None] = lambda _: None) -> Iterator[embedding_pb2.ImportUsersRequest]:
+def import_requests(
+    release: Release, on_progress: Callable[[int], None] = lambda _: None
+) -> Iterator[embedding_pb2.ImportUsersRequest]:
     """The messages of one import: the header, then users in bounded batches.
 
     Raises:
@@ -126,7 +130,10 @@ def import_requests(release: Release, on_progress: Callable[[int], None] = lambd
 def _users(release: Release) -> Iterator[embedding_pb2.ImportedUser]:
     names = ("review_offsets", "products", "ratings", "times_us", "fixed_point", "als")
     offsets, products, ratings, times_us, vectors, als = (release.array(f"users/{name}.npy") for name in names)
-    if len({len(products), len(ratings), len(times_us), len(vectors), int(offsets[-1])}) != 1 or len(als) != len(offsets) - 1:
+    if (
+        len({len(products), len(ratings), len(times_us), len(vectors), int(offsets[-1])}) != 1
+        or len(als) != len(offsets) - 1
+    ):
         raise ReleaseInvalid("users/: its arrays have different lengths")
     product_ids = [product.product_id for product in release.catalogue]
     review_ids = _lines(release, "users/review_ids.jsonl")

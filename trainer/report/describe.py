@@ -35,9 +35,15 @@ def description(reviews: Reviews, alpha: float) -> dict[str, str]:
         rng=np.random.default_rng(0),
     )
     dated = reviews.time_us[reviews.dated]
-    edges = [datetime.fromtimestamp(int(edge) / 1e6, UTC).date().isoformat() for edge in dated[[0, -1]]] if len(dated) else ["–", "–"]
+    edges = (
+        [datetime.fromtimestamp(int(edge) / 1e6, UTC).date().isoformat() for edge in dated[[0, -1]]]
+        if len(dated)
+        else ["–", "–"]
+    )
     pairs = len(np.unique(reviews.user.astype(np.int64) * len(reviews.products) + reviews.product))
-    shares = ", ".join(f"top {top}: {per_product[:top].sum() / len(reviews):.0%}" for top in _TOPS if top <= len(per_product))
+    shares = ", ".join(
+        f"top {top}: {per_product[:top].sum() / len(reviews):.0%}" for top in _TOPS if top <= len(per_product)
+    )
     return {
         "reviews": f"{len(reviews):,}",
         "users": f"{len(reviews.user_ids):,} ({int(reviews.anonymous.sum())} names shared by strangers, "
@@ -45,11 +51,15 @@ def description(reviews: Reviews, alpha: float) -> dict[str, str]:
         "products": f"{len(reviews.products):,}",
         "reviews a user": f"mean {per_user.mean():.2f}, median {np.median(per_user):.0f}, most {per_user.max():,}; "
         f"{(per_user == 1).mean():.1%} have one",
-        "reviews a product": f"mean {per_product.mean():.1f}, median {np.median(per_product):.0f}, most {per_product[0]:,}",
+        "reviews a product": (
+            f"mean {per_product.mean():.1f}, median {np.median(per_product):.0f}, most {per_product[0]:,}"
+        ),
         "share of all reviews": shares,
         "repeats of a (user, product) pair": f"{len(reviews) - pairs:,}",
         "rating": f"mean {reviews.rating.mean():.3f}, deviation {reviews.rating.std():.3f}",
-        f"rating with {NEGATIVES_PER_POSITIVE} negatives a review": f"mean {after.mean():.3f}, deviation {after.std():.3f}",
+        f"rating with {NEGATIVES_PER_POSITIVE} negatives a review": (
+            f"mean {after.mean():.3f}, deviation {after.std():.3f}"
+        ),
         f"distinct products among negatives, alpha {alpha:g}": f"{len(np.unique(negatives)):,}",
         "dates": f"{edges[0]} to {edges[1]}, {int((~reviews.dated).sum()):,} missing",
     }
@@ -67,4 +77,7 @@ def write_pictures(path: Path, reviews: Reviews) -> None:
     """Popularity curve and rating histogram as one self-contained page."""
     pictures = figures.popularity(np.bincount(reviews.product)), figures.ratings(reviews.rating, None, None)
     title = html.escape(f"{len(reviews):,} reviews of {len(reviews.products):,} products")
-    path.write_text(f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{''.join(pictures)}\n", encoding="utf-8")
+    path.write_text(
+        f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{''.join(pictures)}\n",
+        encoding="utf-8",
+    )

@@ -69,10 +69,15 @@ def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> str:
         for fold in range(folds):
             values = [figures["folds"][fold] for figures in methods.values()]
             centres = [value["ndcg@10"] for value in values]
-            errors = [[value["ndcg@10"] - value["low"] for value in values], [value["high"] - value["ndcg@10"] for value in values]]
+            errors = [
+                [value["ndcg@10"] - value["low"] for value in values],
+                [value["high"] - value["ndcg@10"] for value in values],
+            ]
             places = np.arange(len(methods)) + (fold - (folds - 1) / 2) * width
             shade = 0.35 + 0.6 * fold / max(1, folds - 1)
-            made.axes.barh(places, centres, width, xerr=errors, color=_BLUE, alpha=shade, ecolor=_GREY, label=f"fold {fold + 1}")
+            made.axes.barh(
+                places, centres, width, xerr=errors, color=_BLUE, alpha=shade, ecolor=_GREY, label=f"fold {fold + 1}"
+            )
         made.axes.set_yticks(np.arange(len(methods)), list(methods))
         made.axes.invert_yaxis()
         made.axes.set_xlabel("nDCG@10")
@@ -120,23 +125,39 @@ def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -
             for part in np.unique(place):
                 rows = place == part
                 error = 1.96 * float(actual[rows].std()) / float(rows.sum()) ** 0.5
-                right.errorbar(predicted[rows].mean(), actual[rows].mean(), yerr=error, fmt="o", color=_ORANGE, ecolor=_GREY)
+                right.errorbar(
+                    predicted[rows].mean(), actual[rows].mean(), yerr=error, fmt="o", color=_ORANGE, ecolor=_GREY
+                )
             right.plot([0, 5], [0, 5], color=_GREY, linestyle="--", linewidth=1)
             low = max(-0.1, min(float(edges[0]), *means) - 0.5)
-            right.set(xlabel="predicted rating (tenths of the held-out reviews)", ylabel="mean rating", xlim=(low, 5.1), ylim=(low, 5.1))
+            right.set(
+                xlabel="predicted rating (tenths of the held-out reviews)",
+                ylabel="mean rating",
+                xlim=(low, 5.1),
+                ylim=(low, 5.1),
+            )
     return made.svg
 
 
 def network(user_inputs: Sequence[str], activation: str, dropouts: tuple[float, float]) -> str:
     """The two towers and the fusion head as boxes."""
     left = [*user_inputs, "256", "128", f"dropout {dropouts[0]:g}", "User_Tower_Output 64"]
-    right = ["product_ALS_Embedding 64", "product_BERT_Embedding 384", "256", "128", f"dropout {dropouts[0]:g}", "Product_Tower_Output 64"]
+    right = [
+        "product_ALS_Embedding 64",
+        "product_BERT_Embedding 384",
+        "256",
+        "128",
+        f"dropout {dropouts[0]:g}",
+        "Product_Tower_Output 64",
+    ]
     head = ["concatenate 128", "64", f"dropout {dropouts[1]:g}", "32", "Final_Output 1, linear"]
     with figure(9.0, 6.2) as made:
         axes = made.axes
         axes.axis("off")
         axes.set(xlim=(0, 10), ylim=(-0.6, 12))
-        ends = [_column(axes, names, x, colour) for names, x, colour in ((left, 2.4, "#dbeafe"), (right, 7.6, "#ffedd5"))]
+        ends = [
+            _column(axes, names, x, colour) for names, x, colour in ((left, 2.4, "#dbeafe"), (right, 7.6, "#ffedd5"))
+        ]
         bottom = min(ends)
         y = bottom - 0.9
         for number, name in enumerate(head):
@@ -160,7 +181,14 @@ def _column(axes: Any, names: Sequence[str], x: float, colour: str) -> float:
 
 
 def _box(axes: Any, x: float, y: float, text: str, colour: str) -> None:
-    axes.text(x, y, text, ha="center", va="center", bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": _GREY})
+    axes.text(
+        x,
+        y,
+        text,
+        ha="center",
+        va="center",
+        bbox={"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": _GREY},
+    )
 
 
 def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:

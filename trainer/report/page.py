@@ -30,7 +30,8 @@ _MAX_HELD_OUT: Final = 20_000
 _CSS: Final = """
 body{font:16px/1.55 system-ui,sans-serif;color:#0f172a;max-width:960px;margin:2.5rem auto;padding:0 1rem}
 h1{font-size:1.7rem;margin-bottom:.2rem}h2{margin-top:2.4rem;border-bottom:1px solid #e2e8f0;padding-bottom:.2rem}
-table{border-collapse:collapse;width:100%;font-size:.92rem}td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e2e8f0}
+table{border-collapse:collapse;width:100%;font-size:.92rem}
+td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e2e8f0}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}svg{max-width:100%;height:auto}.note{color:#475569}
 """
 
@@ -85,12 +86,17 @@ def _page(result: TrainingResult, evaluation: Mapping[str, Any] | None) -> str:
         ("Example recommendations", _examples(release)),
         (
             "What it cannot do",
-            "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in limits_of(preset.name, manifest.scoring)) + "</ul>",
+            "<ul>"
+            + "".join(f"<li>{html.escape(text)}</li>" for text in limits_of(preset.name, manifest.scoring))
+            + "</ul>",
         ),
     ]
     body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
     head = f"<h1>{release.release_id}</h1><p class=note>Preset <b>{preset.name}</b>; two-tower recommender.</p>"
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{release.release_id}</title><style>{_CSS}</style>{head}{body}</html>\n"
+    return (
+        "<!doctype html><html lang=en><meta "
+        f"charset=utf-8><title>{release.release_id}</title><style>{_CSS}</style>{head}{body}</html>\n"
+    )
 
 
 def _user_inputs(preset: Preset) -> list[str]:
@@ -101,7 +107,9 @@ def _user_inputs(preset: Preset) -> list[str]:
 def _facts(facts: Mapping[str, Any]) -> str:
     flat = {**facts, **{name: f"{count:,} rows" for name, count in facts.get("problems", {}).items()}}
     flat.pop("problems", None)
-    rows = "".join(f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{html.escape(_fact(value))}" for name, value in flat.items())
+    rows = "".join(
+        f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{html.escape(_fact(value))}" for name, value in flat.items()
+    )
     return f"<table>{rows}</table>"
 
 
@@ -114,7 +122,8 @@ def _fact(value: Any) -> str:
 def _evaluation(table: Mapping[str, Any], preset: str) -> list[tuple[str, str]]:
     methods, rows = table["methods"], table["protocol"]["rows"]
     note = (
-        f"<p class=note>Rolling temporal folds pooled: {rows['all']:,} reviews, {rows['warm']:,} of them by users with a history. "
+        f"<p class=note>Rolling temporal folds pooled: {rows['all']:,} reviews, {rows['warm']:,} of them by "
+        "users with a history. "
         "Whole catalogue ranked, minus what the user has reviewed. Bars show 95 % intervals.</p>"
     )
     found = "".join(f"<li>{html.escape(text)}</li>" for text in findings(table, preset))
@@ -138,7 +147,9 @@ def _held_out(result: TrainingResult) -> tuple[Float32 | None, Float32 | None]:
 
 
 def _examples(release: Release) -> str:
-    """A cold user and the users with the longest histories among the first, with what they reviewed and what they get."""
+    """A cold user and the users with the longest histories among the first, with what they reviewed and what they
+    get.
+    """
     offsets, products = release.array("users/review_offsets.npy"), release.array("users/products.npy")
     users = np.argsort(-np.diff(offsets), kind="stable")[:3]
     cold = user_rows(np.zeros((1, 64), np.float32), np.asarray(release.global_mean)[np.newaxis], False)
@@ -147,9 +158,15 @@ def _examples(release: Release) -> str:
         own = slice(int(offsets[user]), int(offsets[user + 1]))
         vectors = np.asarray(release.array("users/fixed_point.npy")[own])
         sums = exclusive_sums(np.concatenate([vectors, vectors[:1]]), [0])[-1]
-        row = user_rows(np.asarray(release.array("users/als.npy")[user : user + 1]), running_mean(sums, len(vectors))[np.newaxis], False)
+        row = user_rows(
+            np.asarray(release.array("users/als.npy")[user : user + 1]),
+            running_mean(sums, len(vectors))[np.newaxis],
+            False,
+        )
         seen = np.unique(products[own])
-        names = ", ".join(textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist())
+        names = ", ".join(
+            textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist()
+        )
         more = f" and {len(seen) - 4} more" if len(seen) > 4 else ""
         parts.append(_recommended(release, f"User {number}, who reviewed {names}{more}", row, seen))
     return "".join(parts)
@@ -160,10 +177,14 @@ def _recommended(release: Release, title: str, row: Float32, seen: Any) -> str:
     scores, ratings = release.scoring.scores(network).copy(), release.scoring.ratings(network)
     scores[0, seen] = -np.inf
     lines = "".join(
-        f"<tr><td>{html.escape(release.catalogue[product].name)}<td class=n>{scores[0, product]:.2f}<td class=n>{ratings[0, product]:.2f}"
+        f"<tr><td>{html.escape(release.catalogue[product].name)}<td class=n>{scores[0, product]:.2f}<td "
+        f"class=n>{ratings[0, product]:.2f}"
         for product in top_k(scores, _EXAMPLES)[0].tolist()
     )
-    return f"<h3>{html.escape(title)}</h3><table><tr><th>product<th class=n>score<th class=n>predicted rating{lines}</table>"
+    return (
+        f"<h3>{html.escape(title)}</h3><table><tr><th>product<th class=n>score<th class=n>predicted "
+        f"rating{lines}</table>"
+    )
 
 
 def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
@@ -173,12 +194,14 @@ def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
     lines = [
         f"# {release.release_id}",
         "",
-        f"Two-tower recommender, preset `{preset.name}`: {preset.activation}, {preset.initializer}, {preset.dropout}, {preset.optimizer}, "
+        f"Two-tower recommender, preset `{preset.name}`: {preset.activation}, {preset.initializer}, "
+        f"{preset.dropout}, {preset.optimizer}, "
         f"{manifest.metrics['trainable_parameters']:,} parameters.",
         "",
         "## Data",
         "",
-        f"{data['reviews']:,} reviews of {data['products']:,} products by {data['users']:,} users, {data['first_review'][:10]} to "
+        f"{data['reviews']:,} reviews of {data['products']:,} products by {data['users']:,} users, "
+        f"{data['first_review'][:10]} to "
         f"{data['last_review'][:10]}; trained on the first {data['training_reviews']:,}. sha256 `{data['sha256']}`.",
         "",
         "## Quality",
@@ -188,12 +211,15 @@ def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
         lines += ["| method | nDCG@10 | warm | cold |", "| --- | --- | --- | --- |"]
         for name, found in evaluation["methods"].items():
             values = " | ".join(
-                "–" if found[group]["ndcg@10"] is None else f"{found[group]['ndcg@10']:.3f}" for group in ("all", "warm", "cold")
+                "–" if found[group]["ndcg@10"] is None else f"{found[group]['ndcg@10']:.3f}"
+                for group in ("all", "warm", "cold")
             )
             lines.append(f"| {name} | {values} |")
         lines += ["", *(f"- {text}" for text in findings(evaluation, preset.name))]
     else:
-        lines.append("Not measured in this run: `twotower evaluate` compares it with baselines on rolling temporal folds.")
+        lines.append(
+            "Not measured in this run: `twotower evaluate` compares it with baselines on rolling temporal folds."
+        )
     lines += ["", "## What it cannot do", "", *(f"- {text}" for text in limits_of(preset.name, manifest.scoring)), ""]
     return "\n".join(lines)
 

@@ -9,7 +9,8 @@ from trainer.pipeline import TrainingResult
 
 
 def write_sample_files(folder: Path, result: TrainingResult, file_format: str) -> list[Path]:
-    """Write ``negative_samples`` and ``final_df``, one line a sample: user, product, rating, and in the latter also kind and period.
+    """Write ``negative_samples`` and ``final_df``, one line a sample: user, product, rating, and in the latter also
+    kind and period.
 
     Args:
         folder: made if missing.

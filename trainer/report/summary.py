@@ -74,18 +74,25 @@ def print_result(console: Console, result: TrainingResult, seconds: Mapping[str,
     best = result.fitted.curve[result.fitted.best_epoch]
     table = Table(title=f"release {manifest.release_id}", show_header=False)
     rows = {
-        "reviews": f"{len(result.reviews):,} by {len(result.reviews.user_ids):,} users of {manifest.product_count:,} products",
+        "reviews": (
+            f"{len(result.reviews):,} by {len(result.reviews.user_ids):,} users of {manifest.product_count:,} products"
+        ),
         "samples": f"{training + validation:,} ({training:,} training, {validation:,} validation)",
         "trainable parameters": f"{manifest.metrics['trainable_parameters']:,}",
         "start": _point(result.fitted.curve[0]),
         "kept": _point(best),
-        "scoring": ", ".join(f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in manifest.scoring.items()),
-        "golden requests": f"replayed, largest difference {result.golden_difference:.2g} (allowed {manifest.golden_tolerance:g})",
+        "scoring": ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else str(value) for name, value in manifest.scoring.items()
+        ),
+        "golden requests": (
+            f"replayed, largest difference {result.golden_difference:.2g} (allowed {manifest.golden_tolerance:g})"
+        ),
         "two_tower.keras": _size(path / "two_tower.keras"),
         "two_tower.weights.h5": _size(path / "two_tower.weights.h5"),
         "weights.safetensors": f"{_size(path / 'weights.safetensors')} (parameters alone)",
         "whole release": f"{sum(file['bytes'] for file in manifest.files.values()) / 1e6:,.1f} MB, encoder included",
-        "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items()) + f"; in all {sum(seconds.values()):.1f}",
+        "seconds": ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
+        + f"; in all {sum(seconds.values()):.1f}",
         "path": str(path),
     }
     for name, value in rows.items():

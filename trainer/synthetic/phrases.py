@@ -52,13 +52,23 @@ CATEGORIES: Final = (
         "Home & Kitchen",
         ("Copperhob", "Nestling", "Oakmuddle"),
         ("pan", "storage box", "kettle", "pillow"),
-        ("It fits in our small kitchen.", "Cleaning it takes a minute.", "The colour matches the picture.", "We use it every morning."),
+        (
+            "It fits in our small kitchen.",
+            "Cleaning it takes a minute.",
+            "The colour matches the picture.",
+            "We use it every morning.",
+        ),
     ),
     Category(
         "Food & Drink",
         ("Grainfable", "Peppernook", "Brambleroast"),
         ("cookies", "coffee", "snack bar", "cereal"),
-        ("The taste is not too sweet.", "My children ask for it.", "It goes well with breakfast.", "The pack was sealed and fresh."),
+        (
+            "The taste is not too sweet.",
+            "My children ask for it.",
+            "It goes well with breakfast.",
+            "The pack was sealed and fresh.",
+        ),
     ),
     Category(
         "Electronics",
@@ -84,7 +94,12 @@ OPENINGS: Final = {
     2: ("I expected more of this {noun}.", "This {noun} is disappointing.", "Not a good {noun} from {brand}."),
     3: ("The {noun} is okay, nothing more.", "An average {noun}.", "This {brand} {noun} has good and bad sides."),
     4: ("A good {noun} with small flaws.", "I like this {noun} from {brand}.", "Quite a nice {noun} overall."),
-    5: ("I love this {noun}!", "The best {noun} I ever had.", "This {brand} {noun} is wonderful.", "Excellent {noun}, works perfectly."),
+    5: (
+        "I love this {noun}!",
+        "The best {noun} I ever had.",
+        "This {brand} {noun} is wonderful.",
+        "Excellent {noun}, works perfectly.",
+    ),
 }
 REMARKS: Final = {
     1: ("It did not even work once.", "The seller never answered.", "It smelled strange out of the box."),

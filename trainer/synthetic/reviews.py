@@ -1,9 +1,9 @@
 """Synthetic reviews in the shape of the real set, for trying the system out where no real file is at hand.
 
-What it copies of the real set: the 25 columns, a top product with 28 % of the rows and a long tail, nine of ten users with one review,
-names that many people share, missing values, dates of several forms, ratings that are mostly fives, texts that carry their rating and their
-product, and products that come and go with time. Users with several reviews have a taste, so that collaborative filtering has something to
-find.
+What it copies of the real set: the 25 columns, a top product with 28 % of the rows and a long tail, nine of ten users
+with one review, names that many people share, missing values, dates of several forms, ratings that are mostly fives,
+texts that carry their rating and their product, and products that come and go with time. Users with several reviews
+have a taste, so that collaborative filtering has something to find.
 What it cannot copy is language: texts are put together from phrases.
 
 Every row says that it is synthetic: brands are "Synthetic …", `keys` and `reviews.sourceURLs` carry the word.
@@ -24,7 +24,18 @@ from typing import Final
 import numpy as np
 
 from trainer.data.raw import COLUMNS
-from trainer.synthetic.phrases import ADJECTIVES, CATEGORIES, CLOSINGS, NAMES, NOUNS, OPENINGS, REMARKS, STYLES, TITLES, Category
+from trainer.synthetic.phrases import (
+    ADJECTIVES,
+    CATEGORIES,
+    CLOSINGS,
+    NAMES,
+    NOUNS,
+    OPENINGS,
+    REMARKS,
+    STYLES,
+    TITLES,
+    Category,
+)
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import ANONYMOUS_NAMES
 
@@ -156,8 +167,9 @@ def _users(reviews: int, rng: np.random.Generator) -> np.ndarray:
 def _choices(users: np.ndarray, products: list[_Product], shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(reviews,) int64: the product of each row.
 
-    A user's taste is a (category, style) pair drawn by the pair's share of the rows, and four of five of the user's reviews are of it. So
-    each product keeps its share, while two reviews of one user are alike far more often than two of strangers.
+    A user's taste is a (category, style) pair drawn by the pair's share of the rows, and four of five of the user's
+    reviews are of it. So each product keeps its share, while two reviews of one user are alike far more often than two
+    of strangers.
     """
     taste = np.arange(len(products)) % (len(CATEGORIES) * len(STYLES))
     kinds = int(taste.max()) + 1

@@ -25,7 +25,8 @@ class TuningRows:
     """What a search may see.
 
     Attributes:
-        rows: reviews that are searched on: dated, the first of each (user, product) pair, and of these the first ones by time.
+        rows: reviews that are searched on: dated, the first of each (user, product) pair, and of these the first ones
+            by time.
         of: how many such reviews the file has.
         folds: rolling folds inside `rows`.
     """
@@ -44,7 +45,9 @@ class TuningRows:
     def __str__(self) -> str:
         tests = ", ".join(f"{fold.test[0] + 1:,}–{fold.test[-1] + 1:,}" for fold in self.folds)
         unseen = f"{len(self.rows) + 1:,}–{self.of:,}" if len(self.rows) < self.of else "none"
-        return f"rows by time, of {self.of:,}: scored on {tests}, each trained on all rows before; not looked at: {unseen}"
+        return (
+            f"rows by time, of {self.of:,}: scored on {tests}, each trained on all rows before; not looked at: {unseen}"
+        )
 
 
 class Diverged(ArithmeticError):
@@ -76,7 +79,9 @@ class Objective:
             yield np.asarray(qualities.mean(axis=0), np.float64)
 
     def fitted_constants(self) -> dict[str, Any]:
-        """Constants of the data, fitted on the training part of the last fold: what a listwise recipe has for them by itself."""
+        """Constants of the data, fitted on the training part of the last fold: what a listwise recipe has for them by
+        itself.
+        """
         return asdict(self._period(self._folds[-1], 0).constants)
 
     def _period(self, fold: Fold, seed: int) -> Period:

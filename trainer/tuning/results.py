@@ -26,7 +26,8 @@ _MIN_FOR_IMPORTANCE: Final = 5
 _CSS: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;color:#0f172a;max-width:1100px;margin:2.5rem auto;padding:0 1rem}"
     "h2{margin-top:2.4rem;border-bottom:1px solid #e2e8f0}svg{max-width:100%;height:auto}.note{color:#475569}"
-    "table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid #e2e8f0;text-align:right}"
+    "table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid "
+    "#e2e8f0;text-align:right}"
 )
 
 
@@ -49,7 +50,13 @@ def rows_of(study: "optuna.Study", options: TrainingOptions) -> tuple[list[str],
         mark = " (as it is)" if trial.number == first_number(study) else ""
         error, seconds = trial.user_attrs[DEVIATION], trial.user_attrs["seconds"]
         rows.append(
-            [f"{trial.number}{mark}", f"{trial.value:.4f}", f"{error:.4f}", f"{seconds:.1f}", *(_text(trial.params[n]) for n in names)]
+            [
+                f"{trial.number}{mark}",
+                f"{trial.value:.4f}",
+                f"{error:.4f}",
+                f"{seconds:.1f}",
+                *(_text(trial.params[n]) for n in names),
+            ]
         )
     return header, rows
 
@@ -73,7 +80,9 @@ def print_trials(console: Console, study: "optuna.Study", options: TrainingOptio
 def counts(study: "optuna.Study") -> str:
     """How the trials ended."""
     states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
-    return "trials: " + ", ".join(f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail") if state in states)
+    return "trials: " + ", ".join(
+        f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail") if state in states
+    )
 
 
 def write_best(path: Path, study: "optuna.Study", options: TrainingOptions) -> None:
@@ -116,10 +125,13 @@ def write_page(path: Path, study: "optuna.Study", options: TrainingOptions, rows
     title = f"Search of {options.preset.name}"
     head = "".join(f"<th>{html.escape(name)}" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in line) for line in lines)
-    sections = "".join(f"<h2>{name}</h2>{picture}" for name, picture in _pictures(study, list(knobs_of(options))).items())
+    sections = "".join(
+        f"<h2>{name}</h2>{picture}" for name, picture in _pictures(study, list(knobs_of(options))).items()
+    )
     path.write_text(
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_CSS}</style><h1>{title}</h1>"
-        f"<p class=note>{html.escape(counts(study))}. nDCG@10 of {html.escape(str(study.user_attrs['about']['objective']))} users; "
+        f"<p class=note>{html.escape(counts(study))}. nDCG@10 of "
+        f"{html.escape(str(study.user_attrs['about']['objective']))} users; "
         f"{html.escape(rows)}.</p><table><tr>{head}{body}</table>{sections}</html>\n",
         encoding="utf-8",
     )
@@ -145,7 +157,9 @@ def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, str]:
                 optuna.logging.get_logger(__name__).warning("parameter importances could not be computed")
             else:
                 pictures["Parameter importances"] = _svg(drawn, 9, 4)
-        pictures["Slices"] = "".join(_svg(plots.plot_slice(study, params=[name], target_name=_TARGET), 5, 3.5) for name in knobs)
+        pictures["Slices"] = "".join(
+            _svg(plots.plot_slice(study, params=[name], target_name=_TARGET), 5, 3.5) for name in knobs
+        )
     return pictures
 
 

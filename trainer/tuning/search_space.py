@@ -1,4 +1,6 @@
-"""Options of a recipe by name: what ``twotower tune`` searches, what its ``best.json`` holds, and what ``--options`` takes."""
+"""Options of a recipe by name: what ``twotower tune`` searches, what its ``best.json`` holds, and what ``--options``
+takes.
+"""
 
 import json
 from collections.abc import Mapping
@@ -81,7 +83,8 @@ def read_options(path: Path, options: TrainingOptions) -> TrainingOptions:
     """A recipe with the values of an options file, ``{"preset": …, "options": {name: value}}``.
 
     Raises:
-        InvalidFile: not such a file, for another preset, an option that the preset does not have, or a value of the wrong kind.
+        InvalidFile: not such a file, for another preset, an option that the preset does not have, or a value of the
+            wrong kind.
     """
     preset, found = _read(path)
     problems = []
@@ -114,7 +117,11 @@ def _problems(found: Mapping[str, object], knobs: Mapping[str, Knob]) -> list[Fi
     for name, value in found.items():
         if name not in knobs:
             problems.append(FieldViolation(name, f"must be one of {', '.join(knobs)}"))
-        elif isinstance(value, bool) or not isinstance(value, int if knobs[name].whole else int | float) or not _possible(name, value):
+        elif (
+            isinstance(value, bool)
+            or not isinstance(value, int if knobs[name].whole else int | float)
+            or not _possible(name, value)
+        ):
             problems.append(FieldViolation(name, f"must be {_rule(name, knobs[name])}, got {value!r}"))
     return problems
 

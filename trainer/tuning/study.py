@@ -1,9 +1,9 @@
 """The search: an Optuna study in a folder, which goes on where a killed run stopped.
 
-Finished trials are rows of a SQLite file, committed one by one. One process works at a study at a time (a lock that dies with its owner),
-so a trial that is still *running* when a process starts is one whose process died: it is marked failed and run again. The sampler is
-seeded anew for every trial by the study's seed and the number of trials finished before it, so an interrupted search tries the same options
-as an uninterrupted one.
+Finished trials are rows of a SQLite file, committed one by one. One process works at a study at a time (a lock that
+dies with its owner), so a trial that is still *running* when a process starts is one whose process died: it is marked
+failed and run again. The sampler is seeded anew for every trial by the study's seed and the number of trials finished
+before it, so an interrupted search tries the same options as an uninterrupted one.
 """
 
 import fcntl
@@ -90,19 +90,30 @@ def _study(storage: Any, about: dict[str, object]) -> "optuna.Study":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         pruner = optuna.pruners.WilcoxonPruner(p_threshold=_PRUNE_P)
-    study = optuna.create_study(storage=storage, study_name="tune", direction="maximize", load_if_exists=True, pruner=pruner)
+    study = optuna.create_study(
+        storage=storage, study_name="tune", direction="maximize", load_if_exists=True, pruner=pruner
+    )
     about = json.loads(json.dumps(about))
     kept = study.user_attrs.get(_ABOUT)
     if kept is None:
         study.set_user_attr(_ABOUT, about)
     elif kept != about:
-        other = [FieldViolation("--study", f"{name}: the study has {kept.get(name)!r}, got {about[name]!r}") for name in about]
-        raise InvalidArgument([problem for name, problem in zip(about, other, strict=True) if kept.get(name) != about[name]])
+        other = [
+            FieldViolation("--study", f"{name}: the study has {kept.get(name)!r}, got {about[name]!r}")
+            for name in about
+        ]
+        raise InvalidArgument(
+            [problem for name, problem in zip(about, other, strict=True) if kept.get(name) != about[name]]
+        )
     return study
 
 
 def search(
-    study: "optuna.Study", objective: Objective, options: TrainingOptions, settings: SearchOptions, on_trial: Callable[[int], None]
+    study: "optuna.Study",
+    objective: Objective,
+    options: TrainingOptions,
+    settings: SearchOptions,
+    on_trial: Callable[[int], None],
 ) -> None:
     """Run trials until the study has enough or time is up.
 
@@ -136,7 +147,9 @@ def finished(study: "optuna.Study") -> "list[FrozenTrial]":
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def _run_trial(study: "optuna.Study", objective: Objective, options: TrainingOptions, *, seed: int, first: bool, ends: float) -> None:
+def _run_trial(
+    study: "optuna.Study", objective: Objective, options: TrainingOptions, *, seed: int, first: bool, ends: float
+) -> None:
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
@@ -184,7 +197,11 @@ def first_values(options: TrainingOptions, fitted: Mapping[str, Value]) -> dict[
 
 
 def _nearest(knob: Knob, value: Value) -> Value:
-    return min(knob.choices, key=lambda choice: abs(choice - value)) if knob.choices else min(max(value, knob.low), knob.high)
+    return (
+        min(knob.choices, key=lambda choice: abs(choice - value))
+        if knob.choices
+        else min(max(value, knob.low), knob.high)
+    )
 
 
 def _distribution(knob: Knob) -> "BaseDistribution":

@@ -19,7 +19,11 @@ async def test_recommend(connect):
         answer = await client.recommend("user", 3)
     assert [p.product_id for p in answer.products] == ["p0", "p1", "p2"]
     assert (answer.release_id, answer.user.kind, answer.timing.compute_ms) == (RELEASE_ID, UserKind.COLD, 0.25)
-    assert (answer.popularity_source, answer.next_page_token, answer.products[0].explanation) == (PopularitySource.LIVE, "", None)
+    assert (answer.popularity_source, answer.next_page_token, answer.products[0].explanation) == (
+        PopularitySource.LIVE,
+        "",
+        None,
+    )
 
 
 async def test_a_recorded_review_is_seen_by_the_next_answer(connect):
@@ -52,7 +56,11 @@ async def test_catalogue(connect):
         details = await client.get_product("p3")
         page = await client.list_products(4, "4")
     assert (details.product.name, details.release_id) == ("Product 3", RELEASE_ID)
-    assert ([p.product_id for p in page.products], page.next_page_token, page.total_count) == (["p4", "p5", "p6", "p7"], "8", 10)
+    assert ([p.product_id for p in page.products], page.next_page_token, page.total_count) == (
+        ["p4", "p5", "p6", "p7"],
+        "8",
+        10,
+    )
 
 
 async def test_features_and_texts(connect):
@@ -117,7 +125,10 @@ async def test_pages_are_one_ranking(server: MemoryServer):
     async with AsyncTwotowerClient(server.address, server.address) as client:
         assert [ids(page) async for page in client.recommend_pages("user", 4, **options)] == expected
     with TwotowerClient(server.address, server.address) as client:
-        assert await asyncio.to_thread(lambda: [ids(page) for page in client.recommend_pages("user", 4, **options)]) == expected
+        assert (
+            await asyncio.to_thread(lambda: [ids(page) for page in client.recommend_pages("user", 4, **options)])
+            == expected
+        )
     assert server.memory.attempts["Recommend"] == 6
 
 
@@ -173,7 +184,9 @@ async def test_reviews_in_a_batch_and_back(connect):
         twice = await client.retract_review("user", reviews[0].review_id)
         deleted = await client.delete_user("user")
         unknown = await client.delete_user("user")
-    assert [(r.review_id, r.review_count) for r in recorded] == [(r.review_id, n) for r, n in zip(reviews, (1, 2, 1), strict=True)]
+    assert [(r.review_id, r.review_count) for r in recorded] == [
+        (r.review_id, n) for r, n in zip(reviews, (1, 2, 1), strict=True)
+    ]
     assert again[0].outcome is RecordOutcome.DUPLICATE
     assert dict(zip(popularity.product_ids, popularity.weights.tolist(), strict=True)) == {"p1": 2, "p2": 1}
     assert popularity.half_life_s == 7 * 86400
@@ -187,7 +200,10 @@ async def test_features_of_many_users_in_a_named_space(connect):
         await client.record_review("user", "p1", 5)
         features = await client.batch_get_user_features(["other", "user"], space=space)
         single = await client.get_user_features("user", space=space)
-    assert [(f.user_id, f.seen_product_ids, f.age_s) for f in features] == [("other", (), None), ("user", ("p1",), 90.0)]
+    assert [(f.user_id, f.seen_product_ids, f.age_s) for f in features] == [
+        ("other", (), None),
+        ("user", ("p1",), 90.0),
+    ]
     assert [f.space for f in (*features, single)] == [space] * 3
 
 

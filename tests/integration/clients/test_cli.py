@@ -26,11 +26,15 @@ def test_recommend_shows_names_numbers_release_and_kind(run):
 
 
 def test_a_review_changes_the_next_answer(run):
-    added = run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--title", "Good", "--review-id", "r1")
+    added = run(
+        "review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--title", "Good", "--review-id", "r1"
+    )
     assert added.exit_code == 0, added.output
     assert "review r1: recorded" in added.output
     assert "Maria has 1 review now" in added.output
-    again = run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--title", "Good", "--review-id", "r1")
+    again = run(
+        "review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--title", "Good", "--review-id", "r1"
+    )
     assert "was there already" in again.output
     answer = run("recommend", "Maria")
     assert "Maria: warm user, 1 review, changed 2 min ago" in answer.output
@@ -82,7 +86,11 @@ def test_a_page_of_the_catalogue(run):
 
 def product_ids(output):
     """The last column of the table of recommendations."""
-    return [line.split()[-1] for line in output.splitlines() if ("Product " in line and " 4.50 " in line) or " 3.50 " in line]
+    return [
+        line.split()[-1]
+        for line in output.splitlines()
+        if ("Product " in line and " 4.50 " in line) or " 3.50 " in line
+    ]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +134,9 @@ def test_explain_shows_what_each_part_adds(run):
         ["2", "9.0000", "+0.5000", "-0.2500", "+0.0000", "p9", "0.1250"],
     ]
     cold = run("recommend", "Bo", "-k", "1", "--explain")
-    assert ["1", "10.0000", "+0.5000", "-0.2500", "+0.0000", "–", "–"] in [line.split() for line in cold.output.splitlines()]
+    assert ["1", "10.0000", "+0.5000", "-0.2500", "+0.0000", "–", "–"] in [
+        line.split() for line in cold.output.splitlines()
+    ]
 
 
 def test_pages_go_on_numbering(run):
@@ -139,13 +149,20 @@ def test_pages_go_on_numbering(run):
 
 def test_pages_as_json(run):
     answer = json.loads(run("recommend", "Maria", "-k", "4", "--pages", "2", "--explain", "--json").output)
-    assert [[p["product_id"] for p in page["products"]] for page in answer["pages"]] == [["p0", "p1", "p2", "p3"], ["p4", "p5", "p6", "p7"]]
+    assert [[p["product_id"] for p in page["products"]] for page in answer["pages"]] == [
+        ["p0", "p1", "p2", "p3"],
+        ["p4", "p5", "p6", "p7"],
+    ]
     assert answer["pages"][0]["products"][0]["explanation"]["score_without_als"] == 9.5
     assert answer["user_id"] == "Maria"
 
 
 def test_similar(run):
-    rows = [line.split() for line in run("similar", "p3", "-k", "2").output.splitlines() if "Product " in line and "Acme" in line]
+    rows = [
+        line.split()
+        for line in run("similar", "p3", "-k", "2").output.splitlines()
+        if "Product " in line and "Acme" in line
+    ]
     assert [(row[0], row[-2], row[-1]) for row in rows] == [("1", "0.5000", "p4"), ("2", "0.2500", "p5")]
     answer = json.loads(run("similar", "p3", "-k", "1", "--json").output)
     assert (answer["product_id"], answer["products"][0]["product"]["product_id"]) == ("p3", "p4")
@@ -193,7 +210,9 @@ def test_a_service_that_is_away_is_named(run, unused_tcp_port):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [("recommend",), ("review", "add"), ("recommend", "M", "-k", "x"), ("product", "list", "-n", "0")])
+@pytest.mark.parametrize(
+    "arguments", [("recommend",), ("review", "add"), ("recommend", "M", "-k", "x"), ("product", "list", "-n", "0")]
+)
 def test_wrong_usage_is_exit_code_2(run, arguments):
     assert run(*arguments).exit_code == 2
 

@@ -12,7 +12,9 @@ from twotower.rpc import ServerTls
 @pytest.fixture
 def reviewed(run):
     """Maria has one review, r1."""
-    assert run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--review-id", "r1").exit_code == 0
+    assert (
+        run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--review-id", "r1").exit_code == 0
+    )
 
 
 def test_a_review_is_taken_back(run, reviewed):
@@ -28,7 +30,12 @@ def test_a_review_is_taken_back(run, reviewed):
 def test_user_show(run, reviewed):
     output = run("user", "show", "Maria").output
     fields = {line[:17].strip(): line[17:].strip() for line in output.splitlines()}
-    assert (fields["Kind"], fields["Reviews"], fields["Last changed"], fields["Reviewed products"]) == ("warm", "1", "2 min ago", "p0")
+    assert (fields["Kind"], fields["Reviews"], fields["Last changed"], fields["Reviewed products"]) == (
+        "warm",
+        "1",
+        "2 min ago",
+        "p0",
+    )
     assert fields["Review embedding"] == f"mean of length {0.05 * 384**0.5:.4f}"
     assert fields["ALS vector"] == f"folded in, length {sum(i * i for i in range(64)) ** 0.5:.4f}"
     assert fields["ALS factors"] == "a1"
@@ -53,10 +60,29 @@ def test_a_user_is_deleted_after_a_question(run, server, reviewed):
 
 
 def test_a_product_is_added(run, server):
-    result = run("product", "upsert", "--id", "new", "--name", "Brand-new", "--brand", "Bolt", "--categories", "A,B", "--manufacturer", "M")
+    result = run(
+        "product",
+        "upsert",
+        "--id",
+        "new",
+        "--name",
+        "Brand-new",
+        "--brand",
+        "Bolt",
+        "--categories",
+        "A,B",
+        "--manufacturer",
+        "M",
+    )
     assert "1 added, 0 updated" in result.output
     added = server.memory.products[-1]
-    assert (added.product_id, added.name, added.brand, added.categories, added.manufacturer) == ("new", "Brand-new", "Bolt", "A,B", "M")
+    assert (added.product_id, added.name, added.brand, added.categories, added.manufacturer) == (
+        "new",
+        "Brand-new",
+        "Bolt",
+        "A,B",
+        "M",
+    )
     assert "0 added, 1 updated" in run("product", "upsert", "--id", "new", "--name", "Renamed").output
 
 
@@ -102,7 +128,10 @@ def test_a_product_without_a_name_is_refused_by_the_server(run):
 
 def test_releases(run):
     listed = run("release", "list").output
-    assert [line.split()[1] for line in listed.splitlines() if line.startswith((RELEASE_ID, OTHER_RELEASE_ID))] == ["–", "stable"]
+    assert [line.split()[1] for line in listed.splitlines() if line.startswith((RELEASE_ID, OTHER_RELEASE_ID))] == [
+        "–",
+        "stable",
+    ]
     loaded = run("release", "load", OTHER_RELEASE_ID)
     assert loaded.exit_code == 0, loaded.output
     assert json.loads(run("release", "list", "--json").output)["releases"][0]["label"] == "stable"
@@ -153,7 +182,11 @@ def test_tls_by_options_and_by_environment(run, tmp_path):
         address = ("--ranking", server.address)
         options = ("--tls-ca", str(certificate), "--tls-certificate", str(certificate), "--tls-key", str(key))
         assert run("recommend", "Maria", *address, *options).exit_code == 0
-        files = {"TWOTOWER_TLS_CA": str(certificate), "TWOTOWER_TLS_CERTIFICATE": str(certificate), "TWOTOWER_TLS_KEY": str(key)}
+        files = {
+            "TWOTOWER_TLS_CA": str(certificate),
+            "TWOTOWER_TLS_CERTIFICATE": str(certificate),
+            "TWOTOWER_TLS_KEY": str(key),
+        }
         assert run("release", "list", *address, **files).exit_code == 0
         assert run("user", "show", "Maria", "--embedding", server.address, **files).exit_code == 0
         untrusted = run("recommend", "Maria", *address, "--tls")

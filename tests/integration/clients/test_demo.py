@@ -18,7 +18,13 @@ TWOTOWER = Path(sys.executable).with_name("twotower")
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [TWOTOWER, *arguments], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=250
+        [TWOTOWER, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
     )
 
 
@@ -41,7 +47,10 @@ def test_up_and_down(tmp_path: Path, reviews: Path):
             assert words in up.stdout
         asked = run(tmp_path, "recommend", session.user_id, "--json", TWOTOWER_RANKING=session.ranking)
         assert json.loads(asked.stdout)["user"]["kind"] == "warm"
-        assert run(tmp_path, "demo").stderr == "Error: a demo is running in run/demo: stop it with `twotower demo --stop`\n"
+        assert (
+            run(tmp_path, "demo").stderr
+            == "Error: a demo is running in run/demo: stop it with `twotower demo --stop`\n"
+        )
         assert session.ranking in run(tmp_path, "demo", "--keep-up").stdout
     finally:
         down = run(tmp_path, "demo", "--stop")
@@ -52,7 +61,9 @@ def test_up_and_down(tmp_path: Path, reviews: Path):
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path, reviews: Path):
     directory = RunDirectory(tmp_path / "run" / "demo")
-    with subprocess.Popen([TWOTOWER, "demo", "--reviews", str(reviews)], cwd=tmp_path, stdout=subprocess.DEVNULL) as demo:
+    with subprocess.Popen(
+        [TWOTOWER, "demo", "--reviews", str(reviews)], cwd=tmp_path, stdout=subprocess.DEVNULL
+    ) as demo:
         services: tuple[ProcessId, ...] = ()
         while len(services) < 2:
             assert demo.poll() is None

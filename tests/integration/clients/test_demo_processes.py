@@ -10,11 +10,21 @@ from pathlib import Path
 import pytest
 
 from clients.demo import processes
-from clients.demo.processes import ProcessFailed, ProcessId, Service, Services, describe_exit, exit_on_signals, run_module
+from clients.demo.processes import (
+    ProcessFailed,
+    ProcessId,
+    Service,
+    Services,
+    describe_exit,
+    exit_on_signals,
+    run_module,
+)
 from clients.demo.session import RunDirectory, Session
 
 MODULES = {
-    "obedient": "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('ready', flush=True)\nsignal.pause()",
+    "obedient": (
+        "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('ready', flush=True)\nsignal.pause()"
+    ),
     "stubborn": "import signal\nsignal.signal(15, signal.SIG_IGN)\nprint('ready', flush=True)\nsignal.pause()",
     "dying": "import sys\nprint('the disk is full')\nsys.exit(3)",
     "fine": "",

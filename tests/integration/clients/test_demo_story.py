@@ -50,7 +50,13 @@ def test_the_story_shows_every_kind_of_user_and_the_changed_answer(server: Memor
         console = Console(width=120, markup=False, record=True, file=io.StringIO())
         tell(client, Cast("Ann", "new", "Anonymous", chosen, 10), console)
     text = console.export_text()
-    for words in ("Ann: warm user, 1 review", "new: cold user", "Anonymous: anonymous user", "new: warm user, 1 review", "Before"):
+    for words in (
+        "Ann: warm user, 1 review",
+        "new: cold user",
+        "Anonymous: anonymous user",
+        "new: warm user, 1 review",
+        "Before",
+    ):
         assert words in text
     assert text.count(f"release {RELEASE_ID} · first answer in") == 4
     assert "new reviews 'Product 0': 5 stars" in text

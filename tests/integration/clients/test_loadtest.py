@@ -23,8 +23,33 @@ def load(server: MemoryServer, tmp_path: Path):
 
     def run(host: str = server.address, *more: str) -> subprocess.CompletedProcess[str]:
         embedding = server.address if host == server.address else host
-        options = ["--headless", "--json", "-u", "4", "-r", "4", "-t", "2s", "--host", host, "--embedding", embedding, *more]
-        shares = ["--batch-size", "3", "--batch-share", "0.3", "--review-share", "0.3", "--top-k", "2", "--user-ids", str(users)]
+        options = [
+            "--headless",
+            "--json",
+            "-u",
+            "4",
+            "-r",
+            "4",
+            "-t",
+            "2s",
+            "--host",
+            host,
+            "--embedding",
+            embedding,
+            *more,
+        ]
+        shares = [
+            "--batch-size",
+            "3",
+            "--batch-share",
+            "0.3",
+            "--review-share",
+            "0.3",
+            "--top-k",
+            "2",
+            "--user-ids",
+            str(users),
+        ]
         command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options, *shares]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
 

@@ -35,7 +35,13 @@ async def test_python_examples(server: MemoryServer):
     opened, rest = source.split("from clients import ProductFilter")
     shown: list[object] = []
     with TwotowerClient(server.address, server.address) as client:
-        scope = {"users": ["Ann", "Bo"], "in_cart": ["p1"], "rules": ProductFilter(), "show": shown.append, "release_id": OTHER_RELEASE_ID}
+        scope = {
+            "users": ["Ann", "Bo"],
+            "in_cart": ["p1"],
+            "rules": ProductFilter(),
+            "show": shown.append,
+            "release_id": OTHER_RELEASE_ID,
+        }
         await execute(opened, scope)
         client.load_release(OTHER_RELEASE_ID)  # so that there is something to roll back to
         await execute("from clients import ProductFilter" + rest, scope | {"client": client})

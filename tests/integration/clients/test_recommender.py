@@ -55,7 +55,9 @@ async def test_a_review_whose_answer_was_lost_counts_once(connect, server: Memor
 async def test_retries_end(connect, server: MemoryServer):
     planned(server, "Recommend", *[NotReady("no release is loaded")] * 10)
     async with connect() as client:
-        with pytest.raises(Unavailable, match=f"ranking service at {server.address}: unavailable: no release is loaded"):
+        with pytest.raises(
+            Unavailable, match=f"ranking service at {server.address}: unavailable: no release is loaded"
+        ):
             await client.recommend("user", 3)
     assert server.memory.attempts["Recommend"] == 4
 
@@ -156,7 +158,9 @@ async def test_mutual_tls(connect, tmp_path):
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     with memory_server(tls=ServerTls(certificate, key, client_ca=certificate)) as server:
         client_class = connect.func
-        async with client_class(server.address, server.address, tls=ChannelTls(certificate, certificate, key)) as client:
+        async with client_class(
+            server.address, server.address, tls=ChannelTls(certificate, certificate, key)
+        ) as client:
             assert (await client.recommend("user", 1)).release_id == RELEASE_ID
         async with client_class(server.address, server.address, tls=ChannelTls(certificate)) as client:
             with pytest.raises(Unavailable):

@@ -77,7 +77,9 @@ async def start_service(releases: Path, tmp_path: Path) -> AsyncIterator[StartSe
         async def start(**settings: Any) -> Service:
             defaults = {"listen": "127.0.0.1:0", "data_dir": tmp_path / "data", "releases": releases, "drain_s": 2.0}
             settings_ = Settings(**(defaults | settings))
-            server = await stack.enter_async_context(running_service(settings_, lambda path: HashEncoder(encoder_id(path))))
+            server = await stack.enter_async_context(
+                running_service(settings_, lambda path: HashEncoder(encoder_id(path)))
+            )
             channel = await stack.enter_async_context(open_async_channel(f"127.0.0.1:{server.port}"))
             return Service(EmbeddingServiceStub(channel), channel, server.port)
 

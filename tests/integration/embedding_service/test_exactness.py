@@ -1,6 +1,7 @@
 """Any operations in any order, on a live Redis: its state is that of a plain model, bit for bit.
 
-``TWOTOWER_OPERATIONS=20000 pytest tests/integration/embedding_service/test_exactness.py`` runs that many; the default is a few hundred.
+``TWOTOWER_OPERATIONS=20000 pytest tests/integration/embedding_service/test_exactness.py`` runs that many; the default
+is a few hundred.
 """
 
 import asyncio
@@ -43,11 +44,23 @@ class Content(NamedTuple):
     def review(self, user: str, review_id: str, *, imported: bool = False) -> NewReview:
         """As the store takes it."""
         digest = b"" if imported else hashlib.blake2b(repr(self).encode(), digest_size=16).digest()
-        return NewReview(user, review_id, self.product, self.millistars / 1000, self.time_s * 1_000_000, hash_vector(self.text), digest)
+        return NewReview(
+            user,
+            review_id,
+            self.product,
+            self.millistars / 1000,
+            self.time_s * 1_000_000,
+            hash_vector(self.text),
+            digest,
+        )
 
 
 CONTENTS = st.builds(
-    Content, st.sampled_from(["p1", "p2", "p3"]), st.integers(0, 5000), st.integers(-(10**6), 10**6), st.sampled_from(["a", "b", "c", "d"])
+    Content,
+    st.sampled_from(["p1", "p2", "p3"]),
+    st.integers(0, 5000),
+    st.integers(-(10**6), 10**6),
+    st.sampled_from(["a", "b", "c", "d"]),
 )
 CALLS = st.tuples(st.sampled_from(USERS), st.sampled_from(REVIEWS))
 USER = st.sampled_from(USERS)
@@ -134,7 +147,10 @@ class Machine(RuleBasedStateMachine):
         self.deleted_s[user] = self.now_s
         Machine.done += 1
 
-    @rule(users=st.dictionaries(USER, st.dictionaries(st.sampled_from(REVIEWS), CONTENTS, min_size=1), min_size=1), times=st.integers(1, 2))
+    @rule(
+        users=st.dictionaries(USER, st.dictionaries(st.sampled_from(REVIEWS), CONTENTS, min_size=1), min_size=1),
+        times=st.integers(1, 2),
+    )
     def merge(self, users: dict[str, dict[str, Content]], times: int) -> None:
         """Import users, perhaps twice."""
         imported = []
@@ -142,7 +158,9 @@ class Machine(RuleBasedStateMachine):
             reviews = [content.review(user, review_id, imported=True) for review_id, content in contents.items()]
             sums = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
             imported.append(ImportedUser(user, reviews, sums, ALS))
-            self.log.update({(user, id_): content for id_, content in contents.items() if self._may_come(user, id_, content)})
+            self.log.update(
+                {(user, id_): content for id_, content in contents.items() if self._may_come(user, id_, content)}
+            )
         for _ in range(times):
             assert self.run(self.store.merge(SPACE, imported)) == []
             Machine.done += len(users)
@@ -181,7 +199,9 @@ class Machine(RuleBasedStateMachine):
             if not contents:
                 continue
             found = {
-                review_id: Content(entry.product_id, entry.micro_stars // 1000, entry.time_us // 1_000_000, contents[review_id].text)
+                review_id: Content(
+                    entry.product_id, entry.micro_stars // 1000, entry.time_us // 1_000_000, contents[review_id].text
+                )
                 for review_id, entry in logs[user].reviews.items()
                 if np.array_equal(entry.fixed_point, hash_vector(contents[review_id].text))
             }
@@ -189,7 +209,9 @@ class Machine(RuleBasedStateMachine):
             assert logs[user].problems() == []
         await popularity.settle()
         hourly = await popularity.hours_of_days(ENCODER, await popularity.all_days(ENCODER))
-        columns = zip(hourly.product_ids, hourly.hours.tolist(), hourly.counts.tolist(), hourly.offsets_s.tolist(), strict=True)
+        columns = zip(
+            hourly.product_ids, hourly.hours.tolist(), hourly.counts.tolist(), hourly.offsets_s.tolist(), strict=True
+        )
         counted: Counter[tuple[str, int]] = Counter()
         offsets: Counter[tuple[str, int]] = Counter()
         for product, hour, count, offset in columns:
@@ -213,7 +235,9 @@ def test_state_equals_a_plain_model_of_it() -> None:
             while Machine.done < OPERATIONS:
                 checks = [HealthCheck.too_slow, HealthCheck.data_too_large]
                 examples = max(1, min(100, (OPERATIONS - Machine.done) // STEPS))
-                options = settings(max_examples=examples, stateful_step_count=STEPS, deadline=None, suppress_health_check=checks)
+                options = settings(
+                    max_examples=examples, stateful_step_count=STEPS, deadline=None, suppress_health_check=checks
+                )
                 run_state_machine_as_test(_fresh, settings=options)  # type: ignore[no-untyped-call, unused-ignore]
         finally:
             runner.run(Machine.store.close())

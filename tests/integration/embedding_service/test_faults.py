@@ -1,4 +1,5 @@
-"""kill -9 of the service, of Redis and of both in mid-ingest, and a client that insists: nothing acknowledged is lost or counted twice.
+"""kill -9 of the service, of Redis and of both in mid-ingest, and a client that insists: nothing acknowledged is lost
+or counted twice.
 
 ``TWOTOWER_KILLS=50 pytest tests/integration/embedding_service/test_faults.py`` kills that often.
 """
@@ -66,7 +67,11 @@ class Writer:
             for i in range(BATCH):
                 user = rng.choice(["shared", f"u{self.number}-{rng.randrange(3)}"])
                 review_id, product = f"w{self.number} {batch} {i}", product_id(rng.randrange(20))
-                reviews.append(types_pb2.Review(user_id=user, review_id=review_id, product_id=product, rating=4, title="t", text=review_id))
+                reviews.append(
+                    types_pb2.Review(
+                        user_id=user, review_id=review_id, product_id=product, rating=4, title="t", text=review_id
+                    )
+                )
                 self.kept[user, review_id] = (product, review_text("t", review_id))
             response = await insist(self.stub.BatchRecordReviews, pb.BatchRecordReviewsRequest(reviews=reviews))
             assert len(response.results) == BATCH
@@ -93,7 +98,9 @@ async def kill(process: Process, data: Path, number: int) -> None:
 async def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path: Path) -> None:
     release = write_random_release(tmp_path / "releases")
     data = tmp_path / "data"
-    process = Process("tests.support.hash_service", tmp_path / "log", "--data-dir", data, "--releases", tmp_path / "releases")
+    process = Process(
+        "tests.support.hash_service", tmp_path / "log", "--data-dir", data, "--releases", tmp_path / "releases"
+    )
     stop = asyncio.Event()
     rng = random.Random(5)
     with running(process):
@@ -106,7 +113,9 @@ async def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path: Path) -> 
             for number in range(KILLS):
                 before = sum(writer.acknowledged for writer in writers)
                 while sum(writer.acknowledged for writer in writers) < before + 60:  # ingest goes on
-                    assert not any(task.done() for task in writing), [task.exception() for task in writing if task.done()]
+                    assert not any(task.done() for task in writing), [
+                        task.exception() for task in writing if task.done()
+                    ]
                     await asyncio.sleep(rng.uniform(0.005, 0.05))
                 await kill(process, data, number)
             stop.set()

@@ -44,7 +44,9 @@ def redis_pid(data: Path) -> int:
     return int(words[-1])
 
 
-async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(real_release: Release, tmp_path: Path) -> None:
+async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(
+    real_release: Release, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     process = Process("embedding_service", tmp_path / "log", "--data-dir", data, "--releases", real_release.path.parent)
     with running(process):
@@ -75,7 +77,11 @@ async def test_an_encoder_that_embeds_otherwise_is_refused(real_release: Release
         def encode(self, texts, on_progress=None):  # type: ignore[no-untyped-def]
             return super().encode(["" for _ in texts])
 
-    spaces = Spaces(real_release.path.parent, lambda path: Deaf(path, 1), lambda e: EncodingQueue(e, max_queued_texts=8, batch_texts=8))
+    spaces = Spaces(
+        real_release.path.parent,
+        lambda path: Deaf(path, 1),
+        lambda e: EncodingQueue(e, max_queued_texts=8, batch_texts=8),
+    )
     with pytest.raises(ReleaseInvalid, match=r"golden/texts.json: an embedding differs by \d+ units"):
         await spaces.load(real_release.release_id)
     await spaces.close()
@@ -90,7 +96,9 @@ async def test_an_encoder_that_embeds_otherwise_is_refused(real_release: Release
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(arguments: list[str], message: str) -> None:
-    ended = subprocess.run([sys.executable, "-m", "embedding_service", *arguments], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", "embedding_service", *arguments], capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 1
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -37,22 +37,32 @@ def space_of(release: Release) -> types_pb2.EmbeddingSpace:
 
 def imported_user(user_id: str, texts: Sequence[str], als: float = 0.5) -> pb.ImportedUser:
     reviews = [
-        pb.ImportedReview(review_id=f"r{i}", product_id=product_id(i), rating=4, fixed_point=hash_vector(text).tobytes())
+        pb.ImportedReview(
+            review_id=f"r{i}", product_id=product_id(i), rating=4, fixed_point=hash_vector(text).tobytes()
+        )
         for i, text in enumerate(texts)
     ]
     return pb.ImportedUser(user_id=user_id, reviews=reviews, als=to_vector(np.full(64, als, np.float32)))
 
 
-async def publish(service: Service, release: Release, users: Sequence[pb.ImportedUser] = (), count: int | None = None) -> Any:
-    header = pb.ImportHeader(release_id=release.release_id, space=space_of(release), user_count=len(users) if count is None else count)
+async def publish(
+    service: Service, release: Release, users: Sequence[pb.ImportedUser] = (), count: int | None = None
+) -> Any:
+    header = pb.ImportHeader(
+        release_id=release.release_id, space=space_of(release), user_count=len(users) if count is None else count
+    )
     parts = [pb.ImportUsersRequest(header=header)]
     parts += [pb.ImportUsersRequest(batch=pb.ImportBatch(users=users[i : i + 2])) for i in range(0, len(users), 2)]
     return await service.stub.ImportUsers(iter(parts))
 
 
-async def record(service: Service, review_id: str, user_id: str = "u1", product: str | None = None, **fields: Any) -> Any:
+async def record(
+    service: Service, review_id: str, user_id: str = "u1", product: str | None = None, **fields: Any
+) -> Any:
     defaults = {"rating": 4.0, "title": "Fine", "text": f"text of {review_id}"}
-    review = types_pb2.Review(review_id=review_id, user_id=user_id, product_id=product or product_id(0), **(defaults | fields))
+    review = types_pb2.Review(
+        review_id=review_id, user_id=user_id, product_id=product or product_id(0), **(defaults | fields)
+    )
     return await service.stub.RecordReview(pb.RecordReviewRequest(review=review))
 
 
@@ -96,7 +106,11 @@ async def published(service: Service, release: Release) -> Service:
 
 async def test_before_a_release_it_says_so_and_serves_after_the_import(service: Service, release: Release) -> None:
     await health(service, health_pb2.HealthCheckResponse.NOT_SERVING)
-    for call in (features(service, "u"), record(service, "r"), service.stub.EncodeTexts(pb.EncodeTextsRequest(texts=["a"]))):
+    for call in (
+        features(service, "u"),
+        record(service, "r"),
+        service.stub.EncodeTexts(pb.EncodeTextsRequest(texts=["a"])),
+    ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -136,7 +150,11 @@ async def test_features_of_a_warm_a_cold_and_an_anonymous_user(published: Servic
 
 async def test_a_review_sent_three_times_counts_once_and_is_folded_in(published: Service, release: Release) -> None:
     answers = [await record(published, "r1", "new", product_id(3), rating=4.5) for _ in range(3)]
-    assert [a.outcome for a in answers] == [pb.RECORD_OUTCOME_RECORDED, pb.RECORD_OUTCOME_DUPLICATE, pb.RECORD_OUTCOME_DUPLICATE]
+    assert [a.outcome for a in answers] == [
+        pb.RECORD_OUTCOME_RECORDED,
+        pb.RECORD_OUTCOME_DUPLICATE,
+        pb.RECORD_OUTCOME_DUPLICATE,
+    ]
     assert all(a.review_count == 1 and a.product_known and a.release_id == release.release_id for a in answers)
     found = await features(published, "new")
     assert found.als_origin == types_pb2.ALS_ORIGIN_FOLDED_IN
@@ -144,8 +162,12 @@ async def test_a_review_sent_three_times_counts_once_and_is_folded_in(published:
     np.testing.assert_array_equal(array(found.bert_mean), running_mean(hash_vector("Fine text of r1").astype(int), 1))
 
 
-@pytest.mark.parametrize("change", [{"title": "Other"}, {"text": "other"}, {"rating": 3.0}, {"product": product_id(9)}, {"review_time": 5}])
-async def test_the_same_id_with_other_content_replaces(published: Service, release: Release, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"title": "Other"}, {"text": "other"}, {"rating": 3.0}, {"product": product_id(9)}, {"review_time": 5}]
+)
+async def test_the_same_id_with_other_content_replaces(
+    published: Service, release: Release, change: dict[str, Any]
+) -> None:
     if "review_time" in change:
         change = {"review_time": {"seconds": 5}}
     await record(published, "r1", "new", product_id(3))
@@ -155,7 +177,9 @@ async def test_the_same_id_with_other_content_replaces(published: Service, relea
     text = review_text(change.get("title", "Fine"), change.get("text", "text of r1"))
     np.testing.assert_array_equal(array(found.bert_mean), running_mean(hash_vector(text).astype(int), 1))
     item = 9 if "product" in change else 3
-    np.testing.assert_array_equal(array(found.als), fold_in(release.item_factors, [{item: change.get("rating", 4.0)}])[0])
+    np.testing.assert_array_equal(
+        array(found.als), fold_in(release.item_factors, [{item: change.get("rating", 4.0)}])[0]
+    )
     assert list(found.seen_product_ids) == [product_id(item)]
 
 
@@ -188,7 +212,8 @@ async def test_a_text_that_is_cut_says_so_and_blanks_are_filled(published: Servi
     assert (await record(published, "r1", text="word " * 100)).text_truncated
     assert not (await record(published, "r2", "blank", title="", text=" ")).text_truncated
     np.testing.assert_array_equal(
-        array((await features(published, "blank")).bert_mean), running_mean(hash_vector("No Title No Review").astype(int), 1)
+        array((await features(published, "blank")).bert_mean),
+        running_mean(hash_vector("No Title No Review").astype(int), 1),
     )
 
 
@@ -241,7 +266,9 @@ async def test_sending_an_import_again_changes_nothing(published: Service, relea
     assert after == before
 
 
-async def test_the_space_before_can_still_be_asked_for(published: Service, release: Release, other_release: Release) -> None:
+async def test_the_space_before_can_still_be_asked_for(
+    published: Service, release: Release, other_release: Release
+) -> None:
     await record(published, "r9", "live", product_id(3))
     await publish(published, other_release, [imported_user("warm", ["a", "b"], als=0.25)])
     old = await features(published, "live", space=space_of(release))
@@ -287,8 +314,16 @@ async def test_an_import_that_breaks_a_rule_is_refused_and_the_active_release_st
         ([header, pb.ImportUsersRequest()], grpc.StatusCode.INVALID_ARGUMENT, "part: must be a batch"),
         ([header], grpc.StatusCode.INVALID_ARGUMENT, "1 users were announced, 0 came"),
         ([header, batch_part(good, good)], grpc.StatusCode.INVALID_ARGUMENT, "1 users were announced, 2 came"),
-        ([header, batch_part(long)], grpc.StatusCode.INVALID_ARGUMENT, "users[0].reviews[0].fixed_point: must be a unit vector"),
-        ([header, batch_part(least)], grpc.StatusCode.INVALID_ARGUMENT, "users[0].reviews[0].fixed_point: must be a unit vector"),
+        (
+            [header, batch_part(long)],
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "users[0].reviews[0].fixed_point: must be a unit vector",
+        ),
+        (
+            [header, batch_part(least)],
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "users[0].reviews[0].fixed_point: must be a unit vector",
+        ),
         ([header, batch_part(no_als)], grpc.StatusCode.INVALID_ARGUMENT, "users[0].als: must be 64"),
         ([header_part(other_release, release_id="no-such")], grpc.StatusCode.NOT_FOUND, "no-such"),
         ([header_part(other_release, release_id="../up")], grpc.StatusCode.INVALID_ARGUMENT, "release_id"),
@@ -305,7 +340,9 @@ async def test_an_import_that_breaks_a_rule_is_refused_and_the_active_release_st
     assert response.release_id == release.release_id
 
 
-async def test_an_edited_release_is_refused_by_the_name_of_the_file(start_service: StartService, release: Release, tmp_path: Path) -> None:
+async def test_an_edited_release_is_refused_by_the_name_of_the_file(
+    start_service: StartService, release: Release, tmp_path: Path
+) -> None:
     copy = tmp_path / "releases" / release.release_id
     shutil.copytree(release.path, copy)
     with (copy / "item_factors.npy").open("r+b") as file:
@@ -381,7 +418,9 @@ async def test_health_follows_redis(start_service: StartService, redis_server: R
     assert (await features(service, "u")).kind == types_pb2.USER_KIND_COLD
 
 
-async def test_a_redis_that_is_away_at_start_is_waited_for(start_service: StartService, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_redis_that_is_away_at_start_is_waited_for(
+    start_service: StartService, caplog: pytest.LogCaptureFixture
+) -> None:
     service = await start_service(store=NOWHERE)
     await health(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -398,5 +437,7 @@ async def test_a_second_replica_follows_the_active_release(
     for published_release in (release, other_release):
         await publish(first, published_release)
         request = pb.GetUserFeaturesRequest(user_id="u")
-        while (await until_answered(partial(second.stub.GetUserFeatures, request))).release_id != published_release.release_id:
+        while (
+            await until_answered(partial(second.stub.GetUserFeatures, request))
+        ).release_id != published_release.release_id:
             pass

@@ -92,7 +92,9 @@ def embedding(shared_embedding: FakeEmbedding) -> FakeEmbedding:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def clients(release: Release, shared_embedding: FakeEmbedding) -> AsyncIterator[Clients]:
-    """A server with a release, beside the embedding service; one for all tests of a module, for it takes seconds to compile."""
+    """A server with a release, beside the embedding service; one for all tests of a module, for it takes seconds to
+    compile.
+    """
     port = await shared_embedding.start()
     async with running(ranking_settings(release.path.parent, port, release=release.release_id)) as stubs:
         yield stubs

@@ -26,10 +26,14 @@ def test_serves_until_sigterm(tmp_path: Path) -> None:
         assert process.stderr
         port = next(match[1] for line in process.stderr if (match := re.search(r"listening on port (\d+)", line)))
         with open_channel(f"127.0.0.1:{port}") as channel:
-            for change in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True):
+            for change in health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(), timeout=120, wait_for_ready=True
+            ):
                 if change.status == health_pb2.HealthCheckResponse.SERVING:
                     break
-            answer = ranking_service_pb2_grpc.RankingServiceStub(channel).Recommend(pb.RecommendRequest(user_id="ann", k=3))
+            answer = ranking_service_pb2_grpc.RankingServiceStub(channel).Recommend(
+                pb.RecommendRequest(user_id="ann", k=3)
+            )
         assert (answer.release_id, len(answer.recommendations), answer.user.degraded) == (release_id, 3, True)
         process.send_signal(signal.SIGTERM)
         assert process.stderr.read().strip().endswith("stopped")
@@ -46,7 +50,9 @@ def test_serves_until_sigterm(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_start_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    done = subprocess.run([*COMMAND, "--releases", str(tmp_path), *arguments], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [*COMMAND, "--releases", str(tmp_path), *arguments], capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("ranking_service: ")
     assert message in done.stderr.strip().splitlines()[-1]

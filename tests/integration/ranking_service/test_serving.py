@@ -1,4 +1,6 @@
-"""A real ranking server and a real embedding protocol, one release with random weights; expectations come from the numpy reference."""
+"""A real ranking server and a real embedding protocol, one release with random weights; expectations come from the
+numpy reference.
+"""
 
 import asyncio
 import shutil
@@ -79,12 +81,20 @@ async def test_a_batch_in_columns_equals_its_singles(clients: Clients, release: 
         assert len(result.predicted_ratings.values) == 28
 
 
-async def test_predictions_keep_their_order_and_repeats(clients: Clients, release: Release, warm_rows: np.ndarray) -> None:
+async def test_predictions_keep_their_order_and_repeats(
+    clients: Clients, release: Release, warm_rows: np.ndarray
+) -> None:
     rows = [9, 3, 9, 0]
-    answer = await clients.ranking.PredictRatings(pb.PredictRatingsRequest(user_id="warm 1", product_ids=map(product_id, rows)))
+    answer = await clients.ranking.PredictRatings(
+        pb.PredictRatingsRequest(user_id="warm 1", product_ids=map(product_id, rows))
+    )
     assert [p.product_id for p in answer.predictions] == [product_id(row) for row in rows]
-    np.testing.assert_allclose([p.score for p in answer.predictions], reference(release, warm_rows[1:2])[0][rows], atol=ATOL)
-    failed = await status_of(clients.ranking.PredictRatings(pb.PredictRatingsRequest(user_id="u", product_ids=[product_id(0), "nothing"])))
+    np.testing.assert_allclose(
+        [p.score for p in answer.predictions], reference(release, warm_rows[1:2])[0][rows], atol=ATOL
+    )
+    failed = await status_of(
+        clients.ranking.PredictRatings(pb.PredictRatingsRequest(user_id="u", product_ids=[product_id(0), "nothing"]))
+    )
     assert failed.code() is grpc.StatusCode.NOT_FOUND
     assert "'nothing'" in str(failed.details())
 
@@ -93,7 +103,9 @@ async def test_concurrent_requests_share_look_ups_and_keep_their_own_answers(
     clients: Clients, embedding: FakeEmbedding, release: Release, warm_rows: np.ndarray
 ) -> None:
     async def best(i: int) -> tuple[str, float]:
-        (only,) = (await clients.ranking.Recommend(pb.RecommendRequest(user_id=f"warm {i}", k=1, include_seen=True))).recommendations
+        (only,) = (
+            await clients.ranking.Recommend(pb.RecommendRequest(user_id=f"warm {i}", k=1, include_seen=True))
+        ).recommendations
         return only.product_id, only.score
 
     embedding.blocked.clear()
@@ -171,11 +183,16 @@ async def test_features_of_another_space_are_refused(clients: Clients, embedding
     assert not (await clients.ranking.Recommend(pb.RecommendRequest(user_id="warm 0", k=1))).user.degraded
 
 
-async def test_without_the_embedding_service_answers_are_cold_and_say_so(release: Release, warm_rows: np.ndarray) -> None:
+async def test_without_the_embedding_service_answers_are_cold_and_say_so(
+    release: Release, warm_rows: np.ndarray
+) -> None:
     embedding = FakeEmbedding(release, {"warm 0": warm_user(warm_rows[0], SEEN)})
     port = await embedding.start()
     settings = ranking_settings(release.path.parent, port, release=release.release_id, lookup_timeout_ms=300)
-    cold = reference(release, user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([release.global_mean] * 2), np.array([False, True])))
+    cold = reference(
+        release,
+        user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([release.global_mean] * 2), np.array([False, True])),
+    )
 
     async with running(settings) as clients:
 
@@ -249,7 +266,9 @@ async def test_not_serving_until_a_release_is_loaded_and_a_bad_one_changes_nothi
     shutil.rmtree(old.path)
     async with running(settings) as clients:  # a restart resumes with the release loaded last
         assert await clients.serving()
-        assert (await clients.ranking.GetProduct(pb.GetProductRequest(product_id=product_id(0)))).release_id == new.release_id
+        assert (
+            await clients.ranking.GetProduct(pb.GetProductRequest(product_id=product_id(0)))
+        ).release_id == new.release_id
 
 
 async def test_a_client_that_leaves_does_not_harm_the_others(clients: Clients, embedding: FakeEmbedding) -> None:

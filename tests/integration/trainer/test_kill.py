@@ -1,4 +1,6 @@
-"""kill -9 at moments spread over a training run: the next run goes on from the cache, and the release is that of an unbroken run."""
+"""kill -9 at moments spread over a training run: the next run goes on from the cache, and the release is that of an
+unbroken run.
+"""
 
 import sqlite3
 import subprocess
@@ -55,7 +57,11 @@ class Run:
         """What a service that looks for releases finds."""
         if not self.out.exists():
             return []
-        return [path.name for path in self.out.iterdir() if not path.name.startswith(".") and path.name not in ("encoders", "reports")]
+        return [
+            path.name
+            for path in self.out.iterdir()
+            if not path.name.startswith(".") and path.name not in ("encoders", "reports")
+        ]
 
 
 MOMENTS: list[tuple[str, Callable[[Run], bool]]] = [

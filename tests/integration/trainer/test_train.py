@@ -88,7 +88,9 @@ def test_users_hold_every_review_of_every_named_user(trained: TrainingResult) ->
     release, reviews = trained.release, trained.reviews
     users = [json.loads(line) for line in (release.path / "users/user_ids.jsonl").read_text().splitlines()]
     assert users == [name for name, hidden in zip(reviews.user_ids, reviews.anonymous, strict=True) if not hidden]
-    offsets, products, ratings = (release.array(f"users/{name}.npy") for name in ("review_offsets", "products", "ratings"))
+    offsets, products, ratings = (
+        release.array(f"users/{name}.npy") for name in ("review_offsets", "products", "ratings")
+    )
     assert offsets[-1] == (~reviews.anonymous[reviews.user]).sum()
     histories: list[dict[int, float]] = []
     for start, end in pairwise(offsets.tolist()):
@@ -102,7 +104,9 @@ def test_users_hold_every_review_of_every_named_user(trained: TrainingResult) ->
     assert ((times == UNDATED) | (times > 0)).all()
 
 
-def test_the_same_file_preset_and_seed_give_the_same_release(trained: TrainingResult, work: Path, encoder_path: Path) -> None:
+def test_the_same_file_preset_and_seed_give_the_same_release(
+    trained: TrainingResult, work: Path, encoder_path: Path
+) -> None:
     plain = work / "plain.csv"
     plain.write_bytes(gzip.decompress((work / "reviews.csv.gz").read_bytes()))
     again = train_tiny_result(work / "again", work / "cache", encoder_path, reviews=plain, epochs=2)
@@ -119,7 +123,9 @@ def test_keras_file_carries_no_time_and_no_address(trained: TrainingResult) -> N
 
 @pytest.mark.parametrize("preset", ["v1", "v6_power"])
 def test_other_presets_are_released_alike(preset: str, work: Path, encoder_path: Path, trained: TrainingResult) -> None:
-    result = train_tiny_result(work / "presets", work / "cache", encoder_path, preset=preset, reviews=work / "reviews.csv.gz")
+    result = train_tiny_result(
+        work / "presets", work / "cache", encoder_path, preset=preset, reviews=work / "reviews.csv.gz"
+    )
     assert result.golden_difference <= 1e-4
     assert result.release.release_id.startswith(f"{preset}-")
     assert result.release.weights.parameter_count == 322_817
@@ -128,7 +134,16 @@ def test_other_presets_are_released_alike(preset: str, work: Path, encoder_path:
 def test_the_command_trains_on_everything_and_prints_what_it_made(
     work: Path, encoder_path: Path, trained: TrainingResult, tmp_path: Path
 ) -> None:
-    arguments = ["--reviews", work / "reviews.csv.gz", "--out", tmp_path / "out", "--cache", work / "cache", "--encoder", encoder_path]
+    arguments = [
+        "--reviews",
+        work / "reviews.csv.gz",
+        "--out",
+        tmp_path / "out",
+        "--cache",
+        work / "cache",
+        "--encoder",
+        encoder_path,
+    ]
     options = ["--epochs", "1", "--preset", "v2", "--validation-fraction", "0"]
     result = CliRunner().invoke(train, [*map(str, arguments), *options], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output

@@ -39,7 +39,9 @@ def expected_fields(options):
     """The options as the fields of a request, by their names."""
     rules = options["filter"]
     fields = {name: value for name, value in options.items() if name not in ("filter", "max_staleness_s")}
-    fields["filter"] = {name: value for name in rules.__dataclass_fields__ if (value := getattr(rules, name)) is not None}
+    fields["filter"] = {
+        name: value for name in rules.__dataclass_fields__ if (value := getattr(rules, name)) is not None
+    }
     fields["max_staleness"] = {"seconds": options["max_staleness_s"]}
     return fields
 
@@ -75,7 +77,13 @@ def test_staleness_keeps_its_nanoseconds(seconds):
 @given(TEXT, TEXT, st.floats(0, 5, width=32), TEXT, TEXT)
 def test_record_review_request(user_id, product_id, rating, title, text):
     review = calls.record_review(Review(user_id, product_id, rating, title, text, "r1")).request.review
-    assert (review.user_id, review.product_id, review.rating, review.title, review.text) == (user_id, product_id, rating, title, text)
+    assert (review.user_id, review.product_id, review.rating, review.title, review.text) == (
+        user_id,
+        product_id,
+        rating,
+        title,
+        text,
+    )
     assert review.review_id == "r1"
     assert not review.HasField("review_time")
 
@@ -83,7 +91,9 @@ def test_record_review_request(user_id, product_id, rating, title, text):
 @given(TEXTS)
 def test_a_batch_of_reviews_is_its_singles(texts):
     reviews = [Review("u", "p", 4, text=text) for text in texts]
-    assert list(calls.batch_record_reviews(reviews).request.reviews) == [calls.record_review(r).request.review for r in reviews]
+    assert list(calls.batch_record_reviews(reviews).request.reviews) == [
+        calls.record_review(r).request.review for r in reviews
+    ]
 
 
 def test_a_review_id_is_made_once_a_review_and_answered_with():
@@ -91,7 +101,10 @@ def test_a_review_id_is_made_once_a_review_and_answered_with():
     assert first.review_id != second.review_id
     call = calls.record_review(first)
     assert call.request.review.review_id == first.review_id
-    assert call.decode(embedding_service_pb2.RecordReviewResponse(outcome="RECORD_OUTCOME_RECORDED")).review_id == first.review_id
+    assert (
+        call.decode(embedding_service_pb2.RecordReviewResponse(outcome="RECORD_OUTCOME_RECORDED")).review_id
+        == first.review_id
+    )
 
 
 def test_an_empty_review_id_is_left_for_the_server_to_refuse():
@@ -144,7 +157,10 @@ def test_a_space_is_sent_if_named():
         (lambda: calls.recommend("u", 1, filter=ProductFilter(allowed_product_ids=[])), "filter.allowed_product_ids"),
         (lambda: calls.recommend("u", 1, filter=ProductFilter(brands=())), "filter.brands"),
         (lambda: calls.recommend("u", 1, filter=ProductFilter(categories="Audio")), "filter.categories"),
-        (lambda: calls.recommend("u", 1, filter=ProductFilter(denied_product_ids=["p", "\udcff"])), "filter.denied_product_ids[1]"),
+        (
+            lambda: calls.recommend("u", 1, filter=ProductFilter(denied_product_ids=["p", "\udcff"])),
+            "filter.denied_product_ids[1]",
+        ),
         (lambda: calls.batch_recommend(["u", "\udcff"], 1), "user_ids[1]"),
         (lambda: calls.batch_recommend("u", 1), "user_ids"),
         (lambda: calls.batch_recommend(["u"], 1, filter=ProductFilter(categories=[])), "filter.categories"),

@@ -46,7 +46,9 @@ def test_an_enum_value_of_a_newer_server_is_unspecified():
 
 
 @given(
-    st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20), FLOATS, FLOATS), max_size=8), st.integers(0, 2**32 - 1), st.booleans()
+    st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20), FLOATS, FLOATS), max_size=8),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
 )
 def test_recommendations_keep_order_and_numbers(rows, review_count, degraded):
     message = ranking_service_pb2.RecommendResponse(release_id="r")
@@ -114,7 +116,9 @@ def test_batch_columns_stay_with_their_user(columns):
 
 
 def test_each_user_of_a_batch_names_its_release():
-    message = ranking_service_pb2.BatchRecommendResponse(release_id="stable", popularity_source="POPULARITY_SOURCE_LIVE")
+    message = ranking_service_pb2.BatchRecommendResponse(
+        release_id="stable", popularity_source="POPULARITY_SOURCE_LIVE"
+    )
     message.results.add()
     message.results.add(release_id="canary")
     answer = decoding.batch_recommendations(message)
@@ -154,19 +158,27 @@ def test_user_features_carry_space_and_release():
     assert features.bert_mean.tolist() == list(range(384))
     assert features.als.tolist() == list(range(64))
     assert (features.kind, features.als_origin, features.age_s) == (UserKind.WARM, AlsOrigin.TRAINED, 1.5)
-    assert (features.seen_product_ids, features.space, features.release_id) == (("a", "b"), EmbeddingSpace("e", "l"), "r")
+    assert (features.seen_product_ids, features.space, features.release_id) == (
+        ("a", "b"),
+        EmbeddingSpace("e", "l"),
+        "r",
+    )
 
 
 def test_every_review_of_a_batch_needs_its_answer():
     message = embedding_service_pb2.BatchRecordReviewsResponse()
     message.results.add(outcome="RECORD_OUTCOME_REPLACED")
-    assert [(r.review_id, r.outcome) for r in decoding.recorded_reviews(message, ["r1"])] == [("r1", RecordOutcome.REPLACED)]
+    assert [(r.review_id, r.outcome) for r in decoding.recorded_reviews(message, ["r1"])] == [
+        ("r1", RecordOutcome.REPLACED)
+    ]
     with pytest.raises(InvalidArgument, match="results: must be 2, one a review, got 1"):
         decoding.recorded_reviews(message, ["r1", "r2"])
 
 
 def test_popularity_has_a_weight_a_product():
-    message = embedding_service_pb2.GetPopularityResponse(product_ids=["a", "b"], weights=to_vector(np.array([2, 0.5], np.float32)))
+    message = embedding_service_pb2.GetPopularityResponse(
+        product_ids=["a", "b"], weights=to_vector(np.array([2, 0.5], np.float32))
+    )
     message.half_life.FromSeconds(60)
     message.as_of_time.FromJsonString("2026-05-06T07:08:09Z")
     popularity = decoding.popularity(message)
@@ -191,7 +203,9 @@ def test_a_shadow_is_compared_and_nothing_else_is():
 
 
 def test_a_release_is_dated_in_utc():
-    message = release_service_pb2.ReleaseInfo(release_id="r", label=release_service_pb2.RELEASE_LABEL_CANARY, canary_share=0.25)
+    message = release_service_pb2.ReleaseInfo(
+        release_id="r", label=release_service_pb2.RELEASE_LABEL_CANARY, canary_share=0.25
+    )
     message.create_time.FromJsonString("2026-05-06T07:08:09Z")
     info = decoding.release_info(message)
     assert info.create_time == datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)

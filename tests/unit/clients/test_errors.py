@@ -54,7 +54,11 @@ def test_retry_delay_survives(retry_after_s):
         (domain.NotReady("no release is loaded"), Unavailable, f"{SERVER}: unavailable: no release is loaded"),
         (domain.StoreUnavailable("Redis is away"), Unavailable, f"{SERVER}: unavailable: Redis is away"),
         (domain.SpaceMismatch("other space"), PreconditionFailed, f"{SERVER}: failed precondition: other space"),
-        (domain.ReleaseInvalid("golden request 3"), PreconditionFailed, f"{SERVER}: failed precondition: golden request 3"),
+        (
+            domain.ReleaseInvalid("golden request 3"),
+            PreconditionFailed,
+            f"{SERVER}: failed precondition: golden request 3",
+        ),
     ],
 )
 def test_each_domain_error_has_its_class_and_says_who_answered(error, kind, message):
@@ -80,7 +84,9 @@ def test_a_message_that_is_too_large_is_not_overload():
 
 
 def test_a_deadline_is_its_own_class():
-    assert isinstance(from_rpc_error(aio_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), SERVER), DeadlineExceeded)
+    assert isinstance(
+        from_rpc_error(aio_error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), SERVER), DeadlineExceeded
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +98,9 @@ def test_a_deadline_is_its_own_class():
     ],
 )
 def test_status_details_that_do_not_belong_are_ignored(details):
-    answer = from_rpc_error(aio_error(grpc.StatusCode.INTERNAL, "internal error", ("grpc-status-details-bin", details)), SERVER)
+    answer = from_rpc_error(
+        aio_error(grpc.StatusCode.INTERNAL, "internal error", ("grpc-status-details-bin", details)), SERVER
+    )
     assert type(answer) is CallFailed
     assert str(answer) == f"{SERVER}: internal: internal error"
 

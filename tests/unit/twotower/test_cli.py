@@ -15,7 +15,8 @@ def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from click.testing import CliRunner; from twotower.cli import main;"
         "result = CliRunner().invoke(main, ['--help']); assert result.exit_code == 0, result.output;"
-        "heavy = {'tensorflow', 'torch', 'pandas', 'openvino', 'redis', 'implicit', 'locust'} & set(sys.modules); assert not heavy, heavy;"
+        "heavy = {'tensorflow', 'torch', 'pandas', 'openvino', 'redis', 'implicit', 'locust'} & "
+        "set(sys.modules); assert not heavy, heavy;"
         "print(result.output)"
     )
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout

@@ -38,7 +38,9 @@ def alone(encoder: TextEncoder) -> dict[str, np.ndarray]:
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(st.sampled_from(TEXTS), max_size=12))
-def test_a_vector_does_not_depend_on_its_batch_mates(batch: list[str], encoder: TextEncoder, alone: dict[str, np.ndarray]) -> None:
+def test_a_vector_does_not_depend_on_its_batch_mates(
+    batch: list[str], encoder: TextEncoder, alone: dict[str, np.ndarray]
+) -> None:
     encoded = encoder.encode(batch)
     assert encoded.fixed_point.shape == (len(batch), 384)
     assert all(np.array_equal(row, alone[text]) for row, text in zip(encoded.fixed_point, batch, strict=True))
@@ -47,7 +49,9 @@ def test_a_vector_does_not_depend_on_its_batch_mates(batch: list[str], encoder: 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.lists(
-        st.lists(st.sampled_from(["soap", "cake", "film", "good", "bad", "the"]), min_size=7, max_size=7), min_size=2, max_size=90
+        st.lists(st.sampled_from(["soap", "cake", "film", "good", "bad", "the"]), min_size=7, max_size=7),
+        min_size=2,
+        max_size=90,
     ),
 )
 def test_nor_does_it_among_texts_of_its_own_length(words: list[list[str]], encoder: TextEncoder) -> None:
@@ -65,7 +69,9 @@ def test_nor_on_the_number_of_threads_nor_on_concurrent_callers(
     single = TextEncoder(encoder_path, threads=1).encode(TEXTS).fixed_point
     assert np.array_equal(single, np.array(list(alone.values())))
     with ThreadPoolExecutor(4) as pool:
-        for rotation, encoded in enumerate(pool.map(lambda r: encoder.encode(TEXTS[r:] + TEXTS[:r]), range(len(TEXTS)))):
+        for rotation, encoded in enumerate(
+            pool.map(lambda r: encoder.encode(TEXTS[r:] + TEXTS[:r]), range(len(TEXTS)))
+        ):
             assert np.array_equal(np.roll(encoded.fixed_point, rotation, axis=0), single)
 
 

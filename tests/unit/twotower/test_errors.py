@@ -32,7 +32,9 @@ def test_every_domain_error_has_a_status(kind: type[errors.TwotowerError]) -> No
 
 
 def test_invalid_arguments_name_each_field() -> None:
-    error = errors.InvalidArgument([FieldViolation("k", "must be 1 to 600, got 0"), FieldViolation("user_id", "must be 1 to 256 bytes")])
+    error = errors.InvalidArgument(
+        [FieldViolation("k", "must be 1 to 600, got 0"), FieldViolation("user_id", "must be 1 to 256 bytes")]
+    )
     detail = error_details_pb2.BadRequest()
     assert errors.to_status(error).details[0].Unpack(detail)
     assert [(v.field, v.description) for v in detail.field_violations] == [

@@ -24,7 +24,11 @@ def unit_vectors(seed: int, count: int) -> np.ndarray:
 def test_fixed_point_keeps_the_direction(seed: int) -> None:
     vectors = unit_vectors(seed, 4)
     fixed = features.quantize(vectors).astype(np.float64)
-    cosine = (fixed * vectors).sum(axis=1) / np.linalg.norm(fixed, axis=1) / np.linalg.norm(vectors.astype(np.float64), axis=1)
+    cosine = (
+        (fixed * vectors).sum(axis=1)
+        / np.linalg.norm(fixed, axis=1)
+        / np.linalg.norm(vectors.astype(np.float64), axis=1)
+    )
     assert cosine.min() > 0.9999999
 
 
@@ -33,7 +37,9 @@ def test_dequantize_loses_nothing(fixed: np.ndarray) -> None:
     assert np.array_equal(np.rint(features.dequantize(fixed).astype(np.float64) * FIXED_POINT_SCALE), fixed)
 
 
-@pytest.mark.parametrize("bad", [np.zeros(BERT_DIM), np.full(BERT_DIM, np.nan), np.full(BERT_DIM, np.inf), np.ones(BERT_DIM)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros(BERT_DIM), np.full(BERT_DIM, np.nan), np.full(BERT_DIM, np.inf), np.ones(BERT_DIM)]
+)
 def test_only_unit_vectors_are_quantized(bad: np.ndarray) -> None:
     with pytest.raises(InvalidArgument, match="Euclidean length 1"):
         features.quantize(bad.astype(np.float32)[np.newaxis])
@@ -52,7 +58,11 @@ def test_running_mean_is_the_exact_mean_rounded_once_in_any_order(seed: int, rep
 
 @given(seeds, st.lists(st.integers(1, 6), min_size=0, max_size=8))
 def test_exclusive_sums_replay_the_log(seed: int, lengths: list[int]) -> None:
-    fixed = np.random.default_rng(seed).integers(-FIXED_POINT_SCALE, FIXED_POINT_SCALE + 1, (sum(lengths), BERT_DIM)).astype(np.int16)
+    fixed = (
+        np.random.default_rng(seed)
+        .integers(-FIXED_POINT_SCALE, FIXED_POINT_SCALE + 1, (sum(lengths), BERT_DIM))
+        .astype(np.int16)
+    )
     starts = np.cumsum([0, *lengths])[:-1]
     result = features.exclusive_sums(fixed, starts)
     row = 0
@@ -83,14 +93,24 @@ def test_product_text_leaves_no_double_space() -> None:
     assert features.product_text("Soap", "", "Home,Bath", "Acme") == "Soap Home,Bath Acme"
 
 
-@pytest.mark.parametrize(("name", "anonymous"), [("ANONYMOUS", True), (" byamazon customer ", True), ("An Anonymous", False), ("", False)])
+@pytest.mark.parametrize(
+    ("name", "anonymous"), [("ANONYMOUS", True), (" byamazon customer ", True), ("An Anonymous", False), ("", False)]
+)
 def test_anonymous_names_are_compared_without_case(name: str, anonymous: bool) -> None:
     assert features.is_anonymous(name, features.anonymous_keys(features.ANONYMOUS_NAMES)) is anonymous
 
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [("u", None), ("é" * 128, None), ("é" * 128 + "x", "got 257"), ("", "got 0"), ("a\0b", "NUL"), ("\ud800", "UTF-8"), ("{x}", None)],
+    [
+        ("u", None),
+        ("é" * 128, None),
+        ("é" * 128 + "x", "got 257"),
+        ("", "got 0"),
+        ("a\0b", "NUL"),
+        ("\ud800", "UTF-8"),
+        ("{x}", None),
+    ],
 )
 def test_ids_are_bounded_in_bytes(value: str, problem: str | None) -> None:
     found = features.id_problem(value)

@@ -25,14 +25,20 @@ def test_the_reference_network_has_the_contracted_size() -> None:
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 1000), st.sampled_from(["relu", "leaky_relu", "elu", "selu"]), st.integers(1, 5), st.integers(1, 30))
+@given(
+    st.integers(0, 1000), st.sampled_from(["relu", "leaky_relu", "elu", "selu"]), st.integers(1, 5), st.integers(1, 30)
+)
 def test_split_fusion_is_the_full_network(seed: int, activation: Activation, users: int, products: int) -> None:
     rng = np.random.default_rng(seed)
     weights = random_weights(rng, activation)
     user_rows = rng.normal(size=(users, USER_DIM)).astype(np.float32)
     product_rows = rng.normal(size=(products, PRODUCT_DIM)).astype(np.float32)
-    fused = score_catalogue(weights, user_rows, product_fusion(weights, run_layers(weights.product_tower, product_rows)))
-    pairs = full_forward(weights, np.repeat(user_rows, products, axis=0), np.tile(product_rows, (users, 1))).reshape(users, products)
+    fused = score_catalogue(
+        weights, user_rows, product_fusion(weights, run_layers(weights.product_tower, product_rows))
+    )
+    pairs = full_forward(weights, np.repeat(user_rows, products, axis=0), np.tile(product_rows, (users, 1))).reshape(
+        users, products
+    )
     assert np.abs(fused - pairs).max() <= 1e-5
 
 
@@ -56,7 +62,11 @@ def test_an_unknown_activation_is_refused() -> None:
 
 
 @given(
-    hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20), elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0])),
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=20),
+        elements=st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]),
+    ),
     st.integers(1, 25),
 )
 def test_top_k_is_a_full_sort_with_ties_by_index(scores: np.ndarray, k: int) -> None:

@@ -49,7 +49,9 @@ class Servicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
                 raise InvalidArgument([FieldViolation("part", "must be a batch")])
         return pb.ImportUsersResponse(user_count=3)
 
-    async def StreamUserFeatures(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
+    async def StreamUserFeatures(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
         async for request in request_iterator:
             if "refused" in request.user_ids:
                 raise InvalidArgument([FieldViolation("user_ids[0]", "is refused")])
@@ -69,7 +71,10 @@ def servicer() -> Servicer:
 @pytest.fixture
 async def server(servicer: Servicer) -> AsyncIterator[Server]:
     server = Server(
-        "127.0.0.1:0", [SERVICE], lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s), drain_s=5
+        "127.0.0.1:0",
+        [SERVICE],
+        lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        drain_s=5,
     )
     await server.start()
     yield server
@@ -116,9 +121,14 @@ def asking(user_id: str) -> pb.StreamUserFeaturesRequest:
 
 @pytest.mark.parametrize(
     ("user_id", "code", "details"),
-    [("refused", grpc.StatusCode.INVALID_ARGUMENT, "user_ids[0]: is refused"), ("a bug", grpc.StatusCode.INTERNAL, "internal error")],
+    [
+        ("refused", grpc.StatusCode.INVALID_ARGUMENT, "user_ids[0]: is refused"),
+        ("a bug", grpc.StatusCode.INTERNAL, "internal error"),
+    ],
 )
-async def test_an_error_ends_an_open_call_after_the_answers_before_it(stub: Any, user_id: str, code: grpc.StatusCode, details: str) -> None:
+async def test_an_error_ends_an_open_call_after_the_answers_before_it(
+    stub: Any, user_id: str, code: grpc.StatusCode, details: str
+) -> None:
     call = stub.StreamUserFeatures()
     for name in ("a", "b"):
         await call.write(asking(name))
@@ -133,7 +143,10 @@ async def test_an_error_ends_an_open_call_after_the_answers_before_it(stub: Any,
 async def test_stop_ends_open_calls_that_wait_and_answers_those_that_were_asked(servicer: Servicer) -> None:
     """With an hour to drain: whatever is not ended by itself would keep the server from stopping."""
     server = Server(
-        "127.0.0.1:0", [SERVICE], lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s), drain_s=3600
+        "127.0.0.1:0",
+        [SERVICE],
+        lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        drain_s=3600,
     )
     await server.start()
     async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
@@ -182,11 +195,15 @@ async def test_reflection_describes_the_service(server: Server) -> None:
     assert methods == len(pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods)
 
 
-async def test_stop_lets_calls_in_flight_end_and_refuses_new_ones(server: Server, servicer: Servicer, stub: Any) -> None:
+async def test_stop_lets_calls_in_flight_end_and_refuses_new_ones(
+    server: Server, servicer: Servicer, stub: Any
+) -> None:
     call = asyncio.ensure_future(stub.GetUserFeatures(pb.GetUserFeaturesRequest(user_id="u")))
     await servicer.entered.wait()
     stopping = asyncio.create_task(server.stop())
-    while (await failure(stub.RecordReview(pb.RecordReviewRequest(), timeout=5))).code() is grpc.StatusCode.INVALID_ARGUMENT:
+    while (
+        await failure(stub.RecordReview(pb.RecordReviewRequest(), timeout=5))
+    ).code() is grpc.StatusCode.INVALID_ARGUMENT:
         pass  # until the listener is closed
     servicer.release.set()
     assert (await call).release_id == "u"
@@ -210,7 +227,10 @@ async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
     await server.start()
     servicer.release.set()
     request = pb.GetUserFeaturesRequest(user_id="u")
-    for tls, code in ((ChannelTls(certificate, certificate, key), None), (ChannelTls(certificate), grpc.StatusCode.UNAVAILABLE)):
+    for tls, code in (
+        (ChannelTls(certificate, certificate, key), None),
+        (ChannelTls(certificate), grpc.StatusCode.UNAVAILABLE),
+    ):
         async with open_async_channel(f"127.0.0.1:{server.port}", tls) as channel:
             call = embedding_service_pb2_grpc.EmbeddingServiceStub(channel).GetUserFeatures(request, timeout=10)
             if code is None:

@@ -1,4 +1,6 @@
-"""Whatever comes in, on every field of every request and on the port itself: no crash, no INTERNAL, no change of state."""
+"""Whatever comes in, on every field of every request and on the port itself: no crash, no INTERNAL, no change of
+state.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -81,7 +83,9 @@ async def refusal(call: Awaitable[Any]) -> grpc.aio.AioRpcError | None:
 
 
 async def converse(call: Any, sent: Iterable[Any]) -> None:
-    """Send each request when the one before is answered: what is sent to a call that has ended hides, in the client, what it ended with."""
+    """Send each request when the one before is answered: what is sent to a call that has ended hides, in the client,
+    what it ended with.
+    """
     for request in sent:
         await call.write(request)
         if await call.read() is grpc.aio.EOF:
@@ -98,7 +102,9 @@ async def published(start_service: StartService, redis_server: RedisServer, rele
 
 @given(data=st.data())
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
-async def test_any_message_is_answered_or_refused_by_name(published: Service, redis_server: RedisServer, data: st.DataObject) -> None:
+async def test_any_message_is_answered_or_refused_by_name(
+    published: Service, redis_server: RedisServer, data: st.DataObject
+) -> None:
     method = METHODS[data.draw(st.sampled_from(sorted(METHODS)))]
     request = messages(method.input_type._concrete_class)
     sent = data.draw(st.lists(request, max_size=3) if method.client_streaming else request)
@@ -124,7 +130,11 @@ async def test_an_import_of_any_users_is_whole_or_refused(
     assert refused is None or (refused.code() in ALLOWED and await state(redis_server) == before), refused
 
 
-@given(garbage=st.one_of(st.binary(max_size=200), st.binary(max_size=200).map(lambda tail: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + tail)))
+@given(
+    garbage=st.one_of(
+        st.binary(max_size=200), st.binary(max_size=200).map(lambda tail: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + tail)
+    )
+)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_garbage_on_the_port_harms_nobody(published: Service, garbage: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", published.port)

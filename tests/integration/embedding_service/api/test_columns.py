@@ -38,7 +38,10 @@ async def ask(service: Service, user_ids: list[str], layout: Any, **request: Any
 
 def in_messages(columns: pb.UserFeatureColumns, user_ids: list[str]) -> list[types_pb2.UserFeatures]:
     """Columns taken apart by hand, ages left out."""
-    bert, als = np.frombuffer(columns.bert_means, "<f4").reshape(-1, 384), np.frombuffer(columns.als, "<f4").reshape(-1, 64)
+    bert, als = (
+        np.frombuffer(columns.bert_means, "<f4").reshape(-1, 384),
+        np.frombuffer(columns.als, "<f4").reshape(-1, 64),
+    )
     ends = np.cumsum([0, *columns.seen_counts]).tolist()
     assert len(bert) == len(als) == len(columns.kinds) == len(user_ids)
     assert ends[-1] == len(columns.seen_product_ids)
@@ -72,7 +75,13 @@ async def test_an_open_call_answers_what_single_calls_do(published: Service, rel
     assert "user_ids[1]: must be 1 to 256 bytes" in str(caught.value.details())
 
 
-@given(user_ids=st.lists(st.one_of(st.sampled_from(NAMES), st.sampled_from(NAMES), st.text("abc{}%", min_size=1)), min_size=1, max_size=60))
+@given(
+    user_ids=st.lists(
+        st.one_of(st.sampled_from(NAMES), st.sampled_from(NAMES), st.text("abc{}%", min_size=1)),
+        min_size=1,
+        max_size=60,
+    )
+)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_columns_are_the_messages(published: Service, release: Release, user_ids: list[str]) -> None:
     before = await ask(published, user_ids, pb.FEATURE_LAYOUT_MESSAGES)

@@ -12,7 +12,9 @@ from tests.support.trained import train_tiny
 def test_a_replayed_release_gives_the_offline_features(encoder_path: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     release = train_tiny(tmp_path / "releases", tmp_path / "cache", encoder_path)
-    service = Service("embedding_service", tmp_path / "log", "--data-dir", tmp_path / "redis", "--releases", tmp_path / "releases")
+    service = Service(
+        "embedding_service", tmp_path / "log", "--data-dir", tmp_path / "redis", "--releases", tmp_path / "releases"
+    )
     with running(service):
         service.wait_until("NOT_SERVING")
         result = CliRunner().invoke(replay, [str(release), "--embedding", service.address])

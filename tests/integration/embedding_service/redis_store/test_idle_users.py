@@ -59,7 +59,9 @@ async def test_who_was_idle_is_gone_whole_and_nobody_else(store: RedisStore, clo
         for space in (OLD, SPACE):
             await store.keep_als(space, [FoldedIn(user, change.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p"])])
     clock.now_s += 6 * DAY_S
-    await store.record(ENCODER, [new_review("r2", "p2", user_id="writer"), new_review("r1", "p of reader", user_id="reader")])
+    await store.record(
+        ENCODER, [new_review("r2", "p2", user_id="writer"), new_review("r1", "p of reader", user_id="reader")]
+    )
     clock.now_s += 3.9 * DAY_S
     await store.read(SPACE, ["reader"])
     assert await idle.sweep() == 0
@@ -87,7 +89,9 @@ async def test_an_import_brings_an_idle_user_back_and_counts_once(store: RedisSt
     await store.close()
 
 
-async def test_a_user_who_writes_while_being_removed_is_there_with_all_reviews_or_the_new_one(store: RedisStore, clock: Clock) -> None:
+async def test_a_user_who_writes_while_being_removed_is_there_with_all_reviews_or_the_new_one(
+    store: RedisStore, clock: Clock
+) -> None:
     idle = [IdleUsers(store.link, store.outboxes, 10, clock) for _ in range(3)]
     for round_ in range(20):
         names = [f"u{number}" for number in range(8)]
@@ -104,7 +108,9 @@ async def test_a_user_who_writes_while_being_removed_is_there_with_all_reviews_o
     await store.close()
 
 
-async def test_the_service_removes_by_itself(start_service: StartService, redis_server: RedisServer, release: Release) -> None:
+async def test_the_service_removes_by_itself(
+    start_service: StartService, redis_server: RedisServer, release: Release
+) -> None:
     service = await start_service(store=redis_server.url, user_ttl_days=1.0 / DAY_S)
     await publish(service, release, [imported_user("imported", ["a"])])
     await record(service, "r1", "recorded", product_id(1))

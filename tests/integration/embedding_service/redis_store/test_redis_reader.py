@@ -12,7 +12,9 @@ from tests.support.releases import product_id
 from twotower.release import Release
 
 
-async def test_the_reader_sees_what_the_service_answers(start_service: StartService, redis_server: RedisServer, release: Release) -> None:
+async def test_the_reader_sees_what_the_service_answers(
+    start_service: StartService, redis_server: RedisServer, release: Release
+) -> None:
     service = await start_service(store=redis_server.url)
     await publish(service, release, [imported_user("warm", ["a", "b"])])
     await record(service, "r1", "100% {braces}", product_id(3))

@@ -23,7 +23,9 @@ ENCODER = SPACE.encoder_id
 ALS = np.linspace(-1, 1, 64, dtype=np.float32)
 
 
-def review(review_id: str = "r1", user_id: str = "u1", product_id: str = "p1", rating: float = 4.0, text: str = "text") -> NewReview:
+def review(
+    review_id: str = "r1", user_id: str = "u1", product_id: str = "p1", rating: float = 4.0, text: str = "text"
+) -> NewReview:
     digest = hash_vector(f"{product_id} {rating} {text}").tobytes()[:16]
     return NewReview(user_id, review_id, product_id, rating, 1_000_000, hash_vector(text), digest)
 
@@ -98,13 +100,19 @@ async def test_a_full_user_is_refused_and_unchanged(redis_server: RedisServer) -
     assert replaced.outcome is Outcome.REPLACED
     await store.record(ENCODER, [review("r2")])
     after = await dump(redis_server)
-    assert {k: v for k, v in after.items() if b":acc:" not in k} == {k: v for k, v in before.items() if b":acc:" not in k}
+    assert {k: v for k, v in after.items() if b":acc:" not in k} == {
+        k: v for k, v in before.items() if b":acc:" not in k
+    }
     await store.close()
 
 
 async def test_an_overflow_writes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
     vector = hash_vector("text").astype(np.int32)
-    nearly = np.where(np.arange(384) == 383, 2**31 - 1, 0).astype(np.int32) if vector[383] > 0 else np.full(384, -(2**31) + 1, np.int32)
+    nearly = (
+        np.where(np.arange(384) == 383, 2**31 - 1, 0).astype(np.int32)
+        if vector[383] > 0
+        else np.full(384, -(2**31) + 1, np.int32)
+    )
     await store.merge(SPACE, [ImportedUser("u1", [imported("r0", "zero")], nearly, ALS)])
     before = await dump(redis_server)
     [change] = await store.record(ENCODER, [review("r1", text="text")])
@@ -196,7 +204,9 @@ async def test_a_deleted_user_stays_deleted_for_what_was_written_before(redis_se
     now_s = 2_000_000.0
     store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
     await store.register_space(SPACE)
-    user = imported_user([imported("old", "a"), imported("undated", "b", time_us=None), imported("new", "c", time_us=2_000_001_000_000)])
+    user = imported_user(
+        [imported("old", "a"), imported("undated", "b", time_us=None), imported("new", "c", time_us=2_000_001_000_000)]
+    )
     await store.merge(SPACE, [user])
     assert await store.delete("u1")
     await store.merge(SPACE, [user])
@@ -233,7 +243,9 @@ async def test_an_import_beyond_the_limit_leaves_the_user_unchanged(redis_server
     await store.record(ENCODER, [review("live"), review("r1")])
     before = await dump(redis_server)
     assert await store.merge(SPACE, [imported_user([imported("r1", "a"), imported("r2", "b")])]) == ["u1"]
-    assert await store.merge(SPACE, [imported_user([imported(f"r{i}", "a", user_id="u2") for i in range(3)], "u2")]) == ["u2"]
+    assert await store.merge(
+        SPACE, [imported_user([imported(f"r{i}", "a", user_id="u2") for i in range(3)], "u2")]
+    ) == ["u2"]
     assert await dump(redis_server) == before
     assert await store.merge(SPACE, [imported_user([imported("r1", "a")])]) == []
     await store.close()
@@ -247,7 +259,9 @@ async def test_spaces_stay_apart(store: RedisStore) -> None:
     assert users.seen_product_ids == [[]]
 
 
-async def test_taking_back_the_last_review_leaves_only_that_it_was_taken_back(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_taking_back_the_last_review_leaves_only_that_it_was_taken_back(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
     await store.record(ENCODER, [review("r1", text="a"), review("r2", text="b", rating=2.5)])
     change = await store.retract(SPACE, "u1", "r1")
     assert change is not None
@@ -271,7 +285,9 @@ async def test_a_deleted_user_is_gone_from_every_space(store: RedisStore, redis_
         assert await redis.keys("tt:{u:*") == [UserKeys("u1").gone.encode()]
 
 
-async def test_which_release_is_active_is_remembered_and_another_schema_is_refused(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_which_release_is_active_is_remembered_and_another_schema_is_refused(
+    store: RedisStore, redis_server: RedisServer
+) -> None:
     assert await store.active_release() == ActiveRelease()
     await store.activate(ActiveRelease("new", "old"))
     assert await store.active_release() == ActiveRelease("new", "old")
@@ -312,20 +328,30 @@ OPERATIONS = st.lists(
 
 @given(operations=OPERATIONS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_state_is_always_the_sum_of_the_log(store: RedisStore, redis_server: RedisServer, operations: list[tuple[str, ...]]) -> None:
+async def test_state_is_always_the_sum_of_the_log(
+    store: RedisStore, redis_server: RedisServer, operations: list[tuple[str, ...]]
+) -> None:
     log: dict[str, tuple[str, float, str]] = {}
     for kind, review_id, product_id, rating, text in operations:
         if kind == "record":
             content = (product_id, float(rating), text)
             [change] = await store.record(ENCODER, [review(review_id, "u1", *content)])
-            expected = Outcome.RECORDED if review_id not in log else Outcome.DUPLICATE if log[review_id] == content else Outcome.REPLACED
+            expected = (
+                Outcome.RECORDED
+                if review_id not in log
+                else Outcome.DUPLICATE
+                if log[review_id] == content
+                else Outcome.REPLACED
+            )
             assert change.outcome is expected
             log[review_id] = content
         else:
             assert ((await store.retract(SPACE, "u1", review_id)) is not None) == (log.pop(review_id, None) is not None)
     [snapshot] = await store.snapshots(ENCODER, ["u1"])
     assert snapshot.review_count == len(log)
-    np.testing.assert_array_equal(snapshot.sums, np.sum([hash_vector(text) for _, _, text in log.values()] or [np.zeros(384)], axis=0))
+    np.testing.assert_array_equal(
+        snapshot.sums, np.sum([hash_vector(text) for _, _, text in log.values()] or [np.zeros(384)], axis=0)
+    )
     tenths: dict[str, int] = {}
     for product_id, rating, _ in log.values():
         tenths[product_id] = tenths.get(product_id, 0) + round(10 * rating)

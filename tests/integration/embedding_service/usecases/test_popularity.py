@@ -70,7 +70,9 @@ async def test_every_kind_of_change_is_counted_once(store: RedisStore) -> None:
     assert await RedisPopularity(store.link, store.outboxes).all_days(ENCODER) == []
 
 
-async def test_a_crash_between_applying_and_removing_counts_nothing_twice(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_crash_between_applying_and_removing_counts_nothing_twice(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await store.register_space(SPACE)
     await store.record(ENCODER, [new_review(f"r{i}") for i in range(5)])
     evaluate = store.link.evaluate
@@ -187,7 +189,10 @@ async def test_a_review_of_the_future_does_not_count_yet(published: Service) -> 
 async def test_an_import_counts_what_has_a_time(start_service: StartService, release: Release) -> None:
     service = await start_service()
     reviews = [
-        pb.ImportedReview(review_id=f"r{i}", product_id=product_id(i), rating=4, fixed_point=hash_vector(str(i)).tobytes()) for i in (1, 2)
+        pb.ImportedReview(
+            review_id=f"r{i}", product_id=product_id(i), rating=4, fixed_point=hash_vector(str(i)).tobytes()
+        )
+        for i in (1, 2)
     ]
     reviews[0].review_time.FromSeconds(MARCH_2018_S)
     user = pb.ImportedUser(user_id="u", reviews=reviews, als=types_pb2.Vector(values=bytes(256), dimension=64))
@@ -198,7 +203,9 @@ async def test_an_import_counts_what_has_a_time(start_service: StartService, rel
         assert array(response.weights)[0] == pytest.approx(1, rel=1e-2)  # up to an hour old
 
 
-async def test_popularity_outlives_the_service(start_service: StartService, redis_server: RedisServer, release: Release) -> None:
+async def test_popularity_outlives_the_service(
+    start_service: StartService, redis_server: RedisServer, release: Release
+) -> None:
     first = await start_service(store=redis_server.url)
     await publish(first, release)
     await record(first, "r1", "u", product_id(1))
@@ -207,7 +214,9 @@ async def test_popularity_outlives_the_service(start_service: StartService, redi
         pass
 
 
-def test_the_half_life_of_a_release_that_scores_by_popularity(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_half_life_of_a_release_that_scores_by_popularity(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nothing = np.zeros(50, np.float32)
     opened = Release.open(release.path)
     monkeypatch.setitem(opened.__dict__, "scoring", LiftScoring(1.0, 0.0, 3.5, nothing, nothing, nothing))

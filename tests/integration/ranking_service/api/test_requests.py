@@ -1,4 +1,6 @@
-"""Everything a request may ask beyond the best k, over gRPC, and labels, added products and overload; scores by lift and popularity."""
+"""Everything a request may ask beyond the best k, over gRPC, and labels, added products and overload; scores by lift
+and popularity.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +48,9 @@ async def fake(lift: Release) -> AsyncIterator[FakeEmbedding]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(lift: Release, fake: FakeEmbedding) -> AsyncIterator[Clients]:
     port = await fake.start()
-    settings = ranking_settings(lift.path.parent, port, release=lift.release_id, popularity_interval_ms=20, follow_interval_ms=20)
+    settings = ranking_settings(
+        lift.path.parent, port, release=lift.release_id, popularity_interval_ms=20, follow_interval_ms=20
+    )
     async with running(settings) as stubs:
         yield stubs
 
@@ -70,11 +74,17 @@ def ask(user: str = "warm 1", k: int = PRODUCTS, **more: object) -> pb.Recommend
 async def test_filters_and_limits(server: Clients, lift: Release) -> None:
     whole = ids(await server.ranking.Recommend(ask()))
     catalogue = {product.product_id: product for product in lift.catalogue}
-    rule = pb.ProductFilter(categories=["audio"], denied_product_ids=[whole[0], whole[1]], brands=["brand 1", "BRAND 2", "Brand 4"])
+    rule = pb.ProductFilter(
+        categories=["audio"], denied_product_ids=[whole[0], whole[1]], brands=["brand 1", "BRAND 2", "Brand 4"]
+    )
     found = await server.ranking.Recommend(ask(filter=rule, max_per_brand=1))
     expected, brands = [], set()
     for product in (catalogue[name] for name in whole[2:]):
-        if "Audio" in product.categories and product.brand in ("Brand 1", "Brand 2", "Brand 4") and product.brand not in brands:
+        if (
+            "Audio" in product.categories
+            and product.brand in ("Brand 1", "Brand 2", "Brand 4")
+            and product.brand not in brands
+        ):
             brands.add(product.brand)
             expected.append(product.product_id)
     assert ids(found) == expected
@@ -115,7 +125,12 @@ async def test_explanations(server: Clients) -> None:
         assert not without.HasField("explanation")
         explained = found.explanation
         assert explained.nearest_reviewed_product_id == product_id(1)
-        numbers = [found.score, explained.score_without_als, explained.score_without_bert, explained.score_without_popularity]
+        numbers = [
+            found.score,
+            explained.score_without_als,
+            explained.score_without_bert,
+            explained.score_without_popularity,
+        ]
         assert len(set(numbers)) == 4
 
 
@@ -163,7 +178,9 @@ async def test_max_staleness_answers_from_what_was_known(server: Clients, fake: 
 
 async def test_labels_route_and_roll_back(server: Clients, lift: Release, other: Release) -> None:
     canary = rpb.RELEASE_LABEL_CANARY
-    labelled = await server.releases.SetLabel(rpb.SetLabelRequest(release_id=other.release_id, label=canary, canary_share=0.5))
+    labelled = await server.releases.SetLabel(
+        rpb.SetLabelRequest(release_id=other.release_id, label=canary, canary_share=0.5)
+    )
     assert (labelled.release.label, labelled.release.canary_share) == (canary, 0.5)
     users = [f"warm {i}" for i in range(40)]
     singles = [await server.ranking.Recommend(ask(user=user, k=3)) for user in users]
@@ -212,9 +229,15 @@ async def test_an_added_product_is_recommended_at_once(server: Clients, lift: Re
         assert (await restarted.ranking.GetProduct(pb.GetProductRequest(product_id="new"))).product.brand == "Lumen"
 
 
-async def test_overload_is_refused_fast_and_says_when(server: Clients, lift: Release, fake: FakeEmbedding, tmp_path: Path) -> None:
-    """One request keeps the service waiting; the queue holds 1,024 users; the next is refused, and those who wait are answered."""
-    settings = ranking_settings(lift.path.parent, fake.port, release=lift.release_id, queue_users=1024, lookup_timeout_ms=10_000)
+async def test_overload_is_refused_fast_and_says_when(
+    server: Clients, lift: Release, fake: FakeEmbedding, tmp_path: Path
+) -> None:
+    """One request keeps the service waiting; the queue holds 1,024 users; the next is refused, and those who wait are
+    answered.
+    """
+    settings = ranking_settings(
+        lift.path.parent, fake.port, release=lift.release_id, queue_users=1024, lookup_timeout_ms=10_000
+    )
     async with running(settings) as small:
         fake.reset()
         fake.blocked.clear()
@@ -222,7 +245,9 @@ async def test_overload_is_refused_fast_and_says_when(server: Clients, lift: Rel
         first = asyncio.ensure_future(small.ranking.Recommend(ask(user="warm 3", k=1)))
         await fake.called.wait()
         fake.called.clear()
-        second = asyncio.ensure_future(small.ranking.BatchRecommend(pb.BatchRecommendRequest(user_ids=["warm 2"] * 100, k=1)))
+        second = asyncio.ensure_future(
+            small.ranking.BatchRecommend(pb.BatchRecommendRequest(user_ids=["warm 2"] * 100, k=1))
+        )
         await fake.called.wait()
         # Whichever of the two comes first fills the queue, and the other one is refused.
         request = pb.BatchRecommendRequest(user_ids=["warm 1"] * 1024, k=1)

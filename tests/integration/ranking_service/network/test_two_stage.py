@@ -31,11 +31,15 @@ def rows() -> np.ndarray:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(release: Release, rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clients]:
+async def server(
+    release: Release, rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Clients]:
     seen = [product_id(5), product_id(6)]
     fake = FakeEmbedding(release, {f"warm {i}": warm_user(row, seen) for i, row in enumerate(rows)})
     port = await fake.start()
-    async with running(ranking_settings(release.path.parent, port, release=release.release_id, two_stage_above=10_000)) as stubs:
+    async with running(
+        ranking_settings(release.path.parent, port, release=release.release_id, two_stage_above=10_000)
+    ) as stubs:
         yield stubs
     await fake.stop()
 
@@ -48,7 +52,9 @@ def best(release: Release, rows: np.ndarray, k: int) -> np.ndarray:
 
 
 async def test_plain_requests_find_nearly_all_of_the_best(server: Clients, release: Release, rows: np.ndarray) -> None:
-    answer = await server.ranking.BatchRecommend(pb.BatchRecommendRequest(user_ids=[f"warm {i}" for i in range(USERS)], k=10))
+    answer = await server.ranking.BatchRecommend(
+        pb.BatchRecommendRequest(user_ids=[f"warm {i}" for i in range(USERS)], k=10)
+    )
     expected = [{product_id(row) for row in user} for user in best(release, rows, 10).tolist()]
     found = [set(result.product_ids) for result in answer.results]
     assert np.mean([len(a & b) / 10 for a, b in zip(expected, found, strict=True)]) >= 0.98
@@ -78,7 +84,9 @@ async def test_an_added_product_is_among_the_candidates(server: Clients) -> None
     assert len(plain.recommendations) == 100
 
 
-async def test_without_faiss_the_setting_is_refused(release: Release, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_without_faiss_the_setting_is_refused(
+    release: Release, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("ranking_service.settings.find_spec", lambda name: None)
     with pytest.raises(ValueError, match="two_stage_above: needs faiss"):
         ranking_settings(tmp_path, 1, two_stage_above=10)

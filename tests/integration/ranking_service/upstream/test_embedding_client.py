@@ -74,7 +74,9 @@ async def test_a_look_up_that_is_given_up_leaves_no_answer_behind(client: Featur
     assert await reviewed(client, 5) == [5]
 
 
-async def test_a_server_that_was_restarted_is_asked_over_a_new_call(client: FeatureClient, server: FakeEmbedding) -> None:
+async def test_a_server_that_was_restarted_is_asked_over_a_new_call(
+    client: FeatureClient, server: FakeEmbedding
+) -> None:
     assert await asyncio.gather(*(reviewed(client, user) for user in range(3))) == [[0], [1], [2]]
     port = server.port
     await server.stop()
@@ -90,7 +92,8 @@ async def test_a_server_that_was_restarted_is_asked_over_a_new_call(client: Feat
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(grpc.StatusCode.FAILED_PRECONDITION, SpaceMismatch), (grpc.StatusCode.INTERNAL, FeaturesUnavailable)]
+    ("status", "error"),
+    [(grpc.StatusCode.FAILED_PRECONDITION, SpaceMismatch), (grpc.StatusCode.INTERNAL, FeaturesUnavailable)],
 )
 async def test_failures_are_told_apart(
     client: FeatureClient, server: FakeEmbedding, status: grpc.StatusCode, error: type[Exception]

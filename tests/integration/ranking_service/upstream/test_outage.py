@@ -1,4 +1,6 @@
-"""Both services as real processes: the embedding service is killed and restarted under load, workers share a port, TLS."""
+"""Both services as real processes: the embedding service is killed and restarted under load, workers share a port,
+TLS.
+"""
 
 import asyncio
 import datetime
@@ -30,7 +32,9 @@ async def test_the_embedding_service_dies_and_comes_back_under_load(encoder_path
     """Every request is answered; an answer is either the whole one or the cold one, and the cold one says so."""
     root = tmp_path / "releases"
     release = write_random_release(root, products=40, encoder=encoder_path)
-    embedding = processes.Service("embedding_service", tmp_path / "log", "--data-dir", tmp_path / "redis", "--releases", root)
+    embedding = processes.Service(
+        "embedding_service", tmp_path / "log", "--data-dir", tmp_path / "redis", "--releases", root
+    )
     users = user_ids(40)
     with processes.running(embedding):
         embedding.wait_until("NOT_SERVING")
@@ -42,13 +46,20 @@ async def test_the_embedding_service_dies_and_comes_back_under_load(encoder_path
         rows = [np.frombuffer(u.als.values + u.bert_mean.values + np.float32(0).tobytes(), "<f4") for u in features]
         cold = np.concatenate([np.zeros(64), release.global_mean, [0]]).astype(np.float32)
         whole = score_catalogue(release.weights, np.stack(rows), release.product_fusion).max(axis=1)
-        expected = {False: whole, True: np.repeat(score_catalogue(release.weights, cold[np.newaxis], release.product_fusion).max(), 40)}
+        expected = {
+            False: whole,
+            True: np.repeat(score_catalogue(release.weights, cold[np.newaxis], release.product_fusion).max(), 40),
+        }
 
-        async with running(ranking_settings(root, embedding.port, release=release.release_id, lookup_timeout_ms=500)) as clients:
+        async with running(
+            ranking_settings(root, embedding.port, release=release.release_id, lookup_timeout_ms=500)
+        ) as clients:
             counts = {False: 0, True: 0}
 
             async def ask(user: int) -> bool:
-                answer = await clients.ranking.Recommend(pb.RecommendRequest(user_id=users[user], k=1, include_seen=True), timeout=30)
+                answer = await clients.ranking.Recommend(
+                    pb.RecommendRequest(user_id=users[user], k=1, include_seen=True), timeout=30
+                )
                 degraded = answer.user.degraded
                 assert answer.recommendations[0].score == pytest.approx(expected[degraded][user], abs=1e-4)
                 counts[degraded] += 1
@@ -70,7 +81,9 @@ async def test_the_embedding_service_dies_and_comes_back_under_load(encoder_path
 
 
 def test_a_killed_worker_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
-    """Every request has a connection of its own, so the kernel may hand it to any worker that listens; none may fail."""
+    """Every request has a connection of its own, so the kernel may hand it to any worker that listens; none may
+    fail.
+    """
     release_id = write_random_release(tmp_path, products=20).release_id
     arguments = ("--releases", tmp_path, "--release", release_id, "--embedding", "127.0.0.1:1", "--workers", 2)
     service = processes.Service("ranking_service", tmp_path / "log", *arguments)
@@ -115,7 +128,13 @@ async def test_tls_with_client_certificates(tmp_path: Path) -> None:
     release_id = write_random_release(tmp_path, products=20).release_id
     certificate, key = _self_signed(tmp_path)
     settings = ranking_settings(
-        tmp_path, 1, release=release_id, tls_certificate=certificate, tls_key=key, tls_client_ca=certificate, listen="localhost:0"
+        tmp_path,
+        1,
+        release=release_id,
+        tls_certificate=certificate,
+        tls_key=key,
+        tls_client_ca=certificate,
+        listen="localhost:0",
     )
     from ranking_service.bootstrap import RankingService
 

@@ -33,13 +33,17 @@ class RecordingServices(embedding_grpc.EmbeddingServiceServicer, release_grpc.Re
         self.parts = list(request_iterator)
         users = [user for part in self.parts[1:] for user in part.batch.users]
         reviews = sum(len(user.reviews) for user in users)
-        return embedding_pb2.ImportUsersResponse(user_count=len(users), review_count=reviews, release_id=self.parts[0].header.release_id)
+        return embedding_pb2.ImportUsersResponse(
+            user_count=len(users), review_count=reviews, release_id=self.parts[0].header.release_id
+        )
 
     def LoadRelease(self, request: release_pb2.LoadReleaseRequest, context: Any) -> Any:
         if self.refuse:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refuse)
         self.loaded.append(request.release_id)
-        return release_pb2.LoadReleaseResponse(release=release_pb2.ReleaseInfo(release_id=request.release_id, product_count=24))
+        return release_pb2.LoadReleaseResponse(
+            release=release_pb2.ReleaseInfo(release_id=request.release_id, product_count=24)
+        )
 
 
 @pytest.fixture
@@ -71,7 +75,9 @@ def test_every_user_is_sent_with_every_review(
     manifest = trained.release.manifest
     assert (header.header.release_id, header.header.user_count) == (manifest.release_id, done.users)
     assert (header.header.space.encoder_id, header.header.space.als_id) == (manifest.encoder_id, manifest.als_id)
-    assert all(len(part.batch.users) <= 50 and sum(len(user.reviews) for user in part.batch.users) <= 60 for part in batches)
+    assert all(
+        len(part.batch.users) <= 50 and sum(len(user.reviews) for user in part.batch.users) <= 60 for part in batches
+    )
 
     imported = {
         (user.user_id, review.review_id): (review.product_id, review.rating, review.fixed_point, review)
@@ -94,7 +100,9 @@ def test_every_user_is_sent_with_every_review(
             assert review.review_time.ToMicroseconds() == reviews.time_us[row]
 
 
-def test_a_refusal_names_the_service_and_its_reason(services: tuple[RecordingServices, str], trained: TrainingResult) -> None:
+def test_a_refusal_names_the_service_and_its_reason(
+    services: tuple[RecordingServices, str], trained: TrainingResult
+) -> None:
     recording, target = services
     recording.refuse = "golden request 3: scores differ by 0.2"
     with pytest.raises(PublishFailed, match=f"ranking service at {target}: FAILED_PRECONDITION: golden request 3"):
@@ -102,7 +110,9 @@ def test_a_refusal_names_the_service_and_its_reason(services: tuple[RecordingSer
 
 
 @pytest.mark.parametrize("away", ["embedding", "ranking"])
-def test_a_service_that_is_away_is_named(services: tuple[RecordingServices, str], trained: TrainingResult, away: str) -> None:
+def test_a_service_that_is_away_is_named(
+    services: tuple[RecordingServices, str], trained: TrainingResult, away: str
+) -> None:
     recording, target = services
     targets = {"embedding": target, "ranking": target, away: "127.0.0.1:1"}
     with pytest.raises(PublishFailed, match=f"{away} service at 127.0.0.1:1: not reachable within 0.3 s"):
@@ -125,13 +135,26 @@ def test_the_command_says_in_one_line_that_there_is_no_release(tmp_path: Path) -
 
 
 def test_train_publishes_where_the_environment_says(
-    services: tuple[RecordingServices, str], trained: TrainingResult, work: Path, encoder_path: Path, monkeypatch: pytest.MonkeyPatch
+    services: tuple[RecordingServices, str],
+    trained: TrainingResult,
+    work: Path,
+    encoder_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recording, address = services
     monkeypatch.setenv("TWOTOWER_EMBEDDING", address)
     monkeypatch.setenv("TWOTOWER_RANKING", address)
     out = work / "published"
-    flags = ["--reviews", str(work / "reviews.csv.gz"), "--out", str(out), "--cache", str(work / "cache"), "--encoder", str(encoder_path)]
+    flags = [
+        "--reviews",
+        str(work / "reviews.csv.gz"),
+        "--out",
+        str(out),
+        "--cache",
+        str(work / "cache"),
+        "--encoder",
+        str(encoder_path),
+    ]
     result = CliRunner().invoke(main, ["train", *flags, "--epochs", "1", "--publish"])
     assert result.exit_code == 0, result.output
     (release_id,) = (path.parent.name for path in out.glob("*/manifest.json"))

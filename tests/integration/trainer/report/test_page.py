@@ -39,7 +39,9 @@ def test_the_page_is_self_contained_and_the_same_twice(trained: TrainingResult, 
         assert f"<h2>{title}" in page
     assert page.count("<svg") == 6
     assert "src=" not in page
-    assert trained.release.catalogue[0].name in page or any(product.name in page for product in trained.release.catalogue)
+    assert trained.release.catalogue[0].name in page or any(
+        product.name in page for product in trained.release.catalogue
+    )
     assert list((tmp_path / "a" / "tensorboard").glob("events*"))
 
 
@@ -59,7 +61,9 @@ def test_the_card_of_v5_power_says_why_it_ranks_near_random(trained: TrainingRes
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])
-def test_samples_are_the_reviews_and_three_negatives_each(trained: TrainingResult, tmp_path: Path, file_format: str) -> None:
+def test_samples_are_the_reviews_and_three_negatives_each(
+    trained: TrainingResult, tmp_path: Path, file_format: str
+) -> None:
     paths = write_sample_files(tmp_path, trained, file_format)
     read = pd.read_csv if file_format == "csv" else pd.read_parquet
     negative, final = (read(path) for path in paths)

@@ -23,7 +23,17 @@ QUICK = ("--preset", "v5_power", "--folds", "1", "--seed", "3")
 
 
 def tune_command(work: Path, encoder_path: Path, study: Path, trials: int) -> list[str]:
-    arguments = [work / "reviews.csv.gz", "--study", study, "--cache", work / "cache", "--encoder", encoder_path, "--trials", trials]
+    arguments = [
+        work / "reviews.csv.gz",
+        "--study",
+        study,
+        "--cache",
+        work / "cache",
+        "--encoder",
+        encoder_path,
+        "--trials",
+        trials,
+    ]
     return [*COMMAND, "tune", *map(str, arguments), *QUICK]
 
 
@@ -50,7 +60,9 @@ def test_a_killed_search_goes_on_and_tries_what_an_unbroken_one_tries(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = subprocess.run(tune_command(work, encoder_path, whole, 4), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    first = subprocess.Popen(tune_command(work, encoder_path, broken, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        tune_command(work, encoder_path, broken, 4), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while first.poll() is None and not running_trial(broken):
         time.sleep(0.05)
     first.kill()
@@ -65,7 +77,9 @@ def test_a_killed_search_goes_on_and_tries_what_an_unbroken_one_tries(
     assert "RUNNING" not in states
     again = [trial for trial in trials_of(broken) if trial.state.name != "FAIL"]
     assert [trial.datetime_complete for trial in again[:2]] == [trial.datetime_complete for trial in kept]
-    assert [(trial.params, trial.value) for trial in again] == [(trial.params, trial.value) for trial in trials_of(whole)]
+    assert [(trial.params, trial.value) for trial in again] == [
+        (trial.params, trial.value) for trial in trials_of(whole)
+    ]
 
     best, page = json.loads((broken / "best.json").read_text()), (broken / "report.html").read_text()
     values = [trial.value for trial in again if trial.state.name == "COMPLETE"]
@@ -78,7 +92,9 @@ def test_a_killed_search_goes_on_and_tries_what_an_unbroken_one_tries(
     out = tmp_path / "out"
     files = ["--reviews", work / "reviews.csv.gz", "--out", out, "--cache", work / "cache", "--encoder", encoder_path]
     options = ["--options", broken / "best.json", "--epochs", "1"]
-    done = subprocess.run([*COMMAND, "train", *map(str, [*files, *options])], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*COMMAND, "train", *map(str, [*files, *options])], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     (path,) = (found.parent for found in out.glob("*/manifest.json"))
     metrics = Release.open(path).manifest.metrics
@@ -86,7 +102,9 @@ def test_a_killed_search_goes_on_and_tries_what_an_unbroken_one_tries(
     assert metrics["recipe"]["negatives_alpha"] == best["options"]["negatives_alpha"]
     assert metrics["fit"]["epochs"] == 1, "the command line comes after the file"
 
-    other = subprocess.run([*tune_command(work, encoder_path, broken, 4), "--share", "0.8"], capture_output=True, text=True, check=False)
+    other = subprocess.run(
+        [*tune_command(work, encoder_path, broken, 4), "--share", "0.8"], capture_output=True, text=True, check=False
+    )
     assert other.returncode == 1
     assert "--study: share: the study has 0.9, got 0.8" in other.stderr
 

@@ -11,7 +11,14 @@ from twotower.errors import InvalidArgument
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 
-GOOD_REVIEW: dict[str, Any] = {"review_id": "r1", "user_id": "u1", "product_id": "p1", "rating": 4.5, "title": "", "text": ""}
+GOOD_REVIEW: dict[str, Any] = {
+    "review_id": "r1",
+    "user_id": "u1",
+    "product_id": "p1",
+    "rating": 4.5,
+    "title": "",
+    "text": "",
+}
 GOOD_IMPORTED: dict[str, Any] = {"review_id": "r1", "product_id": "p1", "rating": 4.5, "fixed_point": bytes(768)}
 
 
@@ -41,7 +48,9 @@ def imported(**changes: Any) -> pb.ImportBatch:
         lambda: checks.check_record(record(rating=5.0, product_id="{not in} the catalogue")),
         lambda: checks.check_texts(["", "x" * 65_536]),
         lambda: checks.check_import_batch(imported()),
-        lambda: checks.check_header(pb.ImportHeader(release_id="r", space=types_pb2.EmbeddingSpace(encoder_id="e", als_id="a"))),
+        lambda: checks.check_header(
+            pb.ImportHeader(release_id="r", space=types_pb2.EmbeddingSpace(encoder_id="e", als_id="a"))
+        ),
     ],
 )
 def test_good_requests_pass(call: Callable[[], None]) -> None:
@@ -65,11 +74,17 @@ def test_good_requests_pass(call: Callable[[], None]) -> None:
         (lambda: checks.check_record(record(rating=-0.5)), "review.rating", "got -0.5"),
         (lambda: checks.check_record(record(rating=float("nan"))), "review.rating", "got nan"),
         (lambda: checks.check_record(record(rating=float("inf"))), "review.rating", "got inf"),
-        (lambda: checks.check_record(record(review_time=Timestamp(seconds=2**40))), "review.review_time", "years 1 and 9999"),
+        (
+            lambda: checks.check_record(record(review_time=Timestamp(seconds=2**40))),
+            "review.review_time",
+            "years 1 and 9999",
+        ),
         (lambda: checks.check_record(record(review_time=Timestamp(nanos=-1))), "review.review_time", "nanoseconds"),
         (lambda: checks.check_batch_record(pb.BatchRecordReviewsRequest()), "reviews", "1 to 256"),
         (
-            lambda: checks.check_batch_record(pb.BatchRecordReviewsRequest(reviews=[record().review, record(rating=9).review])),
+            lambda: checks.check_batch_record(
+                pb.BatchRecordReviewsRequest(reviews=[record().review, record(rating=9).review])
+            ),
             "reviews[1].rating",
             "got 9",
         ),
@@ -88,7 +103,9 @@ def test_good_requests_pass(call: Callable[[], None]) -> None:
             "768 bytes, got 767",
         ),
         (
-            lambda: checks.check_import_batch(batch(pb.ImportedUser(user_id="u", reviews=[pb.ImportedReview(**GOOD_IMPORTED)] * 2))),
+            lambda: checks.check_import_batch(
+                batch(pb.ImportedUser(user_id="u", reviews=[pb.ImportedReview(**GOOD_IMPORTED)] * 2))
+            ),
             "batch.users[0].reviews[1].review_id",
             "unique",
         ),
@@ -97,13 +114,19 @@ def test_good_requests_pass(call: Callable[[], None]) -> None:
 def test_a_broken_rule_is_named(call: Callable[[], None], field: str, bound: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         call()
-    assert any(violation.field == field and bound in violation.description for violation in caught.value.violations), caught.value
+    assert any(violation.field == field and bound in violation.description for violation in caught.value.violations), (
+        caught.value
+    )
 
 
 def test_all_broken_rules_are_named_at_once_up_to_a_limit() -> None:
     with pytest.raises(InvalidArgument) as caught:
         checks.check_record(record(review_id="", user_id="", rating=-1))
-    assert [violation.field for violation in caught.value.violations] == ["review.review_id", "review.user_id", "review.rating"]
+    assert [violation.field for violation in caught.value.violations] == [
+        "review.review_id",
+        "review.user_id",
+        "review.rating",
+    ]
     with pytest.raises(InvalidArgument) as caught:
         checks.check_batch_features(batch_features(*[""] * 1000))
     assert len(caught.value.violations) == checks.MAX_VIOLATIONS

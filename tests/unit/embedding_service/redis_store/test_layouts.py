@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from embedding_service.ports import AlsOrigin, content_digest
 from embedding_service.redis_store.keys import UserKeys
-from embedding_service.redis_store.layouts import pack_als_record, pack_entry, pack_stamp, pack_sums_and_counts, unpack_stars, unpack_users
+from embedding_service.redis_store.layouts import (
+    pack_als_record,
+    pack_entry,
+    pack_stamp,
+    pack_sums_and_counts,
+    unpack_stars,
+    unpack_users,
+)
 
 SUMS = np.arange(-192, 192, dtype=np.int32) * 5_000_000
 ALS = np.linspace(-1, 1, 64, dtype=np.float32)
@@ -29,7 +36,8 @@ def test_keys_are_those_of_the_document() -> None:
     keys = UserKeys("100% {me}")
     assert keys.accumulator("enc") == "tt:{u:100%25 %7Bme%7D}:acc:enc"
     assert keys.all(["e1", "e2"], ["s1"]) == [
-        f"tt:{{u:100%25 %7Bme%7D}}:{part}" for part in ("acc:e1", "log:e1", "seen:e1", "acc:e2", "log:e2", "seen:e2", "als:s1")
+        f"tt:{{u:100%25 %7Bme%7D}}:{part}"
+        for part in ("acc:e1", "log:e1", "seen:e1", "acc:e2", "log:e2", "seen:e2", "als:s1")
     ]
 
 
@@ -67,7 +75,8 @@ def test_stars_are_sums_without_the_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [("q", 4.5, "t", "x", None), ("p", 4.0, "t", "x", None), ("p", 4.5, "tx", "", None), ("p", 4.5, "t", "x", 0)]
+    "changed",
+    [("q", 4.5, "t", "x", None), ("p", 4.0, "t", "x", None), ("p", 4.5, "tx", "", None), ("p", 4.5, "t", "x", 0)],
 )
 def test_the_digest_tells_any_change_of_content(changed: tuple[str, float, str, str, int | None]) -> None:
     assert content_digest("p", 4.5, "t", "x", None) == content_digest("p", 4.5, "t", "x", None)

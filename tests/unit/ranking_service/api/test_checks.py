@@ -26,7 +26,9 @@ def predict(**fields: Any) -> Callable[[], None]:
 
 
 def similar(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.similar_products(pb.SimilarProductsRequest(**({"product_id": "p", "k": 1} | fields)), CATALOGUE)
+    return lambda: checks.similar_products(
+        pb.SimilarProductsRequest(**({"product_id": "p", "k": 1} | fields)), CATALOGUE
+    )
 
 
 def load(release_id: str) -> Callable[[], None]:

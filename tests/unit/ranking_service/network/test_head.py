@@ -37,7 +37,9 @@ def test_equals_the_reference(tmp_path: Path, activation: Activation) -> None:
     rows = np.concatenate([release.golden.user_rows, random_user_rows(np.random.default_rng(1), 5)])
     scores = Head(release.weights, release.product_fusion)(rows)
     assert scores.shape == (13, 64)
-    np.testing.assert_allclose(scores, score_catalogue(release.weights, rows, release.product_fusion), atol=1e-4, rtol=0)
+    np.testing.assert_allclose(
+        scores, score_catalogue(release.weights, rows, release.product_fusion), atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("activation", ["elu", "selu"])
@@ -52,7 +54,9 @@ def test_large_activations_do_not_overflow(activation: Activation, magnitude: fl
     np.testing.assert_allclose(Head(weights, products)(rows), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("count", sorted({*BUCKETS, *(b - 1 for b in BUCKETS if b > 2), *(b + 1 for b in BUCKETS), 300}))
+@pytest.mark.parametrize(
+    "count", sorted({*BUCKETS, *(b - 1 for b in BUCKETS if b > 2), *(b + 1 for b in BUCKETS), 300})
+)
 def test_a_batch_equals_its_singles(head: Head, network: tuple[TwoTowerWeights, np.ndarray], count: int) -> None:
     """Scores within 1e-5, and so the same order wherever two scores are further apart than that."""
     rows = random_user_rows(np.random.default_rng(count), count)

@@ -36,7 +36,9 @@ class Catalogue:
         lanes, programs = Lanes(2), Programs()
         exact = open_head(self.weights, self.products, lanes, programs)
         probes = random_user_rows(np.random.default_rng(3), 128) if probes is None else probes
-        return TwoStage(exact, self.weights, self.products, scoring=scoring, probe_users=probes, lanes=lanes, programs=programs)
+        return TwoStage(
+            exact, self.weights, self.products, scoring=scoring, probe_users=probes, lanes=lanes, programs=programs
+        )
 
 
 @pytest.fixture(scope="module")

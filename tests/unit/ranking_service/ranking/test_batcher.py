@@ -159,7 +159,10 @@ async def test_the_place_of_a_caller_that_leaves_alone_is_free_again() -> None:
 async def test_two_keys_never_share_a_batch() -> None:
     process = Process()
     batcher = make(process)
-    tasks = [asyncio.create_task(batcher.submit(key, [Users(name)])) for key, name in (("x", "0"), ("x", "1"), ("y", "2"), ("x", "3"))]
+    tasks = [
+        asyncio.create_task(batcher.submit(key, [Users(name)]))
+        for key, name in (("x", "0"), ("x", "1"), ("y", "2"), ("x", "3"))
+    ]
     await turn()
     process.open.set()
     await asyncio.gather(*tasks)
@@ -249,7 +252,9 @@ async def test_a_failure_reaches_every_job_of_its_batch_and_no_other() -> None:
     parts=st.integers(1, 3),
 )
 @settings(max_examples=60, deadline=None)
-def test_everyone_who_stays_gets_their_own_answer(sizes: list[int], leaving: set[int], in_flight: int, parts: int) -> None:
+def test_everyone_who_stays_gets_their_own_answer(
+    sizes: list[int], leaving: set[int], in_flight: int, parts: int
+) -> None:
     async def run() -> None:
         process = Process()
         batcher = make(process, max_in_flight=in_flight, max_queue_users=1000)

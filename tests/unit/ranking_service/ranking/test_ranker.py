@@ -68,15 +68,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
 
 def with_scores(served: ServedRelease, scores: np.ndarray) -> ServedRelease:
     rng = np.random.default_rng(0)
-    catalogue = Catalogue([random_product(rng, i) for i in range(scores.shape[1])], np.zeros((scores.shape[1], 64), np.float32), "r")
+    catalogue = Catalogue(
+        [random_product(rng, i) for i in range(scores.shape[1])], np.zeros((scores.shape[1], 64), np.float32), "r"
+    )
     return replace(served, catalogue=catalogue, scorer=Table(scores), scoring=RatingScoring())
 
 
 @given(data=st.data(), users=st.integers(1, 6), products=st.integers(1, 12))
 @settings(max_examples=100, deadline=None)
-def test_every_job_is_answered_as_if_alone(served: ServedRelease, data: st.DataObject, users: int, products: int) -> None:
+def test_every_job_is_answered_as_if_alone(
+    served: ServedRelease, data: st.DataObject, users: int, products: int
+) -> None:
     """Few distinct scores, so ties are everywhere; the expectation is a plain sort by (−score, index)."""
-    values = data.draw(st.lists(st.sampled_from([0.0, 1.0, 2.5, 6.0]), min_size=users * products, max_size=users * products))
+    values = data.draw(
+        st.lists(st.sampled_from([0.0, 1.0, 2.5, 6.0]), min_size=users * products, max_size=users * products)
+    )
     scores = np.array(values, np.float32).reshape(users, products)
     seen = [sorted(data.draw(st.sets(st.integers(0, products - 1)))) for _ in range(users)]
     jobs: list[RankJob | PredictJob] = []
@@ -178,7 +184,9 @@ class Source:
     served: ServedRelease
     calls: list[int] = field(default_factory=list)
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    async def get(
+        self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
+    ) -> embedding_service_pb2.UserFeatureColumns:
         assert space == self.served.space
         self.calls.append(len(user_ids))
         await asyncio.sleep(0)

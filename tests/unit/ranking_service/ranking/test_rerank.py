@@ -51,7 +51,9 @@ def tabled(lift: ServedRelease, scores: np.ndarray) -> ServedRelease:
 
 
 def batch_of(rows: np.ndarray, seen: list[list[int]]) -> UserBatch:
-    return UserBatch(rows, seen, [Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_NONE, i) for i in range(len(rows))])
+    return UserBatch(
+        rows, seen, [Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_NONE, i) for i in range(len(rows))]
+    )
 
 
 def answer(
@@ -84,7 +86,8 @@ def passes(product: Product, selection: Selection, score: float) -> bool:
         (not selection.allowed or product.product_id in selection.allowed)
         and product.product_id not in selection.denied
         and (
-            not selection.categories or bool({c.lower() for c in product.categories.split(",")} & {c.lower() for c in selection.categories})
+            not selection.categories
+            or bool({c.lower() for c in product.categories.split(",")} & {c.lower() for c in selection.categories})
         )
         and (not selection.brands or product.brand.lower() in {b.lower() for b in selection.brands})
         and min(score, 5.0) >= selection.min_rating
@@ -122,7 +125,9 @@ def diverse(scores: np.ndarray, directions: np.ndarray, eligible: list[int], str
 
         def worth(p: int) -> float:
             own = (scores[p] - low) / (high - low) if high > low else 0.0
-            return (1 - strength) * own - strength * max((float(directions[p] @ directions[q]) for q in ranked), default=0.0)
+            return (1 - strength) * own - strength * max(
+                (float(directions[p] @ directions[q]) for q in ranked), default=0.0
+            )
 
         best = max(left, key=worth)
         left.remove(best)
@@ -132,17 +137,23 @@ def diverse(scores: np.ndarray, directions: np.ndarray, eligible: list[int], str
 
 @given(seed=st.integers(0, 10_000), strength=st.sampled_from([0.2, 0.5, 0.9, 1.0]), seen=seen_products)
 @settings(max_examples=60, deadline=None)
-def test_diversity_is_maximal_marginal_relevance(lift: ServedRelease, seed: int, strength: float, seen: list[int]) -> None:
+def test_diversity_is_maximal_marginal_relevance(
+    lift: ServedRelease, seed: int, strength: float, seen: list[int]
+) -> None:
     scores = np.random.default_rng(seed).uniform(0, 5, (1, COUNT)).astype(np.float32)
     served = tabled(lift, scores)
     eligible = [row for row in range(COUNT) if row not in seen]
     found = answer(served, RankJob(("u",), COUNT, False, Selection(diversity=strength)), seen)
-    assert products_of(found) == diverse(scores[0].astype(float), served.catalogue.directions.astype(float), eligible, strength)
+    assert products_of(found) == diverse(
+        scores[0].astype(float), served.catalogue.directions.astype(float), eligible, strength
+    )
 
 
 @given(scores=few_scores, seen=seen_products, k=st.integers(1, COUNT))
 @settings(max_examples=60, deadline=None)
-def test_the_smallest_strength_is_the_plain_order(lift: ServedRelease, scores: list[float], seen: list[int], k: int) -> None:
+def test_the_smallest_strength_is_the_plain_order(
+    lift: ServedRelease, scores: list[float], seen: list[int], k: int
+) -> None:
     served = tabled(lift, np.array([scores], np.float32))
     plain = products_of(answer(served, RankJob(("u",), k, False), seen))
     for selection in (Selection(diversity=0.0), Selection(diversity=1e-12)):
@@ -180,7 +191,11 @@ def test_pages_are_one_ranking_cut(
     pages: list[int] = []
     page: Page | None = None
     for size in [*sizes, COUNT]:
-        found = answer(served, RankJob(("u",), size, False, selection, paginate=True, page=page), seen if page is None else page.seen)
+        found = answer(
+            served,
+            RankJob(("u",), size, False, selection, paginate=True, page=page),
+            seen if page is None else page.seen,
+        )
         pages += products_of(found)
         page = found.next_page
         if page is None:
@@ -191,7 +206,9 @@ def test_pages_are_one_ranking_cut(
 
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 8), seen=seen_products, live=st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_an_explanation_is_made_of_real_scorings(lift: ServedRelease, seed: int, k: int, seen: list[int], live: bool) -> None:
+def test_an_explanation_is_made_of_real_scorings(
+    lift: ServedRelease, seed: int, k: int, seen: list[int], live: bool
+) -> None:
     rng = np.random.default_rng(seed)
     row = rng.normal(0, 0.3, USER_DIM).astype(np.float32)
     popularity = Snapshot(rng.normal(size=COUNT).astype(np.float32), 1) if live else Snapshot()

@@ -119,7 +119,9 @@ async def test_another_process_follows(registry: FolderRegistry, ids: tuple[Path
         assert second.current.release_id == a
 
 
-async def test_a_canary_that_is_gone_does_not_stop_a_start(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+async def test_a_canary_that_is_gone_does_not_stop_a_start(
+    registry: FolderRegistry, ids: tuple[Path, str, str, str]
+) -> None:
     _, a, _, c = ids
     registry.write(POINTER, a.encode())
     registry.write(LABELS, f'{{"canary": "missing", "canary_share": 0.5, "shadow": "{c}"}}'.encode())
@@ -151,7 +153,9 @@ def test_unreadable_labels_are_none(registry: FolderRegistry) -> None:
         assert read_labels(registry) == Labels("a")
 
 
-async def test_an_object_store_is_mirrored_and_damaged_copies_are_fetched_anew(ids: tuple[Path, str, str, str], tmp_path: Path) -> None:
+async def test_an_object_store_is_mirrored_and_damaged_copies_are_fetched_anew(
+    ids: tuple[Path, str, str, str], tmp_path: Path
+) -> None:
     root, a, b, _ = ids
     store = fsspec.filesystem("memory")
     store.put(str(root), "/bucket/releases", recursive=True)

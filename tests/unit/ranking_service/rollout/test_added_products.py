@@ -11,7 +11,14 @@ from ranking_service.release.registry import FolderRegistry
 from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.added_products import FILE, AddedProducts
 from ranking_service.upstream.embedding_client import FeaturesUnavailable
-from tests.support.releases import PRIOR_MEAN, ReferenceScorer, product_id, random_user_rows, unit_vectors, write_random_release
+from tests.support.releases import (
+    PRIOR_MEAN,
+    ReferenceScorer,
+    product_id,
+    random_user_rows,
+    unit_vectors,
+    write_random_release,
+)
 from twotower.errors import EmbeddingUnavailable, SpaceMismatch
 from twotower.features import ALS_DIM, dequantize, product_rows, product_text, quantize, user_rows
 from twotower.model import full_forward
@@ -69,7 +76,9 @@ async def test_an_added_product_is_scored_by_the_whole_network(lift: ServedRelea
     als = np.zeros(ALS_DIM, np.float32)
     for column, name, factors in ((12, "Radio", als), (13, "Lamp", als), (3, "Changed", lift.item_factors[3])):
         row = product_rows(factors[np.newaxis], vector_of(text(name))[np.newaxis])
-        np.testing.assert_allclose(scores[:, column], full_forward(lift.weights, rows, np.repeat(row, 4, axis=0)), atol=1e-4)
+        np.testing.assert_allclose(
+            scores[:, column], full_forward(lift.weights, rows, np.repeat(row, 4, axis=0)), atol=1e-4
+        )
     assert isinstance(served.scoring, LiftScoring)
     cold = user_rows(als[np.newaxis], lift.global_mean[np.newaxis], False)
     np.testing.assert_allclose(served.scoring.cold_scores, served.scorer(cold)[0], atol=1e-4)
@@ -87,7 +96,9 @@ async def test_they_survive_and_keep_their_rows(lift: ServedRelease, tmp_path: P
         again = AddedProducts(FolderRegistry(tmp_path), Texts("other"), executor).fit(lift)
         assert again.catalogue.product_ids[PRODUCTS:] == ["new 1", "new 2", "new 3"]
         assert again.catalogue.products[PRODUCTS].name == "Better radio"
-        assert added.fit(again).catalogue.product_ids == again.catalogue.product_ids  # fits the release, not its extension
+        assert (
+            added.fit(again).catalogue.product_ids == again.catalogue.product_ids
+        )  # fits the release, not its extension
         assert await added.changed()
         assert not await added.changed()
 

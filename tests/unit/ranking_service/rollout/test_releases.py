@@ -24,7 +24,10 @@ def make(root: Path, executor: ThreadPoolExecutor, error: float = 0.0) -> tuple[
         served.append(releases.current.release_id)
 
     releases = Releases(
-        FolderRegistry(root), partial(open_served, build_scorer=partial(ReferenceScorer, error=error)), executor, on_serving
+        FolderRegistry(root),
+        partial(open_served, build_scorer=partial(ReferenceScorer, error=error)),
+        executor,
+        on_serving,
     )
     return releases, served
 

@@ -56,10 +56,14 @@ class Source:
     def __init__(self) -> None:
         self.refused = ""
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    async def get(
+        self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
+    ) -> embedding_service_pb2.UserFeatureColumns:
         if space.als_id == self.refused:
             raise SpaceMismatch("not this one")
-        return to_columns([warm_user(row, []) for row in random_user_rows(np.random.default_rng(0), len(user_ids))], space)
+        return to_columns(
+            [warm_user(row, []) for row in random_user_rows(np.random.default_rng(0), len(user_ids))], space
+        )
 
 
 class Own:
@@ -120,7 +124,10 @@ async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]
             await asyncio.shield(traffic._comparing)
         done = traffic.comparison
         rows = random_user_rows(np.random.default_rng(0), 2)
-        both = [score_catalogue(s.weights, rows, s.scorer._release.product_fusion) for s in (releases.current, releases.shadow)]  # type: ignore[attr-defined]
+        both = [
+            score_catalogue(s.weights, rows, s.scorer._release.product_fusion)
+            for s in (releases.current, releases.shadow)
+        ]  # type: ignore[attr-defined]
         best = [np.argsort(-scores, axis=1)[:, :10] for scores in both]
         overlap = np.mean([len({*x} & {*y}) / 10 for x, y in zip(*map(np.ndarray.tolist, best), strict=True)])
         difference = np.abs(np.take_along_axis(both[0] - both[1], best[0], 1)).mean()

@@ -49,7 +49,9 @@ class Source:
     failure: BaseException | None = None
     calls: list[list[str]] = field(default_factory=list)
 
-    async def get(self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace) -> embedding_service_pb2.UserFeatureColumns:
+    async def get(
+        self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
+    ) -> embedding_service_pb2.UserFeatureColumns:
         self.calls.append(list(user_ids))
         if self.failure:
             raise self.failure

@@ -19,7 +19,11 @@ def microseconds(*parts: int) -> int:
 
 @pytest.mark.parametrize(
     ("column", "attribute", "fill"),
-    [("reviews.title", "titles", "No Title"), ("reviews.text", "texts", "No Review"), ("reviews.username", "user_ids", "Akshat")],
+    [
+        ("reviews.title", "titles", "No Title"),
+        ("reviews.text", "texts", "No Review"),
+        ("reviews.username", "user_ids", "Akshat"),
+    ],
 )
 @pytest.mark.parametrize("blank", ["", "   ", "\n"])
 def test_blanks_are_filled(tmp_path: Path, column: str, attribute: str, fill: str, blank: str) -> None:
@@ -60,7 +64,13 @@ def test_dates_are_utc_and_unreadable_ones_are_undated(tmp_path: Path, text: str
 def test_all_forms_of_dates_mix(tmp_path: Path) -> None:
     days = ["2012-01-04", "2012-01-02T00:00:00Z", "", "2012-01-03T00:00:00.000Z", "2012-01-01T00:00:00"]
     reviews = read(tmp_path / "r.csv", [{"reviews.date": day, "reviews.title": day or "undated"} for day in days])
-    assert [title[:10] for title in reviews.titles] == ["2012-01-01", "2012-01-02", "2012-01-03", "2012-01-04", "undated"]
+    assert [title[:10] for title in reviews.titles] == [
+        "2012-01-01",
+        "2012-01-02",
+        "2012-01-03",
+        "2012-01-04",
+        "undated",
+    ]
     assert reviews.dated.tolist() == [True] * 4 + [False]
 
 
@@ -105,7 +115,9 @@ def test_ratings_on_the_scale_are_kept(tmp_path: Path, rating: str) -> None:
     assert read(tmp_path / "r.csv", [{"reviews.rating": rating}]).rating.tolist() == [float(rating)]
 
 
-@pytest.mark.parametrize("column", ["reviews.title", "reviews.text", "reviews.username", "reviews.date", "manufacturer", "reviews.rating"])
+@pytest.mark.parametrize(
+    "column", ["reviews.title", "reviews.text", "reviews.username", "reviews.date", "manufacturer", "reviews.rating"]
+)
 def test_strict_refuses_any_problem(tmp_path: Path, column: str) -> None:
     path = write_csv(tmp_path / "r.csv", [ROW] * 999 + [{column: ""}])
     with pytest.raises(InvalidFile, match=rf"{column}: .*\(row 1001: ''"):
@@ -139,7 +151,10 @@ def test_given_review_ids_are_kept_and_repeats_made_unique(tmp_path: Path) -> No
 def test_review_ids_do_not_change_when_rows_are_appended_or_shuffled(tmp_path: Path) -> None:
     rows = [{"reviews.title": f"title {n % 7}", "reviews.username": f"u{n % 5}"} for n in range(60)]
     before = read(tmp_path / "a.csv", rows)
-    extra = [{"reviews.title": f"title {n % 7}", "reviews.username": f"u{n % 5}", "reviews.date": "2018-01-01"} for n in range(20)]
+    extra = [
+        {"reviews.title": f"title {n % 7}", "reviews.username": f"u{n % 5}", "reviews.date": "2018-01-01"}
+        for n in range(20)
+    ]
     shuffled = [*rows, *extra]
     random.Random(1).shuffle(shuffled)
     after = read(tmp_path / "b.csv", shuffled)

@@ -53,7 +53,10 @@ def test_broken_encoding_is_located_beyond_the_first_chunk(tmp_path: Path) -> No
 @pytest.mark.parametrize("shift", ["", "x"])  # one of the two puts a two-byte character across the chunk boundary
 def test_a_character_split_between_chunks_is_no_error(tmp_path: Path, shift: str) -> None:
     texts = [shift + "é" * 60_000] + ["é" * 60_000] * 9
-    assert read_raw(write_csv(tmp_path / "r.csv", [{"reviews.text": text} for text in texts])).columns["reviews.text"] == texts
+    assert (
+        read_raw(write_csv(tmp_path / "r.csv", [{"reviews.text": text} for text in texts])).columns["reviews.text"]
+        == texts
+    )
 
 
 @pytest.mark.parametrize("column", REQUIRED)

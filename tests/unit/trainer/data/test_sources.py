@@ -12,7 +12,14 @@ from trainer.data.reviews import Reviews, read_reviews
 from trainer.data.sources import SourceOptions
 from twotower.errors import InvalidFile
 
-DUMP_2014 = {"reviewerID": "A1", "asin": "B1", "reviewText": "Sings", "summary": "Good", "overall": 4.0, "unixReviewTime": 1400000000}
+DUMP_2014 = {
+    "reviewerID": "A1",
+    "asin": "B1",
+    "reviewText": "Sings",
+    "summary": "Good",
+    "overall": 4.0,
+    "unixReviewTime": 1400000000,
+}
 DUMP_2023 = {
     "user_id": "A1",
     "parent_asin": "B1",
@@ -23,7 +30,13 @@ DUMP_2023 = {
     "timestamp": 1400000000000,
 }
 META_2014 = {"asin": "B1", "title": "Song", "brand": None, "categories": [["Music", "Pop"], ["Music", "Rock"]]}
-META_2023 = {"parent_asin": "B1", "title": "Song", "store": "Label", "categories": ["Music"], "details": {"Manufacturer": "Press"}}
+META_2023 = {
+    "parent_asin": "B1",
+    "title": "Song",
+    "store": "Label",
+    "categories": ["Music"],
+    "details": {"Manufacturer": "Press"},
+}
 
 
 def write_lines(path: Path, *rows: object) -> Path:
@@ -38,15 +51,28 @@ def read(path: Path, **source: object) -> Reviews:
 
 @pytest.mark.parametrize(
     ("row", "meta", "expected"),
-    [(DUMP_2014, META_2014, ("Song", "", "Music,Pop,Rock", "")), (DUMP_2023, META_2023, ("Song", "Label", "Music", "Press"))],
+    [
+        (DUMP_2014, META_2014, ("Song", "", "Music,Pop,Rock", "")),
+        (DUMP_2023, META_2023, ("Song", "Label", "Music", "Press")),
+    ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
-def test_amazon_dumps_of_all_years(tmp_path: Path, row: object, meta: object, expected: tuple[str, ...], suffix: str) -> None:
+def test_amazon_dumps_of_all_years(
+    tmp_path: Path, row: object, meta: object, expected: tuple[str, ...], suffix: str
+) -> None:
     reviews = read(write_lines(tmp_path / f"r{suffix}", row), metadata=write_lines(tmp_path / f"m{suffix}", meta))
-    assert (reviews.user_ids, reviews.rating.tolist(), reviews.titles, reviews.texts) == (["A1"], [4.0], ["Good"], ["Sings"])
+    assert (reviews.user_ids, reviews.rating.tolist(), reviews.titles, reviews.texts) == (
+        ["A1"],
+        [4.0],
+        ["Good"],
+        ["Sings"],
+    )
     assert reviews.time_us.tolist() == [1_400_000_000_000_000]
     (product,) = reviews.products
-    assert (product.product_id, product.name, product.brand, product.categories, product.manufacturer) == ("B1", *expected)
+    assert (product.product_id, product.name, product.brand, product.categories, product.manufacturer) == (
+        "B1",
+        *expected,
+    )
 
 
 def test_bad_amazon_lines_are_named_by_line_and_key(tmp_path: Path) -> None:

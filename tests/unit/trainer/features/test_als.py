@@ -9,9 +9,17 @@ from tests.support.reviews import read
 from trainer.features.als import fit_item_factors
 
 
-def test_of_more_users_than_the_bound_the_most_active_are_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    active = [{"reviews.username": f"u{n % 6}", "id": f"P{n % 7}", "reviews.date": f"2017-02-{1 + n % 28:02d}"} for n in range(60)]
-    single = [{"reviews.username": f"once {n}", "id": f"P{n % 3}", "reviews.date": f"2017-01-{1 + n % 28:02d}"} for n in range(40)]
+def test_of_more_users_than_the_bound_the_most_active_are_fitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    active = [
+        {"reviews.username": f"u{n % 6}", "id": f"P{n % 7}", "reviews.date": f"2017-02-{1 + n % 28:02d}"}
+        for n in range(60)
+    ]
+    single = [
+        {"reviews.username": f"once {n}", "id": f"P{n % 3}", "reviews.date": f"2017-01-{1 + n % 28:02d}"}
+        for n in range(40)
+    ]
     both = read(tmp_path / "both.csv", single + active)
     all_users = fit_item_factors(both, len(both), 0, lambda _: None)
     monkeypatch.setattr("trainer.features.als.MAX_USERS", 6)

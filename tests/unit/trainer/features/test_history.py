@@ -43,7 +43,9 @@ def solve(space: ItemFactors, history: dict[int, float]) -> np.ndarray:
     return np.linalg.solve(Y.T @ (C[:, None] * Y) + space.regularization * np.eye(64), Y.T @ (C * p))
 
 
-def replay(reviews: Reviews, vectors: ReviewVectors, space: ItemFactors, mean: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
+def replay(
+    reviews: Reviews, vectors: ReviewVectors, space: ItemFactors, mean: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """What each review's user's store held just before it: ALS, mean, flag."""
     dated: dict[int, list[int]] = {}
     rows = []
@@ -54,9 +56,17 @@ def replay(reviews: Reviews, vectors: ReviewVectors, space: ItemFactors, mean: n
         else:
             history: dict[int, float] = {}
             for other in earlier:
-                history[int(reviews.product[other])] = history.get(int(reviews.product[other]), 0.0) + float(reviews.rating[other])
+                history[int(reviews.product[other])] = history.get(int(reviews.product[other]), 0.0) + float(
+                    reviews.rating[other]
+                )
             total = [sum(int(vectors.of(np.array([other]))[0, column]) for other in earlier) for column in range(384)]
-            rows.append((solve(space, history), np.array([value / (len(earlier) * 32767.0) for value in total], np.float32), 0.0))
+            rows.append(
+                (
+                    solve(space, history),
+                    np.array([value / (len(earlier) * 32767.0) for value in total], np.float32),
+                    0.0,
+                )
+            )
         if reviews.dated[row]:
             earlier.append(row)
     return rows
@@ -80,7 +90,12 @@ def test_features_are_those_of_the_replayed_log(tmp_path: Path, rows: list[dict[
 
 def test_batches_do_not_change_features(tmp_path: Path, monkeypatch: object) -> None:
     rows = [
-        {"reviews.username": f"u{n % 7}", "reviews.text": f"t{n}", "id": f"P{n % 5}", "reviews.date": f"2017-01-{1 + n % 28:02d}"}
+        {
+            "reviews.username": f"u{n % 7}",
+            "reviews.text": f"t{n}",
+            "id": f"P{n % 5}",
+            "reviews.date": f"2017-01-{1 + n % 28:02d}",
+        }
         for n in range(200)
     ]
     reviews = read(tmp_path / "r.csv", rows)
@@ -144,5 +159,7 @@ def test_final_vectors_are_those_of_each_user_alone(tmp_path: Path, rows: list[d
     for user, als in zip(states.users.tolist(), found, strict=True):
         history: dict[int, float] = {}
         for row in np.flatnonzero(reviews.user == user):
-            history[int(reviews.product[row])] = history.get(int(reviews.product[row]), 0.0) + float(reviews.rating[row])
+            history[int(reviews.product[row])] = history.get(int(reviews.product[row]), 0.0) + float(
+                reviews.rating[row]
+            )
         assert als.tobytes() == fold_in(space, [history])[0].tobytes()

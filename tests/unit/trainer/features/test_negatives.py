@@ -53,20 +53,26 @@ def test_the_share_of_each_product_is_its_power_of_popularity(alpha: float) -> N
 def test_users_draw_independently() -> None:
     user = np.arange(1000, dtype=np.int32)
     product = (user % 50).astype(np.int32)
-    negatives = draw_negatives(user, (user, product), popularity_weights(product, 1.0), k=3, rng=np.random.default_rng(0))
+    negatives = draw_negatives(
+        user, (user, product), popularity_weights(product, 1.0), k=3, rng=np.random.default_rng(0)
+    )
     assert len({tuple(row) for row in negatives.tolist()}) > 900
 
 
 def test_a_user_who_reviewed_everything_draws_from_everything() -> None:
     user, product = np.zeros(3, np.int32), np.arange(3, dtype=np.int32)
-    negatives = draw_negatives(user, (user, product), popularity_weights(product, 1.0), k=200, rng=np.random.default_rng(0))
+    negatives = draw_negatives(
+        user, (user, product), popularity_weights(product, 1.0), k=200, rng=np.random.default_rng(0)
+    )
     assert set(negatives.reshape(-1).tolist()) == {0, 1, 2}
 
 
 def test_products_after_the_training_period_exclude_nothing_and_are_never_drawn() -> None:
     weights = popularity_weights(np.array([0, 1, 1], np.int32), 1.0)
     user = np.zeros(50, np.int32)
-    negatives = draw_negatives(user, (np.zeros(2, np.int32), np.array([7, 0], np.int32)), weights, k=2, rng=np.random.default_rng(0))
+    negatives = draw_negatives(
+        user, (np.zeros(2, np.int32), np.array([7, 0], np.int32)), weights, k=2, rng=np.random.default_rng(0)
+    )
     assert set(negatives.reshape(-1).tolist()) == {1}
 
 

@@ -53,7 +53,10 @@ def inputs(path: Path, later: list[Mapping[str, str]], order: random.Random) -> 
     rows = [*EARLIER, *later]
     order.shuffle(rows)
     reviews = read(path, rows)
-    texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in build_catalogue(reviews, TRAINING)]
+    texts = [
+        product_text(item.name, item.brand, item.categories, item.manufacturer)
+        for item in build_catalogue(reviews, TRAINING)
+    ]
     products = dequantize(np.array([text_vector(text) for text in texts]))
     options = TrainingOptions(preset_named("v5_power"))
     made = prepare(reviews, TRAINING, review_vectors(reviews), products, options, progress=Progress())
@@ -62,7 +65,9 @@ def inputs(path: Path, later: list[Mapping[str, str]], order: random.Random) -> 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(later=LATER, order=st.randoms(use_true_random=False))
-def test_later_reviews_change_nothing_of_the_training_period(tmp_path: Path, later: list[Mapping[str, str]], order: random.Random) -> None:
+def test_later_reviews_change_nothing_of_the_training_period(
+    tmp_path: Path, later: list[Mapping[str, str]], order: random.Random
+) -> None:
     alone, user_rows = inputs(tmp_path / "a.csv", [], random.Random(0))
     beside, user_rows_beside = inputs(tmp_path / "b.csv", later, order)
     products = len(alone.space.factors)

@@ -23,7 +23,9 @@ TRUTH = np.array([0.8, -0.3, 0.0])
 
 
 def choices(rows: int, products: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Signals, offsets and choices drawn from the model itself with the weights TRUTH; some products are no candidates."""
+    """Signals, offsets and choices drawn from the model itself with the weights TRUTH; some products are no
+    candidates.
+    """
     rng = np.random.default_rng(rows)
     signals = rng.normal(size=(rows, products, 3)).astype(np.float32)
     offset = rng.normal(size=(rows, products)).astype(np.float32)
@@ -54,11 +56,16 @@ def test_weights_minimise_the_penalised_loss() -> None:
 def taught(path: Path, later: list[dict[str, str]]) -> tuple[Teacher, np.ndarray]:
     """The teacher of the training rows, and its lift for each user that they left behind."""
     reviews = read(path, [*EARLIER, *later])
-    texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in build_catalogue(reviews, TRAINING)]
+    texts = [
+        product_text(item.name, item.brand, item.categories, item.manufacturer)
+        for item in build_catalogue(reviews, TRAINING)
+    ]
     products = dequantize(np.array([text_vector(text) for text in texts]))
     vectors = review_vectors(reviews)
     made = prepare(reviews, TRAINING, vectors, products, TrainingOptions(preset_named("best")), progress=Progress())
-    teacher = fit_teacher(reviews, TRAINING, vectors=vectors, features=made.features, product_vectors=products, half_life_days=7.0)
+    teacher = fit_teacher(
+        reviews, TRAINING, vectors=vectors, features=made.features, product_vectors=products, half_life_days=7.0
+    )
     users = made.tables.users[made.features.state[:TRAINING]]
     seen = np.random.default_rng(0).random((TRAINING, len(products))) < 0.3
     return teacher, teacher.lift(users, seen)
@@ -81,7 +88,9 @@ def test_company_is_kept_by_named_users_with_other_products(tmp_path: Path) -> N
     np.testing.assert_allclose(company, company.T, atol=1e-6)
     assert company.max() <= 1 + 1e-6
     named = [review for review in EARLIER if review["reviews.username"] != "anonymous"]
-    reviewers = [{review["reviews.username"] for review in named if review["id"] == f"P{product}"} for product in range(6)]
+    reviewers = [
+        {review["reviews.username"] for review in named if review["id"] == f"P{product}"} for product in range(6)
+    ]
     order = [item.product_id for item in build_catalogue(read(tmp_path / "c.csv", EARLIER), TRAINING)]
     for a in range(6):
         for b in range(6):

@@ -21,7 +21,9 @@ def test_without_ties_they_are_scikit_learns(seed: int, products: int, rows: int
     assert ndcg(ranks).mean() == pytest.approx(ndcg_score(relevant, scores, k=10))
     assert reciprocal(ranks).mean() == pytest.approx(label_ranking_average_precision_score(relevant, scores))
     if products > 10:
-        assert hit(ranks).mean() == pytest.approx(top_k_accuracy_score(target, scores, k=10, labels=np.arange(products)))
+        assert hit(ranks).mean() == pytest.approx(
+            top_k_accuracy_score(target, scores, k=10, labels=np.arange(products))
+        )
 
 
 @given(seeds)

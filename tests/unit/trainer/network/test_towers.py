@@ -26,7 +26,9 @@ def network(request: pytest.FixtureRequest) -> Any:
 
 def pairs(rows: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(11)
-    users = np.concatenate([rng.normal(0, 1, (rows, 64)), rng.normal(0, 0.05, (rows, 384)), rng.integers(0, 2, (rows, 1))], axis=1)
+    users = np.concatenate(
+        [rng.normal(0, 1, (rows, 64)), rng.normal(0, 0.05, (rows, 384)), rng.integers(0, 2, (rows, 1))], axis=1
+    )
     products = np.concatenate([rng.normal(0, 1, (rows, 64)), rng.normal(0, 0.05, (rows, 384))], axis=1)
     return users.astype(np.float32), products.astype(np.float32)
 
@@ -42,7 +44,12 @@ def test_keras_is_the_numpy_reference(network: Any) -> None:
 
 def test_inputs_and_outputs_have_the_contracted_names(network: Any) -> None:
     shapes = {tensor.name: tensor.shape[1] for tensor in network.inputs}
-    expected = {"user_ALS_Embedding": 64, "user_BERT_Embedding": 384, "product_ALS_Embedding": 64, "product_BERT_Embedding": 384}
+    expected = {
+        "user_ALS_Embedding": 64,
+        "user_BERT_Embedding": 384,
+        "product_ALS_Embedding": 64,
+        "product_BERT_Embedding": 384,
+    }
     if "v1" not in network.name:
         expected["is_anonymous_user"] = 1
     assert shapes == expected
@@ -60,10 +67,17 @@ def test_the_parts_together_are_the_network(network: Any) -> None:
     users, products = pairs(20)
     state, product = np.array([3, 3, 19, 0]), np.array([1, 2, 0, 19])
     parts = SplitNetwork.of(network)
-    towers = np.asarray(parts.users(users, training=False))[state], np.asarray(parts.products(products, training=False))[product]
+    towers = (
+        np.asarray(parts.users(users, training=False))[state],
+        np.asarray(parts.products(products, training=False))[product],
+    )
     scores = np.asarray(parts.head(list(towers), training=False))[:, 0]
     np.testing.assert_allclose(scores, score_pairs(network, users[state], products[product]), atol=1e-5)
-    trained = {id(variable) for part in (parts.user_tower, parts.product_tower, parts.head) for variable in part.trainable_variables}
+    trained = {
+        id(variable)
+        for part in (parts.user_tower, parts.product_tower, parts.head)
+        for variable in part.trainable_variables
+    }
     assert trained == {id(variable) for variable in network.trainable_variables}
 
 

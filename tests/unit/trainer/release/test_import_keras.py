@@ -23,7 +23,9 @@ def foreign(*, flag: bool = True, swapped: bool = False, tower: int = 64, extra:
 
     keras.utils.set_random_seed(5)
     layers = keras.layers
-    inputs = {name: keras.Input((width,), name=name) for name, width in WIDTHS.items() if flag or name != "is_anonymous_user"}
+    inputs = {
+        name: keras.Input((width,), name=name) for name, width in WIDTHS.items() if flag or name != "is_anonymous_user"
+    }
     user = layers.Concatenate()([inputs[name] for name in reversed(inputs) if not name.startswith("product")])
     user = layers.Dense(tower)(layers.Dropout(0.5)(layers.LeakyReLU(negative_slope=0.2)(layers.Dense(30)(user))))
     product = layers.Concatenate()([inputs["product_BERT_Embedding"], inputs["product_ALS_Embedding"]])
@@ -41,7 +43,9 @@ def test_any_graph_of_dense_layers_is_the_kernels_network(flag: bool, swapped: b
     rng = np.random.default_rng(1)
     users = user_rows(*(rng.normal(size=(9, width)).astype(np.float32) for width in (64, 384)), np.arange(9) % 2 == 1)
     products = product_rows(*(rng.normal(size=(9, width)).astype(np.float32) for width in (64, 384)))
-    np.testing.assert_allclose(full_forward(graph_weights(network), users, products), score_pairs(network, users, products), atol=1e-4)
+    np.testing.assert_allclose(
+        full_forward(graph_weights(network), users, products), score_pairs(network, users, products), atol=1e-4
+    )
 
 
 def test_what_cannot_be_served_is_named() -> None:
@@ -52,13 +56,17 @@ def test_what_cannot_be_served_is_named() -> None:
     with pytest.raises(InvalidArgument, match=r"user tower: must end 64 wide, got 32"):
         graph_weights(foreign(tower=32))
     other = keras.Sequential([keras.Input((3,), name="numbers"), keras.layers.Dense(1)])
-    with pytest.raises(InvalidArgument, match=r"user_ALS_Embedding: input is missing.*numbers: is not one of the contracted"):
+    with pytest.raises(
+        InvalidArgument, match=r"user_ALS_Embedding: input is missing.*numbers: is not one of the contracted"
+    ):
         graph_weights(other)
 
 
 def test_what_the_network_was_trained_with_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"--item-factors: is needed: .*; --global-mean: is needed"):
-        import_keras(tmp_path / "m.keras", ImportedFiles(tmp_path / "p.jsonl", None, None), tmp_path, tmp_path, lambda _: None)
+        import_keras(
+            tmp_path / "m.keras", ImportedFiles(tmp_path / "p.jsonl", None, None), tmp_path, tmp_path, lambda _: None
+        )
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -49,7 +49,11 @@ def test_text_carries_product_and_rating(sample: Path) -> None:
     nouns = [categories.rsplit(",", 1)[1] for categories in columns["categories"]]
     named = [noun in text for noun, text in zip(nouns, columns["reviews.text"], strict=True) if text]
     assert np.mean(named) == 1.0
-    praise = [rating for rating, text in zip(columns["reviews.rating"], columns["reviews.text"], strict=True) if "I love this" in text]
+    praise = [
+        rating
+        for rating, text in zip(columns["reviews.rating"], columns["reviews.text"], strict=True)
+        if "I love this" in text
+    ]
     assert set(praise) == {"5"}
 
 
@@ -63,7 +67,10 @@ def test_two_reviews_of_one_user_are_more_alike_than_two_of_strangers(sample: Pa
     pairs = [sorted(products)[:2] for products in by_user.values() if len(products) > 1]
     same = np.mean([taste[a] == taste[b] for a, b in pairs])
     rng = np.random.default_rng(0)
-    strangers = [pairs[a][0] for a in rng.integers(0, len(pairs), 2000)], [pairs[b][1] for b in rng.integers(0, len(pairs), 2000)]
+    strangers = (
+        [pairs[a][0] for a in rng.integers(0, len(pairs), 2000)],
+        [pairs[b][1] for b in rng.integers(0, len(pairs), 2000)],
+    )
     by_chance = np.mean([taste[a] == taste[b] for a, b in zip(*strangers, strict=True) if a != b])
     assert same > 1.5 * by_chance
 
@@ -88,7 +95,9 @@ def test_the_command_says_so_too(tmp_path: Path) -> None:
     assert "100 SYNTHETIC reviews" in result.output
 
 
-@pytest.mark.parametrize(("name", "rows", "message"), [("r.txt", 100, "must end in .csv"), ("r.csv", 99, "at least 100, got 99")])
+@pytest.mark.parametrize(
+    ("name", "rows", "message"), [("r.txt", 100, "must end in .csv"), ("r.csv", 99, "at least 100, got 99")]
+)
 def test_bad_arguments_leave_no_file(tmp_path: Path, name: str, rows: int, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         write_sample(tmp_path / name, rows, 1)

@@ -40,8 +40,14 @@ def test_an_options_file_changes_what_it_names_and_nothing_else(tmp_path: Path) 
         ('{"preset": "v5_power", "options": {"steps": 3}}', "steps: must be one of learning_rate"),
         ('{"preset": "v5_power", "options": {"epochs": 2.5}}', "epochs: must be a whole number above 0, got 2.5"),
         ('{"preset": "v5_power", "options": {"epochs": true}}', "epochs: must be a whole number above 0"),
-        ('{"preset": "v5_power", "options": {"learning_rate": NaN}}', "learning_rate: must be a number above 0, got nan"),
-        ('{"preset": "v5_power", "options": {"tower_dropout": 1}}', "tower_dropout: must be a number from 0 to below 1"),
+        (
+            '{"preset": "v5_power", "options": {"learning_rate": NaN}}',
+            "learning_rate: must be a number above 0, got nan",
+        ),
+        (
+            '{"preset": "v5_power", "options": {"tower_dropout": 1}}',
+            "tower_dropout: must be a number from 0 to below 1",
+        ),
         ('{"preset": "v5_power", "options": {"negatives_alpha": -1}}', "negatives_alpha: must be a number not below 0"),
     ],
 )
