@@ -1,6 +1,7 @@
 """The presets as methods: trained on the fold's training part by the code that trains a release."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -62,15 +63,12 @@ class BestMethods:
             BEST_LIVE: "personal lift + live popularity: as served",
         }
         return tuple(
-            Method(
-                name,
-                lambda period, name=name: self._score(period)[name],
-                seeded=True,
-                about=text,
-                live=name == BEST_LIVE,
-            )  # type: ignore[misc]
+            Method(name, partial(self._score_as, name), seeded=True, about=text, live=name == BEST_LIVE)
             for name, text in about.items()
         )
+
+    def _score_as(self, name: str, period: Period) -> Scored:
+        return self._score(period)[name]
 
     def _score(self, period: Period) -> dict[str, Scored]:
         if self._fitted is None or self._fitted[0] is not period:
