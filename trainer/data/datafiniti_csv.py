@@ -1,6 +1,4 @@
-"""The Datafiniti review schema, 25 columns, and its reader. The trainer needs ten of them and takes an eleventh where
-it is there.
-"""
+"""CSV files in the Datafiniti review schema of 25 columns: ten are needed, an eleventh is taken where it is there."""
 
 import csv
 import io

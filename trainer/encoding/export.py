@@ -18,7 +18,7 @@ from twotower.features import TEXT_TEMPLATE_VERSION
 
 MODEL_NAME: Final = "all-MiniLM-L6-v2"
 GRAPH_VERSION: Final = 2
-"""Of what is exported: 1 took one text a call, 2 takes any number of one length."""
+"""Version of the exported graph: 1 took one text per call, 2 takes any number of texts of one length."""
 
 
 def bundled_model_path() -> Path:
@@ -34,11 +34,12 @@ def native_precision() -> str:
 
 
 def export_encoder(directory: Path, model_path: Path | None = None, precision: str | None = None) -> Path:
-    """Convert a sentence-transformer with mean pooling to an OpenVINO model that takes one text's token ids.
+    """Convert a sentence-transformer with mean pooling to an OpenVINO model of token ids.
 
-    The exported graph has one input, token ids (texts, tokens) int64, and one output, unit vectors (texts, 384)
-    float32. There is no attention mask: texts are never padded, see :mod:`twotower.encoder`. Weights are stored in half
-    precision (cosine to the original 0.999999 when computed with in float32, 0.99995 in bf16).
+    The exported graph has one input, the token ids of texts of one length, (texts, tokens) int64, and one output, unit
+    vectors (texts, 384) float32. There is no attention mask: texts are never padded, see :mod:`twotower.encoder`.
+    Weights are stored in half precision (cosine to the original 0.999999 when computed with in float32, 0.99995 in
+    bf16).
 
     Args:
         directory: folder to write; must not exist. It appears whole or not at all.

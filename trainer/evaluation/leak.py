@@ -27,7 +27,7 @@ def audit(reviews: Reviews, *, folds: int, progress: Progress, seed: int = 0) ->
     """Compare, for every fold, factors, features, negatives, labels and popularity with those of a file that ends where
     training ends.
 
-    Text vectors are made up (the same text, the same vector): the encoder sees one text at a time and knows no time.
+    Text vectors are made up (the same text, the same vector): the encoder knows no time, so none of it can leak there.
 
     Raises:
         LeakFound: naming the fold and what differs.
@@ -49,7 +49,7 @@ def audit(reviews: Reviews, *, folds: int, progress: Progress, seed: int = 0) ->
 
 
 def _derive(reviews: Reviews, rows: int, seed: int) -> dict[str, bytes]:
-    """Everything of the first `rows` reviews that training sees, as bytes."""
+    """What training draws and fits on the first `rows` reviews, and what it sees of them, as bytes."""
     vectors = _made_up_vectors(reviews)
     space = fit_item_factors(reviews, rows, seed, lambda _: None)
     mean = global_mean(vectors, rows)

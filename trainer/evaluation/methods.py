@@ -13,11 +13,11 @@ class Scored:
     """What a method says of a period's test rows.
 
     Attributes:
-        scores: (test rows, products); None for a method that ranks nothing.
+        scores: (test rows, products).
         ratings: (test rows,) predicted stars of the product that was reviewed; None for a method that predicts none.
     """
 
-    scores: Float32 | None
+    scores: Float32
     ratings: Float32 | None = None
 
 
@@ -27,7 +27,7 @@ class Method:
 
     Attributes:
         name: row of the table.
-        score: scores of a period's test rows, under one or several names (`best` is one fit and three rankings).
+        score: scores of a period's test rows.
         seeded: whether another seed gives another result.
         about: what it is, in a sentence.
         live: whether it counts reviews of the test period as they arrive.

@@ -24,7 +24,6 @@ class MethodRun:
         ranks: for each seed, for each fold: (test rows,).
         squared_errors: the same of predicted ratings, for a method that predicts them.
         lists: for each seed, for each fold: coverage and diversity.
-        seconds: for each seed and fold.
     """
 
     method: Method
@@ -95,7 +94,6 @@ def _measure(run: MethodRun, seed: int, period: Period, scored: Scored) -> None:
     if scored.ratings is not None:
         error = scored.ratings.astype(np.float64) - period.reviews.rating[period.fold.test]
         run.squared_errors[seed].append(error**2)
-    if scored.scores is not None:
-        run.ranks[seed].append(expected_ranks(scored.scores, period.target, period.seen))
-        lists = top_k(np.where(period.seen, -np.inf, scored.scores), CUT)
-        run.lists[seed].append(list_quality(lists, period.product_vectors))
+    run.ranks[seed].append(expected_ranks(scored.scores, period.target, period.seen))
+    lists = top_k(np.where(period.seen, -np.inf, scored.scores), CUT)
+    run.lists[seed].append(list_quality(lists, period.product_vectors))

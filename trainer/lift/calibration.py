@@ -1,5 +1,5 @@
-"""Constants of the data, fitted on the training period alone: how fast popularity fades, and how much a user's own
-words say.
+"""Constants of the data, fitted on the training period alone: how fast popularity fades, and how much the likeness of a
+user's reviews to a product's text says.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The loss of `best`: popularity for everybody, and a taught lift for users with a history.
 
-Each step scores every product for some *contexts* (user rows) and sums
+Each step scores every product, or as many as :data:`MAX_CANDIDATES`, for some *contexts* (user rows) and sums
 
 1. the cold and the anonymous context: softmax of score / τ against popularity at the end of the training period;
 2. contexts of users with a history: squared error of their *lift*, ``(s(u, i) − s(cold, i)) / τ``, to the teacher's
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from trainer.network.presets import Preset
 from trainer.network.tensorflow_runtime import load_tensorflow, make_deterministic
-from trainer.network.towers import SplitNetwork, build_network
+from trainer.network.towers import SplitNetwork, build_network, build_optimizer
 from twotower.features import TOWER_DIM, Float32, Int64
 
 MAX_CANDIDATES: Final = 2048
-"""Of a larger catalogue each step sees this many products, drawn uniformly, beside its reviewed ones."""
+"""Of a larger catalogue each step sees this many products, drawn uniformly."""
 _WARM_UP_SHARE: Final = 0.1
 _EVEN_SHARE: Final = 0.5
 """Of the weight of the products in part 2; the rest goes by popularity."""
@@ -123,7 +123,7 @@ def fit_listwise(
         0.0, options.steps - warm_up, warmup_target=options.learning_rate, warmup_steps=warm_up
     )
     stepper = _Stepper(
-        network, preset, keras.optimizers.AdamW(schedule), products, temperature=options.temperature, seed=seed
+        network, preset, build_optimizer(preset, schedule), products, temperature=options.temperature, seed=seed
     )
     popularity = np.exp(log_popularity - log_popularity.max())
     rng = np.random.default_rng([seed, 2])

@@ -10,7 +10,7 @@ import numpy as np
 from trainer.features.samples import NEGATIVES_PER_POSITIVE, Samples
 from trainer.network.presets import Preset
 from trainer.network.tensorflow_runtime import load_tensorflow, make_deterministic
-from trainer.network.towers import FeatureTables, SplitNetwork, build_network
+from trainer.network.towers import FeatureTables, SplitNetwork, build_network, build_optimizer
 from twotower.features import USER_DIM, Float32, Int32, Int64
 
 if TYPE_CHECKING:
@@ -99,15 +99,10 @@ def fit(
         on_step: called with the number of steps done since the last call, of ``epochs · steps_per_epoch(…)`` at most.
     """
     load_tensorflow()
-    import keras
-
     training, validation = samples
     make_deterministic(options.seed)
     network = build_network(preset)
-    optimizer = {"adam": keras.optimizers.Adam, "nadam": keras.optimizers.Nadam}[preset.optimizer](
-        options.learning_rate
-    )
-    loop = _Loop(network, tables, optimizer)
+    loop = _Loop(network, tables, build_optimizer(preset, options.learning_rate))
     curve = [_epoch(0, loop.evaluate(training.thinned(_MAX_UNTRAINED)), loop.evaluate(validation))]
     best = _Best(network, options.patience)
     rng = np.random.default_rng(options.seed)

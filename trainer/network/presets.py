@@ -18,9 +18,9 @@ class Preset:
         dropout: plain, or the alpha dropout that keeps selu self-normalising.
         tower_dropout: rate in the towers.
         fusion_dropout: rate in the fusion head.
-        optimizer: Keras name.
-        loss: ``mse`` on reviews and negatives, or ``listwise``: softmax over the catalogue
-            (:mod:`trainer.network.fit_lift`).
+        optimizer: by its name in Keras, in lower case.
+        loss: ``mse`` on reviews and negatives, or ``listwise``: popularity by softmax over the products, and the lift
+            of users with a history by squared error (:mod:`trainer.network.fit_lift`).
         negatives_alpha: exponent of popularity in the draw of negatives; 0 is uniform.
         with_is_anonymous: the network has the input ``is_anonymous_user``.
     """
@@ -31,7 +31,7 @@ class Preset:
     dropout: Literal["dropout", "alpha_dropout"] = "dropout"
     tower_dropout: float = 0.3
     fusion_dropout: float = 0.2
-    optimizer: str = "adam"
+    optimizer: Literal["adam", "adamw", "nadam"] = "adam"
     loss: Literal["mse", "listwise"] = "mse"
     negatives_alpha: float = 0.0
     with_is_anonymous: bool = True

@@ -64,6 +64,14 @@ def build_network(preset: Preset) -> Any:
     return network
 
 
+def build_optimizer(preset: Preset, learning_rate: Any) -> Any:
+    """The optimiser of a preset, with a learning rate or a Keras schedule of it."""
+    import keras
+
+    optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "nadam": keras.optimizers.Nadam}
+    return optimizers[preset.optimizer](learning_rate)
+
+
 def _input_widths(preset: Preset) -> dict[str, int]:
     widths = {USER_ALS_INPUT: ALS_DIM, USER_BERT_INPUT: BERT_DIM}
     if preset.with_is_anonymous:

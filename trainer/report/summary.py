@@ -43,7 +43,7 @@ def print_curve(console: Console, fitted: Fitted) -> None:
 
 def _print_listwise(console: Console, fitted: Fitted) -> None:
     """The losses of `best`, part by part."""
-    table = Table(title="Listwise losses: cross-entropies of three kinds of context, and squared error of ratings")
+    table = Table(title="Losses: cross-entropy of the users without a history, and squared error of the lift")
     shown = [asdict(point) for point in fitted.curve]
     for name in shown[0]:
         table.add_column(name, justify="right")

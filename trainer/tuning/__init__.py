@@ -1,1 +1,1 @@
-"""Search of a recipe's options on temporal folds inside the training period."""
+"""Search of a recipe's options on temporal folds of a file's first rows."""

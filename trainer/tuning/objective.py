@@ -72,7 +72,7 @@ class Objective:
         """nDCG@10 of each row of the group, averaged over seeds: (rows,) for one fold after the other.
 
         Raises:
-            Diverged: the recipe's learning rate is too high for it.
+            Diverged: a score is not finite, as with too high a learning rate.
         """
         for fold in self._folds:
             qualities = np.stack([self._quality(options, self._period(fold, seed)) for seed in range(self._seeds)])
