@@ -12,7 +12,6 @@ from tests.support.memory_embedding import MemoryEmbedding
 from tests.support.memory_ranking import MemoryRanking
 from tests.support.memory_releases import MemoryReleases
 from tests.support.memory_state import OTHER_RELEASE_ID, RELEASE_ID, Memory, catalogue
-from twotower.errors import TwotowerError
 from twotower.rpc import Server, ServerTls
 from twotower.v1 import embedding_service_pb2_grpc, ranking_service_pb2_grpc, release_service_pb2_grpc
 
@@ -69,6 +68,6 @@ def memory_server(products: int = 10, tls: ServerTls | None = None) -> Iterator[
         server.close()
 
 
-def planned(server: MemoryServer, method: str, *errors: TwotowerError) -> None:
+def planned(server: MemoryServer, method: str, *errors: Exception) -> None:
     """Let the next calls of a method end with these errors."""
     server.memory.failures[method] = list(errors)

@@ -1,20 +1,29 @@
 """Both clients against a real gRPC server: every call and its options."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from clients import AsyncTwotowerClient, EmbeddingSpace, Product, ProductFilter, ReleaseLabel, Review, TwotowerClient
 from clients.errors import InvalidArgument, NotFound
-from clients.results import Explanation, PopularitySource, RecordOutcome, ShadowComparison, UserKind
+from clients.results import (
+    Explanation,
+    PopularitySource,
+    Recommendations,
+    RecordOutcome,
+    ShadowComparison,
+    UserKind,
+)
+from tests.integration.clients.conftest import Connect
 from tests.support.memory_api import OTHER_RELEASE_ID, RELEASE_ID, MemoryServer
 
 
-def ids(answer):
+def ids(answer: Recommendations) -> list[str]:
     return [product.product_id for product in answer.products]
 
 
-async def test_recommend(connect):
+async def test_recommend(connect: Connect) -> None:
     async with connect() as client:
         answer = await client.recommend("user", 3)
     assert [p.product_id for p in answer.products] == ["p0", "p1", "p2"]
@@ -26,7 +35,7 @@ async def test_recommend(connect):
     )
 
 
-async def test_a_recorded_review_is_seen_by_the_next_answer(connect):
+async def test_a_recorded_review_is_seen_by_the_next_answer(connect: Connect) -> None:
     async with connect() as client:
         recorded = await client.record_review("user", "p0", 5, title="Good", text="Very")
         answer = await client.recommend("user", 2)
@@ -37,7 +46,7 @@ async def test_a_recorded_review_is_seen_by_the_next_answer(connect):
     assert [p.product_id for p in with_seen.products] == ["p0", "p1"]
 
 
-async def test_batch_recommend(connect):
+async def test_batch_recommend(connect: Connect) -> None:
     async with connect() as client:
         answer = await client.batch_recommend(["user", "Anonymous"], 2)
     assert [row.user.kind for row in answer.results] == [UserKind.COLD, UserKind.ANONYMOUS]
@@ -45,13 +54,13 @@ async def test_batch_recommend(connect):
     assert answer.results[0].scores.tolist() == [10.0, 9.0]
 
 
-async def test_predictions_come_in_the_order_asked(connect):
+async def test_predictions_come_in_the_order_asked(connect: Connect) -> None:
     async with connect() as client:
         answer = await client.predict_ratings("user", ["p4", "p1"])
     assert [(p.product_id, p.score) for p in answer.products] == [("p4", 6.0), ("p1", 9.0)]
 
 
-async def test_catalogue(connect):
+async def test_catalogue(connect: Connect) -> None:
     async with connect() as client:
         details = await client.get_product("p3")
         page = await client.list_products(4, "4")
@@ -63,7 +72,7 @@ async def test_catalogue(connect):
     )
 
 
-async def test_features_and_texts(connect):
+async def test_features_and_texts(connect: Connect) -> None:
     async with connect() as client:
         features = await client.get_user_features("user")
         texts = await client.encode_texts(["one two", "three"])
@@ -82,7 +91,7 @@ async def test_features_and_texts(connect):
         (ProductFilter(brands=("bolt", "Acme"), categories=["Video"], denied_product_ids=["p3"]), ["p4"]),
     ],
 )
-async def test_filters(connect, server: MemoryServer, rules, expected):
+async def test_filters(connect: Connect, server: MemoryServer, rules: ProductFilter, expected: list[str]) -> None:
     del server.memory.products[5:]
     for index, (brand, categories) in {2: ("Bolt", "Audio, Parts"), 3: ("Bolt", "Video"), 4: ("Acme", "Video")}.items():
         server.memory.products[index].brand = brand
@@ -93,8 +102,13 @@ async def test_filters(connect, server: MemoryServer, rules, expected):
     assert [list(row.product_ids) for row in batch.results] == [expected] * 2
 
 
-async def test_options_reach_the_server(connect, server: MemoryServer):
-    options = {"include_seen": True, "max_per_brand": 2, "diversity_strength": 0.5, "max_staleness_s": 1.5}
+async def test_options_reach_the_server(connect: Connect, server: MemoryServer) -> None:
+    options: dict[str, Any] = {
+        "include_seen": True,
+        "max_per_brand": 2,
+        "diversity_strength": 0.5,
+        "max_staleness_s": 1.5,
+    }
     async with connect() as client:
         single = await client.recommend("user", 5, explain=True, **options)
         batch = await client.batch_recommend(["user"], 5, **options)
@@ -106,21 +120,25 @@ async def test_options_reach_the_server(connect, server: MemoryServer):
     assert [answer.user.staleness_s for answer in (single, batch.results[0], predicted)] == [1.5] * 3
 
 
-async def test_an_option_of_another_name_is_refused(connect):
+async def test_an_option_of_another_name_is_refused(connect: Connect) -> None:
     async with connect() as client:
         with pytest.raises(TypeError, match="brand"):
-            await client.recommend("user", 5, brand="Acme")
+            await client.recommend("user", 5, brand="Acme")  # type: ignore[call-arg]
 
 
-async def test_explanations(connect):
+async def test_explanations(connect: Connect) -> None:
     async with connect() as client:
         await client.record_review("user", "p9", 5)
         answer = await client.recommend("user", 1, explain=True)
     assert answer.products[0].explanation == Explanation(9.5, 10.25, 10.0, "p9", 0.125)
 
 
-async def test_pages_are_one_ranking(server: MemoryServer):
-    options = {"filter": ProductFilter(denied_product_ids=["p3"]), "explain": True, "include_seen": True}
+async def test_pages_are_one_ranking(server: MemoryServer) -> None:
+    options: dict[str, Any] = {
+        "filter": ProductFilter(denied_product_ids=["p3"]),
+        "explain": True,
+        "include_seen": True,
+    }
     expected = [["p0", "p1", "p2", "p4"], ["p5", "p6", "p7", "p8"], ["p9"]]
     async with AsyncTwotowerClient(server.address, server.address) as client:
         assert [ids(page) async for page in client.recommend_pages("user", 4, **options)] == expected
@@ -132,15 +150,15 @@ async def test_pages_are_one_ranking(server: MemoryServer):
     assert server.memory.attempts["Recommend"] == 6
 
 
-async def test_pages_are_fetched_as_they_are_read(server: MemoryServer):
+async def test_pages_are_fetched_as_they_are_read(server: MemoryServer) -> None:
     async with AsyncTwotowerClient(server.address, server.address) as client:
         pages = client.recommend_pages("user", 4)
         assert ids(await anext(pages)) == ["p0", "p1", "p2", "p3"]
-        await pages.aclose()
+        await pages.aclose()  # type: ignore[attr-defined]
     assert server.memory.attempts["Recommend"] == 1
 
 
-async def test_a_page_can_be_asked_for_later(connect):
+async def test_a_page_can_be_asked_for_later(connect: Connect) -> None:
     async with connect() as client:
         first = await client.recommend("user", 8, paginate=True)
         rest = await client.recommend("user", 8, page_token=first.next_page_token)
@@ -149,7 +167,7 @@ async def test_a_page_can_be_asked_for_later(connect):
             await client.recommend("user", 8, page_token=first.next_page_token, include_seen=True)
 
 
-async def test_the_canary_names_itself(connect, server: MemoryServer):
+async def test_the_canary_names_itself(connect: Connect, server: MemoryServer) -> None:
     server.memory.canary_users.add("lucky")
     async with connect() as client:
         answer = await client.batch_recommend(["user", "lucky"], 1)
@@ -157,7 +175,7 @@ async def test_the_canary_names_itself(connect, server: MemoryServer):
     assert (answer.release_id, answer.popularity_source) == (RELEASE_ID, PopularitySource.LIVE)
 
 
-async def test_similar_products(connect):
+async def test_similar_products(connect: Connect) -> None:
     async with connect() as client:
         answer = await client.similar_products("p3", 2)
         with pytest.raises(NotFound, match="nope"):
@@ -165,7 +183,7 @@ async def test_similar_products(connect):
     assert [(row.product.product_id, row.similarity) for row in answer.products] == [("p4", 0.5), ("p5", 0.25)]
 
 
-async def test_added_products(connect, server: MemoryServer):
+async def test_added_products(connect: Connect, server: MemoryServer) -> None:
     async with connect() as client:
         answer = await client.upsert_products([Product("new", "Brand-new", "Bolt"), Product("p1", "Renamed")])
         details = await client.get_product("new")
@@ -174,7 +192,7 @@ async def test_added_products(connect, server: MemoryServer):
     assert server.memory.products[1].name == "Renamed"
 
 
-async def test_reviews_in_a_batch_and_back(connect):
+async def test_reviews_in_a_batch_and_back(connect: Connect) -> None:
     reviews = [Review("user", "p1", 5), Review("user", "p2", 4), Review("other", "p1", 3)]
     async with connect() as client:
         recorded = await client.batch_record_reviews(reviews)
@@ -194,7 +212,7 @@ async def test_reviews_in_a_batch_and_back(connect):
     assert (deleted.deleted, unknown.deleted) == (True, False)
 
 
-async def test_features_of_many_users_in_a_named_space(connect):
+async def test_features_of_many_users_in_a_named_space(connect: Connect) -> None:
     space = EmbeddingSpace("e9", "a9")
     async with connect() as client:
         await client.record_review("user", "p1", 5)
@@ -207,7 +225,7 @@ async def test_features_of_many_users_in_a_named_space(connect):
     assert [f.space for f in (*features, single)] == [space] * 3
 
 
-async def test_releases(connect):
+async def test_releases(connect: Connect) -> None:
     async with connect() as client:
         loaded = await client.load_release(OTHER_RELEASE_ID)
         assert {info.release_id: info.label for info in await client.list_releases()} == {
@@ -221,7 +239,7 @@ async def test_releases(connect):
     assert again == loaded
 
 
-async def test_labels(connect):
+async def test_labels(connect: Connect) -> None:
     async with connect() as client:
         with pytest.raises(NotFound, match="no release was stable before"):
             await client.rollback()
@@ -235,7 +253,7 @@ async def test_labels(connect):
     assert none.label is ReleaseLabel.UNSPECIFIED
 
 
-async def test_the_whole_catalogue_is_fetched_page_by_page(server: MemoryServer):
+async def test_the_whole_catalogue_is_fetched_page_by_page(server: MemoryServer) -> None:
     expected = [f"p{i}" for i in range(10)]
     async with AsyncTwotowerClient(server.address, server.address) as client:
         assert [p.product_id async for p in client.products(page_size=4)] == expected

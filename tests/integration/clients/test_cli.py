@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-from tests.support.memory_api import RELEASE_ID, planned
+from tests.integration.clients.conftest import Run
+from tests.support.memory_api import RELEASE_ID, MemoryServer, planned
 from twotower.errors import NotReady
 
 
-def test_recommend_shows_names_numbers_release_and_kind(run):
+def test_recommend_shows_names_numbers_release_and_kind(run: Run) -> None:
     result = run("recommend", "Maria", "-k", "3")
     assert result.exit_code == 0, result.output
     assert "Maria: cold user" in result.output
@@ -25,7 +26,7 @@ def test_recommend_shows_names_numbers_release_and_kind(run):
     assert "compute 0.25 ms" in result.output
 
 
-def test_a_review_changes_the_next_answer(run):
+def test_a_review_changes_the_next_answer(run: Run) -> None:
     added = run(
         "review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--title", "Good", "--review-id", "r1"
     )
@@ -42,28 +43,28 @@ def test_a_review_changes_the_next_answer(run):
     assert "p0" in run("recommend", "Maria", "--include-seen").output
 
 
-def test_review_says_what_did_not_count(run):
+def test_review_says_what_did_not_count(run: Run) -> None:
     result = run("review", "add", "--user", "Maria", "--product", "new", "--rating", "4.5", "--text", "x" * 2000)
     assert "the rest did not count" in result.output
     assert "product new has no ALS factors" in result.output
 
 
-def test_degraded_answers_say_so(run, server):
+def test_degraded_answers_say_so(run: Run, server: MemoryServer) -> None:
     server.memory.degraded = True
     assert "degraded: the embedding service did not answer" in run("recommend", "Maria").output
 
 
-def test_features_from_memory_are_dated_for_a_cold_user_too(run):
+def test_features_from_memory_are_dated_for_a_cold_user_too(run: Run) -> None:
     assert "cold user: no review is known, so the average reader's features stand in (looked up 1 min ago)" in " ".join(
         run("recommend", "Bo", "--max-staleness", "60").output.split()
     )
 
 
-def test_anonymous_users_are_called_so(run):
+def test_anonymous_users_are_called_so(run: Run) -> None:
     assert "Anonymous: anonymous user" in run("recommend", "Anonymous").output
 
 
-def test_json_is_one_object(run):
+def test_json_is_one_object(run: Run) -> None:
     answer = json.loads(run("recommend", "Maria", "-k", "2", "--json").output)
     assert (answer["user_id"], answer["release_id"], answer["user"]["kind"]) == ("Maria", RELEASE_ID, "cold")
     assert [p["product_id"] for p in answer["products"]] == ["p0", "p1"]
@@ -74,7 +75,7 @@ def test_json_is_one_object(run):
     assert len(json.loads(run("product", "list", "--json").output)["products"]) == 10
 
 
-def test_a_page_of_the_catalogue(run):
+def test_a_page_of_the_catalogue(run: Run) -> None:
     listed = run("product", "list", "-n", "4")
     assert "4 of 10 products" in listed.output
     assert "Product 3" in listed.output
@@ -84,7 +85,7 @@ def test_a_page_of_the_catalogue(run):
     assert "Manufacturer" in shown.output
 
 
-def product_ids(output):
+def product_ids(output: str) -> list[str]:
     """The last column of the table of recommendations."""
     return [
         line.split()[-1]
@@ -104,20 +105,20 @@ def product_ids(output):
         (("--max-per-brand", "1", "-k", "10"), ["p0", "p4"]),
     ],
 )
-def test_recommend_by_rules(run, server, options, expected):
+def test_recommend_by_rules(run: Run, server: MemoryServer, options: tuple[str, ...], expected: list[str]) -> None:
     for place in (4, 5):
         server.memory.products[place].brand = "Bolt"
     server.memory.products[5].categories = "Video"
     assert product_ids(run("recommend", "Maria", *options).output) == expected
 
 
-def test_a_rule_that_leaves_nothing_says_so(run):
+def test_a_rule_that_leaves_nothing_says_so(run: Run) -> None:
     result = run("recommend", "Maria", "--brand", "Nobody")
     assert result.exit_code == 0
     assert "no product is left to recommend" in result.output
 
 
-def test_diversity_and_staleness_reach_the_server(run, server):
+def test_diversity_and_staleness_reach_the_server(run: Run, server: MemoryServer) -> None:
     run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5")
     result = run("recommend", "Maria", "--diversity", "0.25", "--max-staleness", "3")
     assert "(looked up 3 s ago)" in result.output
@@ -125,7 +126,7 @@ def test_diversity_and_staleness_reach_the_server(run, server):
     assert (request.diversity_strength, request.max_staleness.seconds) == (0.25, 3)
 
 
-def test_explain_shows_what_each_part_adds(run):
+def test_explain_shows_what_each_part_adds(run: Run) -> None:
     run("review", "add", "--user", "Maria", "--product", "p9", "--rating", "5")
     result = run("recommend", "Maria", "-k", "2", "--explain")
     rows = [line.split() for line in result.output.splitlines() if "+0.5000" in line]
@@ -139,7 +140,7 @@ def test_explain_shows_what_each_part_adds(run):
     ]
 
 
-def test_pages_go_on_numbering(run):
+def test_pages_go_on_numbering(run: Run) -> None:
     output = run("recommend", "Maria", "-k", "4", "--pages", "5").output
     assert product_ids(output) == [f"p{i}" for i in range(10)]
     assert [line.split()[0] for line in output.splitlines() if "Product 9" in line] == ["10"]
@@ -147,7 +148,7 @@ def test_pages_go_on_numbering(run):
     assert product_ids(run("recommend", "Maria", "-k", "4", "--pages", "2").output) == [f"p{i}" for i in range(8)]
 
 
-def test_pages_as_json(run):
+def test_pages_as_json(run: Run) -> None:
     answer = json.loads(run("recommend", "Maria", "-k", "4", "--pages", "2", "--explain", "--json").output)
     assert [[p["product_id"] for p in page["products"]] for page in answer["pages"]] == [
         ["p0", "p1", "p2", "p3"],
@@ -157,7 +158,7 @@ def test_pages_as_json(run):
     assert answer["user_id"] == "Maria"
 
 
-def test_similar(run):
+def test_similar(run: Run) -> None:
     rows = [
         line.split()
         for line in run("similar", "p3", "-k", "2").output.splitlines()
@@ -168,7 +169,7 @@ def test_similar(run):
     assert (answer["product_id"], answer["products"][0]["product"]["product_id"]) == ("p3", "p4")
 
 
-def test_text_from_outside_is_neither_markup_nor_control_code(run, server):
+def test_text_from_outside_is_neither_markup_nor_control_code(run: Run, server: MemoryServer) -> None:
     server.memory.products[0].name = "[bold]Loud[/bold] \x1b[31mred\x1b[0m"
     output = run("recommend", "[red]Ma\nria").output
     assert "[bold]Loud[/bold]" in output
@@ -189,21 +190,21 @@ def test_text_from_outside_is_neither_markup_nor_control_code(run, server):
         ),
     ],
 )
-def test_errors_are_one_line_that_names_the_field(run, arguments, message):
+def test_errors_are_one_line_that_names_the_field(run: Run, arguments: tuple[str, ...], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 1
     assert result.stderr == message
     assert result.stdout == ""
 
 
-def test_a_service_that_is_not_ready_is_said_to_be(run, server):
+def test_a_service_that_is_not_ready_is_said_to_be(run: Run, server: MemoryServer) -> None:
     planned(server, "Recommend", *[NotReady("no release is loaded")] * 4)
     result = run("recommend", "Maria")
     assert result.exit_code == 1
     assert result.stderr == f"Error: ranking service at {server.address}: unavailable: no release is loaded\n"
 
 
-def test_a_service_that_is_away_is_named(run, unused_tcp_port):
+def test_a_service_that_is_away_is_named(run: Run, unused_tcp_port: int) -> None:
     result = run("recommend", "Maria", "--ranking", f"127.0.0.1:{unused_tcp_port}")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: ranking service at 127.0.0.1:{unused_tcp_port}: unavailable: ")
@@ -213,11 +214,11 @@ def test_a_service_that_is_away_is_named(run, unused_tcp_port):
 @pytest.mark.parametrize(
     "arguments", [("recommend",), ("review", "add"), ("recommend", "M", "-k", "x"), ("product", "list", "-n", "0")]
 )
-def test_wrong_usage_is_exit_code_2(run, arguments):
+def test_wrong_usage_is_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_the_module_runs_without_the_entry_point(server):
+def test_the_module_runs_without_the_entry_point(server: MemoryServer) -> None:
     command = [sys.executable, "-m", "clients", "recommend", "Maria", "-k", "0", "--ranking", server.address]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "Error: k: must be 1 to 10, got 0\n")

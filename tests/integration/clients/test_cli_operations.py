@@ -1,23 +1,25 @@
 """The commands that change something: reviews, users, products, releases; and TLS."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.integration.clients.conftest import Run
 from tests.support.certificates import write_certificates
-from tests.support.memory_api import OTHER_RELEASE_ID, RELEASE_ID, memory_server
+from tests.support.memory_api import OTHER_RELEASE_ID, RELEASE_ID, MemoryServer, memory_server
 from twotower.rpc import ServerTls
 
 
 @pytest.fixture
-def reviewed(run):
+def reviewed(run: Run) -> None:
     """Maria has one review, r1."""
     assert (
         run("review", "add", "--user", "Maria", "--product", "p0", "--rating", "5", "--review-id", "r1").exit_code == 0
     )
 
 
-def test_a_review_is_taken_back(run, reviewed):
+def test_a_review_is_taken_back(run: Run, reviewed: None) -> None:
     result = run("review", "retract", "--user", "Maria", "--review-id", "r1")
     assert result.exit_code == 0, result.output
     assert "review r1: retracted" in result.output
@@ -27,7 +29,7 @@ def test_a_review_is_taken_back(run, reviewed):
     assert (again["retracted"], again["review_id"]) == (False, "r1")
 
 
-def test_user_show(run, reviewed):
+def test_user_show(run: Run, reviewed: None) -> None:
     output = run("user", "show", "Maria").output
     fields = {line[:17].strip(): line[17:].strip() for line in output.splitlines()}
     assert (fields["Kind"], fields["Reviews"], fields["Last changed"], fields["Reviewed products"]) == (
@@ -42,14 +44,14 @@ def test_user_show(run, reviewed):
     assert f"release {RELEASE_ID}" in output
 
 
-def test_vectors_of_a_user_are_shown_only_when_asked_for(run, reviewed):
+def test_vectors_of_a_user_are_shown_only_when_asked_for(run: Run, reviewed: None) -> None:
     answer = json.loads(run("user", "show", "Maria", "--json").output)
     assert answer["seen_product_ids"] == ["p0"]
     assert not {"bert_mean", "als"} & answer.keys()
     assert json.loads(run("user", "show", "Maria", "--json", "--vectors").output)["als"] == list(range(64))
 
 
-def test_a_user_is_deleted_after_a_question(run, server, reviewed):
+def test_a_user_is_deleted_after_a_question(run: Run, server: MemoryServer, reviewed: None) -> None:
     refused = run("user", "delete", "Maria", stdin="n\n")
     assert (refused.exit_code, server.memory.attempts["DeleteUser"]) == (1, 0)
     assert "Forget all reviews and features of Maria?" in refused.stderr
@@ -59,7 +61,7 @@ def test_a_user_is_deleted_after_a_question(run, server, reviewed):
     assert json.loads(run("user", "delete", "Maria", "--yes", "--json").output)["deleted"] is False
 
 
-def test_a_product_is_added(run, server):
+def test_a_product_is_added(run: Run, server: MemoryServer) -> None:
     result = run(
         "product",
         "upsert",
@@ -86,7 +88,7 @@ def test_a_product_is_added(run, server):
     assert "0 added, 1 updated" in run("product", "upsert", "--id", "new", "--name", "Renamed").output
 
 
-def test_a_file_of_products_is_added_in_batches(run, server, tmp_path):
+def test_a_file_of_products_is_added_in_batches(run: Run, server: MemoryServer, tmp_path: Path) -> None:
     path = tmp_path / "products.jsonl"
     lines = [json.dumps({"product_id": f"n{i}", "name": f"New {i}", "review_count": 3}) for i in range(300)]
     path.write_text("\n".join(lines) + "\n\n")
@@ -96,7 +98,7 @@ def test_a_file_of_products_is_added_in_batches(run, server, tmp_path):
     assert "0 added, 1 updated" in run("product", "upsert", "--file", "-", stdin=lines[0]).output
 
 
-def test_what_list_prints_can_be_added_again(run):
+def test_what_list_prints_can_be_added_again(run: Run) -> None:
     listed = json.loads(run("product", "list", "--json").output)["products"]
     lines = "\n".join(map(json.dumps, listed))
     assert "0 added, 10 updated" in run("product", "upsert", "--file", "-", stdin=lines).output
@@ -114,19 +116,21 @@ def test_what_list_prints_can_be_added_again(run):
         ('{"product_id": "p", "name": "n", "colour": "red"}', "<stdin>:1: unknown field 'colour'"),
     ],
 )
-def test_a_bad_file_of_products_is_refused_whole(run, server, text, message):
+def test_a_bad_file_of_products_is_refused_whole(
+    run: Run, server: MemoryServer, text: str | bytes, message: str
+) -> None:
     result = run("product", "upsert", "--file", "-", stdin=text)
     assert result.exit_code == 1
     assert message in result.stderr
     assert server.memory.attempts["UpsertProducts"] == 0
 
 
-def test_a_product_without_a_name_is_refused_by_the_server(run):
+def test_a_product_without_a_name_is_refused_by_the_server(run: Run) -> None:
     result = run("product", "upsert", "--id", "new")
     assert (result.exit_code, result.stderr) == (1, "Error: products[0].name: must not be empty\n")
 
 
-def test_releases(run):
+def test_releases(run: Run) -> None:
     listed = run("release", "list").output
     assert [line.split()[1] for line in listed.splitlines() if line.startswith((RELEASE_ID, OTHER_RELEASE_ID))] == [
         "–",
@@ -139,7 +143,7 @@ def test_releases(run):
     assert (back["release_id"], back["create_time"]) == (RELEASE_ID, "2026-01-02T03:04:05+00:00")
 
 
-def test_labels(run):
+def test_labels(run: Run) -> None:
     assert "canary, 0.25 of the users" in run("release", "label", OTHER_RELEASE_ID, "canary", "--share", "0.25").output
     assert "shadow" in run("release", "label", OTHER_RELEASE_ID, "shadow").output
     assert "75.0% of the stable best 10 over 200 users, scores differ by 0.5000" in run("release", "list").output
@@ -155,7 +159,7 @@ def test_labels(run):
         (("similar", "nope"), f"Error: product 'nope' is not in release {RELEASE_ID}\n"),
     ],
 )
-def test_errors_are_one_line(run, arguments, message):
+def test_errors_are_one_line(run: Run, arguments: tuple[str, ...], message: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stderr, result.stdout) == (1, message, "")
 
@@ -171,11 +175,11 @@ def test_errors_are_one_line(run, arguments, message):
         ("recommend", "Maria", "--tls-ca", "/no/such/file.pem"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(run, arguments):
+def test_wrong_usage_is_exit_code_2(run: Run, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_tls_by_options_and_by_environment(run, tmp_path):
+def test_tls_by_options_and_by_environment(run: Run, tmp_path: Path) -> None:
     write_certificates(tmp_path)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     with memory_server(tls=ServerTls(certificate, key, client_ca=certificate)) as server:

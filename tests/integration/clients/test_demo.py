@@ -35,7 +35,7 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
-def test_up_and_down(tmp_path: Path, reviews: Path):
+def test_up_and_down(tmp_path: Path, reviews: Path) -> None:
     up = run(tmp_path, "demo", "--reviews", str(reviews), "--keep-up")
     directory = RunDirectory(tmp_path / "run" / "demo")
     session = directory.session()
@@ -59,7 +59,7 @@ def test_up_and_down(tmp_path: Path, reviews: Path):
     assert "no demo is running" in run(tmp_path, "demo", "--stop").stdout
 
 
-def test_ctrl_c_leaves_nothing(tmp_path: Path, reviews: Path):
+def test_ctrl_c_leaves_nothing(tmp_path: Path, reviews: Path) -> None:
     directory = RunDirectory(tmp_path / "run" / "demo")
     with subprocess.Popen(
         [TWOTOWER, "demo", "--reviews", str(reviews)], cwd=tmp_path, stdout=subprocess.DEVNULL
@@ -76,7 +76,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, reviews: Path):
     assert directory.session() is None
 
 
-def test_a_bad_review_file_is_the_trainers_message_and_an_exit_code(tmp_path: Path):
+def test_a_bad_review_file_is_the_trainers_message_and_an_exit_code(tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("a,b\n1,2\n")
     done = run(tmp_path, "demo", "--reviews", str(bad))

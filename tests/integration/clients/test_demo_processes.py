@@ -51,7 +51,7 @@ def gone(process: ProcessId) -> bool:
     return not process.alive
 
 
-def test_services_stop_in_reverse_order_with_their_exit_codes(folder: Path):
+def test_services_stop_in_reverse_order_with_their_exit_codes(folder: Path) -> None:
     started: list[tuple[ProcessId, ...]] = []
     with Services(started.append) as services:
         first = until_ready(services.start("first", ["obedient"], folder / "first.log"))
@@ -64,14 +64,14 @@ def test_services_stop_in_reverse_order_with_their_exit_codes(folder: Path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
-def test_nothing_is_left_after_an_error(folder: Path, error: type[BaseException]):
+def test_nothing_is_left_after_an_error(folder: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), Services(lambda _: None) as services:
         service = services.start("service", ["obedient"], folder / "log")
         raise error
     assert gone(service.id)
 
 
-def test_kept_services_stay(folder: Path):
+def test_kept_services_stay(folder: Path) -> None:
     with Services(lambda _: None) as services:
         service = until_ready(services.start("service", ["obedient"], folder / "log"))
         (kept,) = services.keep()
@@ -82,7 +82,7 @@ def test_kept_services_stay(folder: Path):
     assert service.stop() == 0
 
 
-def test_a_service_that_does_not_stop_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_service_that_does_not_stop_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "STOP_WITHIN_S", 0.1)
     service = until_ready(Service("service", ["stubborn"], folder / "log"))
     assert service.stop() == -signal.SIGKILL
@@ -91,7 +91,7 @@ def test_a_service_that_does_not_stop_is_killed(folder: Path, monkeypatch: pytes
     assert other.stop() == -signal.SIGKILL
 
 
-def test_a_service_that_ends_is_noticed_with_its_last_words(folder: Path):
+def test_a_service_that_ends_is_noticed_with_its_last_words(folder: Path) -> None:
     with Services(lambda _: None) as services:
         service = services.start("scorer", ["dying"], folder / "log")
         while service.id.alive:
@@ -101,20 +101,20 @@ def test_a_service_that_ends_is_noticed_with_its_last_words(folder: Path):
     assert caught.value.tail == "the disk is full"
 
 
-def test_a_step_that_fails_is_named(folder: Path):
+def test_a_step_that_fails_is_named(folder: Path) -> None:
     run_module(["fine"])
     with pytest.raises(ProcessFailed, match="`python -m dying now` ended with exit code 3"):
         run_module(["dying", "now"])
 
 
-def test_a_number_taken_by_another_process_is_not_the_process():
+def test_a_number_taken_by_another_process_is_not_the_process() -> None:
     own = ProcessId.of("self", os.getpid())
     assert own.alive
     assert not ProcessId("self", own.pid, own.started + 1).alive
     assert not ProcessId("never", 2**22 + 1, 0).alive
 
 
-def test_sigterm_leaves_as_ctrl_c_does():
+def test_sigterm_leaves_as_ctrl_c_does() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as caught, exit_on_signals():
         os.kill(os.getpid(), signal.SIGTERM)
@@ -123,7 +123,7 @@ def test_sigterm_leaves_as_ctrl_c_does():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_session_is_read_back(tmp_path: Path):
+def test_a_session_is_read_back(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     assert directory.session() is None
     session = Session(None, (ProcessId("a", 1, 2), ProcessId("b", 3, 4)), "r:1", "e:2", "Ann", "p1")
@@ -133,7 +133,7 @@ def test_a_session_is_read_back(tmp_path: Path):
     assert directory.session() is None
 
 
-def test_services_of_a_killed_demo_are_orphans_and_can_be_stopped(folder: Path):
+def test_services_of_a_killed_demo_are_orphans_and_can_be_stopped(folder: Path) -> None:
     service = until_ready(Service("service", ["obedient"], folder / "log"))
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         owner = ProcessId.of("demo", ended.pid)
@@ -144,7 +144,7 @@ def test_services_of_a_killed_demo_are_orphans_and_can_be_stopped(folder: Path):
     assert service.stop() == 0
 
 
-def test_a_new_run_starts_from_nothing(tmp_path: Path):
+def test_a_new_run_starts_from_nothing(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path)
     directory.clear()
     (directory.data / "appendonly.aof").write_text("old")
@@ -154,5 +154,5 @@ def test_a_new_run_starts_from_nothing(tmp_path: Path):
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
-def test_a_signal_is_named():
+def test_a_signal_is_named() -> None:
     assert [describe_exit(code) for code in (0, 3, -9)] == ["exit code 0", "exit code 3", "SIGKILL"]

@@ -28,7 +28,7 @@ def rendered(table: object) -> list[str]:
     return console.export_text().splitlines()
 
 
-def test_side_by_side_says_how_far_each_product_moved():
+def test_side_by_side_says_how_far_each_product_moved() -> None:
     before = tuple(product(name) for name in ("a", "b", "c"))
     after = tuple(product(name) for name in ("c", "b", "x"))
     header, *rows = rendered(side_by_side(before, after))
@@ -37,13 +37,13 @@ def test_side_by_side_says_how_far_each_product_moved():
     assert ["Name of a" in rows[0], "Name of c" in rows[0]] == [True, True]
 
 
-def test_side_by_side_of_a_shorter_answer():
+def test_side_by_side_of_a_shorter_answer() -> None:
     rows = rendered(side_by_side((product("a"), product("b")), (product("b"),)))
     assert len(rows) == 3
     assert "Name of b" in rows[2]
 
 
-def test_the_story_shows_every_kind_of_user_and_the_changed_answer(server: MemoryServer):
+def test_the_story_shows_every_kind_of_user_and_the_changed_answer(server: MemoryServer) -> None:
     chosen = Product("p0", "Product 0", "Acme", "", "", 9, 4.5)
     with TwotowerClient(server.address, server.address) as client:
         client.record_review("Ann", "p1", 4)
@@ -79,18 +79,18 @@ def with_users(release: Release, counts: dict[str, int]) -> Release:
     return release
 
 
-def test_the_warm_user_has_most_reviews_under_a_name_of_its_own(release: Release):
+def test_the_warm_user_has_most_reviews_under_a_name_of_its_own(release: Release) -> None:
     users = cast(with_users(release, {"Ann": 2, " anonymous ": 50, "Akshat": 9, "Bo": 7, "Cy": 7}))
     assert users.warm == "Bo"
     assert users.product.review_count == max(item.review_count for item in release.catalogue)
 
 
-def test_the_newcomer_is_new(release: Release):
+def test_the_newcomer_is_new(release: Release) -> None:
     assert cast(with_users(release, {"Ann": 2})).cold == NEWCOMER
     users = cast(with_users(release, {NEWCOMER: 3, f"{NEWCOMER}-0": 1}))
     assert users.cold not in {NEWCOMER, f"{NEWCOMER}-0"}
 
 
-def test_a_release_without_users_is_refused(release: Release):
+def test_a_release_without_users_is_refused(release: Release) -> None:
     with pytest.raises(ReleaseInvalid, match="a user with reviews"):
         cast(with_users(release, {"Anonymous": 5}))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from tests.support.memory_api import MemoryServer, memory_server, planned
 from twotower.errors import Overloaded
 from twotower.rpc import ServerTls
 
+Load = Callable[..., subprocess.CompletedProcess[str]]
 LOCUSTFILE = Path(__file__).parents[3] / "clients" / "loadtest" / "locustfile.py"
 
 
 @pytest.fixture
-def load(server: MemoryServer, tmp_path: Path):
+def load(server: MemoryServer, tmp_path: Path) -> Load:
     """Run two seconds of load."""
     users = tmp_path / "users.txt"
     users.write_text("Ann\nBo\n")
@@ -56,7 +58,7 @@ def load(server: MemoryServer, tmp_path: Path):
     return run
 
 
-def test_every_kind_of_call_is_measured(load, server: MemoryServer):
+def test_every_kind_of_call_is_measured(load: Load, server: MemoryServer) -> None:
     done = load()
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)}
@@ -68,7 +70,7 @@ def test_every_kind_of_call_is_measured(load, server: MemoryServer):
     assert all(user.startswith("loadtest-") for user in server.memory.reviews)
 
 
-def test_refused_calls_are_failures(load, server: MemoryServer):
+def test_refused_calls_are_failures(load: Load, server: MemoryServer) -> None:
     planned(server, "Recommend", *[Overloaded("the queue is full", 1.0)] * 3)
     done = load()
     assert done.returncode == 1
@@ -77,13 +79,13 @@ def test_refused_calls_are_failures(load, server: MemoryServer):
     assert rows["RecordReview"]["num_failures"] == 0
 
 
-def test_no_server_ends_at_once(load, unused_tcp_port: int):
+def test_no_server_ends_at_once(load: Load, unused_tcp_port: int) -> None:
     done = load(f"127.0.0.1:{unused_tcp_port}")
     assert done.returncode == 1
     assert f"no catalogue: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
 
 
-def test_tls(load, tmp_path: Path):
+def test_tls(load: Load, tmp_path: Path) -> None:
     write_certificates(tmp_path)
     certificate = tmp_path / "certificate.pem"
     with memory_server(tls=ServerTls(certificate, tmp_path / "key.pem")) as server:
@@ -92,7 +94,7 @@ def test_tls(load, tmp_path: Path):
     assert server.memory.attempts["Recommend"] > 0
 
 
-def test_users_that_cannot_be_read_are_a_usage_error(load, tmp_path: Path):
+def test_users_that_cannot_be_read_are_a_usage_error(load: Load, tmp_path: Path) -> None:
     (tmp_path / "users.txt").unlink()
     done = load()
     assert done.returncode == 2

@@ -6,10 +6,12 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clients import ProductFilter, TwotowerClient
+from tests.integration.clients.conftest import Run
 from tests.support.memory_api import OTHER_RELEASE_ID, MemoryServer, memory_server
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "how-to" / "python-client.md").read_text(encoding="utf-8")
@@ -27,7 +29,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
 
 
-async def test_python_examples(server: MemoryServer):
+async def test_python_examples(server: MemoryServer) -> None:
     source = "\n".join(["import asyncio", "from clients import AsyncTwotowerClient", *blocks("python")])
     source = re.sub(r'"127\.0\.0\.1:\d+"', f'"{server.address}"', source)
     source = source.replace("AsyncTwotowerClient()", f'AsyncTwotowerClient("{server.address}", "{server.address}")')
@@ -35,7 +37,7 @@ async def test_python_examples(server: MemoryServer):
     opened, rest = source.split("from clients import ProductFilter")
     shown: list[object] = []
     with TwotowerClient(server.address, server.address) as client:
-        scope = {
+        scope: dict[str, Any] = {
             "users": ["Ann", "Bo"],
             "in_cart": ["p1"],
             "rules": ProductFilter(),
@@ -60,7 +62,7 @@ def shell_commands() -> list[list[str]]:
     return [[PLACES.get(word, word) for word in words[1:]] for words in lines if words and words[0] == "twotower"]
 
 
-def test_shell_examples(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_shell_examples(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "products.jsonl").write_text('{"product_id": "p3", "name": "Renamed"}\n')
     monkeypatch.chdir(tmp_path)
     commands = shell_commands()

@@ -1,6 +1,8 @@
 """Both clients against a real gRPC server: retries, errors, deadlines, waiting, TLS."""
 
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from clients import ChannelTls, Product, ReleaseLabel, Review
 from clients.calls import RANKING_SERVICE, Deadlines
 from clients.errors import DeadlineExceeded, InvalidArgument, NotFound, Overloaded, PreconditionFailed, Unavailable
 from clients.results import RecordOutcome
+from tests.integration.clients.conftest import Connect
 from tests.support.certificates import write_certificates
 from tests.support.memory_api import RELEASE_ID, MemoryServer, memory_server, planned
 from twotower.errors import NotReady, ReleaseInvalid, StoreUnavailable
@@ -36,7 +39,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", sorted(CALLS.keys() - {"load_release", "set_label", "rollback"}))
-async def test_unavailable_is_retried(connect, server: MemoryServer, name):
+async def test_unavailable_is_retried(connect: Connect, server: MemoryServer, name: str) -> None:
     method = "".join(word.capitalize() for word in name.split("_"))
     planned(server, method, NotReady("starting"), NotReady("starting"))
     async with connect() as client:
@@ -44,7 +47,7 @@ async def test_unavailable_is_retried(connect, server: MemoryServer, name):
     assert server.memory.attempts[method] == 3
 
 
-async def test_a_review_whose_answer_was_lost_counts_once(connect, server: MemoryServer):
+async def test_a_review_whose_answer_was_lost_counts_once(connect: Connect, server: MemoryServer) -> None:
     planned(server, "RecordReview", StoreUnavailable("lost"))
     async with connect() as client:
         recorded = await client.record_review("user", "p1", 4)
@@ -52,7 +55,7 @@ async def test_a_review_whose_answer_was_lost_counts_once(connect, server: Memor
     assert list(server.memory.reviews["user"]) == [recorded.review_id]
 
 
-async def test_retries_end(connect, server: MemoryServer):
+async def test_retries_end(connect: Connect, server: MemoryServer) -> None:
     planned(server, "Recommend", *[NotReady("no release is loaded")] * 10)
     async with connect() as client:
         with pytest.raises(
@@ -73,7 +76,9 @@ async def test_retries_end(connect, server: MemoryServer):
         ("recommend", ("user", 3), ValueError("a bug")),
     ],
 )
-async def test_nothing_else_is_retried(connect, server: MemoryServer, name, arguments, error):
+async def test_nothing_else_is_retried(
+    connect: Connect, server: MemoryServer, name: str, arguments: tuple[Any, ...], error: Exception
+) -> None:
     method = "".join(word.capitalize() for word in name.split("_"))
     planned(server, method, error)
     async with connect() as client:
@@ -83,7 +88,7 @@ async def test_nothing_else_is_retried(connect, server: MemoryServer, name, argu
     assert "a bug" not in str(caught.value)
 
 
-async def test_errors_name_field_and_bound(connect):
+async def test_errors_name_field_and_bound(connect: Connect) -> None:
     async with connect() as client:
         with pytest.raises(InvalidArgument, match="k: must be 1 to 10, got 0") as caught:
             await client.recommend("user", 0)
@@ -92,7 +97,7 @@ async def test_errors_name_field_and_bound(connect):
             await client.get_product("nope")
 
 
-async def test_overload_says_when_to_come_back(connect, server: MemoryServer):
+async def test_overload_says_when_to_come_back(connect: Connect, server: MemoryServer) -> None:
     planned(server, "Recommend", Overloaded("the queue is full", 0.25))
     async with connect() as client:
         with pytest.raises(Overloaded, match="the queue is full") as caught:
@@ -100,21 +105,21 @@ async def test_overload_says_when_to_come_back(connect, server: MemoryServer):
     assert caught.value.retry_after_s == 0.25
 
 
-async def test_a_refused_release_is_a_failed_precondition(connect, server: MemoryServer):
+async def test_a_refused_release_is_a_failed_precondition(connect: Connect, server: MemoryServer) -> None:
     planned(server, "LoadRelease", ReleaseInvalid("golden request 3: scores differ"))
     async with connect() as client:
         with pytest.raises(PreconditionFailed, match="golden request 3"):
             await client.load_release(RELEASE_ID)
 
 
-async def test_no_server_is_unavailable_and_named(connect, server: MemoryServer, unused_tcp_port: int):
+async def test_no_server_is_unavailable_and_named(connect: Connect, server: MemoryServer, unused_tcp_port: int) -> None:
     address = f"127.0.0.1:{unused_tcp_port}"
     async with type(connect())(address, server.address) as client:
         with pytest.raises(Unavailable, match=f"ranking service at {address}: unavailable"):
             await client.recommend("user", 3)
 
 
-async def test_deadlines_hold_for_all_attempts(connect, server: MemoryServer):
+async def test_deadlines_hold_for_all_attempts(connect: Connect, server: MemoryServer) -> None:
     planned(server, "Recommend", *[NotReady("starting")] * 10)
     async with connect(deadlines=Deadlines(lookup_s=0.0)) as client:
         with pytest.raises(DeadlineExceeded):
@@ -123,7 +128,7 @@ async def test_deadlines_hold_for_all_attempts(connect, server: MemoryServer):
             await client.recommend("user", 3, timeout_s=20)
 
 
-async def test_wait_returns_when_health_turns_serving(connect, server: MemoryServer):
+async def test_wait_returns_when_health_turns_serving(connect: Connect, server: MemoryServer) -> None:
     server.set_serving(False)
     turn = threading.Timer(0.1, server.set_serving, [True])
     turn.start()
@@ -132,13 +137,13 @@ async def test_wait_returns_when_health_turns_serving(connect, server: MemorySer
     turn.join()
 
 
-async def test_a_service_without_a_release_answers(connect, server: MemoryServer):
+async def test_a_service_without_a_release_answers(connect: Connect, server: MemoryServer) -> None:
     server.set_serving(False)
     async with connect() as client:
         await client.wait_until_answering(timeout_s=20)
 
 
-async def test_wait_ends_with_the_last_status(connect, server: MemoryServer):
+async def test_wait_ends_with_the_last_status(connect: Connect, server: MemoryServer) -> None:
     server.set_serving(False)
     async with connect() as client:
         with pytest.raises(DeadlineExceeded, match=r"ranking service at \S+: not ready after 0.2 s: NOT_SERVING"):
@@ -147,13 +152,15 @@ async def test_wait_ends_with_the_last_status(connect, server: MemoryServer):
             await client.wait_until_serving(timeout_s=0.2, services=["twotower.v1.Unheard"])
 
 
-async def test_wait_for_a_server_that_is_not_there_yet(connect, server: MemoryServer, unused_tcp_port: int):
+async def test_wait_for_a_server_that_is_not_there_yet(
+    connect: Connect, server: MemoryServer, unused_tcp_port: int
+) -> None:
     async with type(connect())(f"127.0.0.1:{unused_tcp_port}", server.address) as client:
         with pytest.raises(DeadlineExceeded, match="no connection"):
             await client.wait_until_serving(timeout_s=0.2, services=[RANKING_SERVICE])
 
 
-async def test_mutual_tls(connect, tmp_path):
+async def test_mutual_tls(connect: Connect, tmp_path: Path) -> None:
     write_certificates(tmp_path)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     with memory_server(tls=ServerTls(certificate, key, client_ca=certificate)) as server:

@@ -1,7 +1,9 @@
 """Requests are built from plain values; only what protobuf can't carry or can't tell apart is refused here."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,7 +37,7 @@ OPTIONS = {
 }
 
 
-def expected_fields(options):
+def expected_fields(options: dict[str, Any]) -> dict[str, Any]:
     """The options as the fields of a request, by their names."""
     rules = options["filter"]
     fields = {name: value for name, value in options.items() if name not in ("filter", "max_staleness_s")}
@@ -47,7 +49,7 @@ def expected_fields(options):
 
 
 @given(TEXT, UINT32, TEXT, st.booleans(), st.fixed_dictionaries(OPTIONS | {"explain": st.booleans()}))
-def test_recommend_request(user_id, k, page_token, paginate, options):
+def test_recommend_request(user_id: str, k: int, page_token: str, paginate: bool, options: dict[str, Any]) -> None:
     call = calls.recommend(user_id, k, page_token=page_token, paginate=paginate, **options)
     expected = ranking_service_pb2.RecommendRequest(
         user_id=user_id, k=k, page_token=page_token, paginate=paginate or page_token != "", **expected_fields(options)
@@ -56,12 +58,12 @@ def test_recommend_request(user_id, k, page_token, paginate, options):
 
 
 @given(TEXTS, UINT32, st.fixed_dictionaries(OPTIONS))
-def test_batch_recommend_request(user_ids, k, options):
+def test_batch_recommend_request(user_ids: list[str], k: int, options: dict[str, Any]) -> None:
     call = calls.batch_recommend(user_ids, k, **options)
     assert call.request == ranking_service_pb2.BatchRecommendRequest(user_ids=user_ids, k=k, **expected_fields(options))
 
 
-def test_without_options_a_request_says_nothing_of_them():
+def test_without_options_a_request_says_nothing_of_them() -> None:
     assert calls.recommend("u", 3).request == ranking_service_pb2.RecommendRequest(user_id="u", k=3)
     assert calls.batch_recommend(["u"], 3).request == ranking_service_pb2.BatchRecommendRequest(user_ids=["u"], k=3)
     assert not calls.recommend("u", 3).request.HasField("filter")
@@ -69,13 +71,13 @@ def test_without_options_a_request_says_nothing_of_them():
 
 
 @given(st.floats(0, 1e9))
-def test_staleness_keeps_its_nanoseconds(seconds):
+def test_staleness_keeps_its_nanoseconds(seconds: float) -> None:
     duration = calls.predict_ratings("u", ["p"], max_staleness_s=seconds).request.max_staleness
     assert duration.ToNanoseconds() == pytest.approx(seconds * 1e9, abs=1, rel=1e-15)
 
 
 @given(TEXT, TEXT, st.floats(0, 5, width=32), TEXT, TEXT)
-def test_record_review_request(user_id, product_id, rating, title, text):
+def test_record_review_request(user_id: str, product_id: str, rating: float, title: str, text: str) -> None:
     review = calls.record_review(Review(user_id, product_id, rating, title, text, "r1")).request.review
     assert (review.user_id, review.product_id, review.rating, review.title, review.text) == (
         user_id,
@@ -89,14 +91,14 @@ def test_record_review_request(user_id, product_id, rating, title, text):
 
 
 @given(TEXTS)
-def test_a_batch_of_reviews_is_its_singles(texts):
+def test_a_batch_of_reviews_is_its_singles(texts: list[str]) -> None:
     reviews = [Review("u", "p", 4, text=text) for text in texts]
     assert list(calls.batch_record_reviews(reviews).request.reviews) == [
         calls.record_review(r).request.review for r in reviews
     ]
 
 
-def test_a_review_id_is_made_once_a_review_and_answered_with():
+def test_a_review_id_is_made_once_a_review_and_answered_with() -> None:
     first, second = Review("u", "p", 5), Review("u", "p", 5)
     assert first.review_id != second.review_id
     call = calls.record_review(first)
@@ -107,17 +109,17 @@ def test_a_review_id_is_made_once_a_review_and_answered_with():
     )
 
 
-def test_an_empty_review_id_is_left_for_the_server_to_refuse():
+def test_an_empty_review_id_is_left_for_the_server_to_refuse() -> None:
     assert calls.record_review(replace(REVIEW, review_id="")).request.review.review_id == ""
 
 
-def test_review_time_keeps_its_instant():
+def test_review_time_keeps_its_instant() -> None:
     local = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
     stamp = calls.record_review(replace(REVIEW, review_time=local)).request.review.review_time
     assert stamp.ToDatetime(UTC) == local
 
 
-def test_added_products_carry_their_texts_and_no_counts():
+def test_added_products_carry_their_texts_and_no_counts() -> None:
     (message,) = calls.upsert_products([Product("p", "Name", "Brand", "A,B", "Maker", 7, 4.5)]).request.products
     assert (message.product_id, message.name, message.brand, message.categories, message.manufacturer) == (
         "p",
@@ -130,13 +132,13 @@ def test_added_products_carry_their_texts_and_no_counts():
 
 
 @pytest.mark.parametrize("label", ReleaseLabel)
-def test_a_label_is_the_one_of_the_api(label):
+def test_a_label_is_the_one_of_the_api(label: ReleaseLabel) -> None:
     request = calls.set_label("r", label, 0.25).request
     assert release_service_pb2.ReleaseLabel.Name(request.label) == f"RELEASE_LABEL_{label.name}"
     assert (request.release_id, request.canary_share) == ("r", 0.25)
 
 
-def test_a_space_is_sent_if_named():
+def test_a_space_is_sent_if_named() -> None:
     space = EmbeddingSpace("e", "a")
     assert calls.get_user_features("u", space).request.space.als_id == "a"
     assert calls.batch_get_user_features(["u"], space).request.space.encoder_id == "e"
@@ -190,13 +192,13 @@ def test_a_space_is_sent_if_named():
         (lambda: calls.batch_record_reviews([REVIEW, replace(REVIEW, text="\ud800")]), "reviews[1].text"),
     ],
 )
-def test_what_protobuf_cannot_carry_is_refused_by_name(build, field):
+def test_what_protobuf_cannot_carry_is_refused_by_name(build: Callable[[], object], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         build()
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-def test_every_method_of_the_api_but_the_stream_has_its_call_and_its_answer():
+def test_every_method_of_the_api_but_the_stream_has_its_call_and_its_answer() -> None:
     files = (ranking_service_pb2, embedding_service_pb2, release_service_pb2)
     services = {service.full_name: service for file in files for service in file.DESCRIPTOR.services_by_name.values()}
     unary = {
@@ -208,13 +210,13 @@ def test_every_method_of_the_api_but_the_stream_has_its_call_and_its_answer():
     assert {(method.service, method.name): method.response.DESCRIPTOR for method in calls.METHODS} == unary
 
 
-def test_only_unavailable_is_retried_and_what_changes_the_release_never():
+def test_only_unavailable_is_retried_and_what_changes_the_release_never() -> None:
     (config,) = service_config(calls.METHODS)["methodConfig"]
     assert config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     retried = {entry["method"] for entry in config["name"]}
     assert retried == {method.name for method in calls.METHODS} - {"LoadRelease", "SetLabel", "Rollback"}
 
 
-def test_each_pace_has_its_deadline():
+def test_each_pace_has_its_deadline() -> None:
     deadlines = calls.Deadlines(lookup_s=1, batch_s=2, write_s=3, load_s=4)
     assert [deadlines.of(pace) for pace in ("lookup", "batch", "write", "load")] == [1, 2, 3, 4]

@@ -1,6 +1,7 @@
 """Answers become values without loss, whatever a newer server puts in."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,13 +36,13 @@ FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
         (ReleaseLabel, release_service_pb2.ReleaseLabel, "RELEASE_LABEL_"),
     ],
 )
-def test_every_enum_value_of_the_api_has_its_word(kind, wrapper, prefix):
+def test_every_enum_value_of_the_api_has_its_word(kind: Any, wrapper: Any, prefix: str) -> None:
     assert {value.upper() for value in kind} == {name.removeprefix(prefix) for name, _ in wrapper.items()}
     for name, number in wrapper.items():
         assert decoding.enum_value(kind, wrapper, number).upper() == name.removeprefix(prefix)
 
 
-def test_an_enum_value_of_a_newer_server_is_unspecified():
+def test_an_enum_value_of_a_newer_server_is_unspecified() -> None:
     assert decoding.enum_value(UserKind, types_pb2.UserKind, 99) is UserKind.UNSPECIFIED
 
 
@@ -50,7 +51,9 @@ def test_an_enum_value_of_a_newer_server_is_unspecified():
     st.integers(0, 2**32 - 1),
     st.booleans(),
 )
-def test_recommendations_keep_order_and_numbers(rows, review_count, degraded):
+def test_recommendations_keep_order_and_numbers(
+    rows: list[tuple[str, str, float, float]], review_count: int, degraded: bool
+) -> None:
     message = ranking_service_pb2.RecommendResponse(release_id="r")
     for product_id, name, score, rating in rows:
         message.recommendations.add(product_id=product_id, name=name, brand="B", score=score, predicted_rating=rating)
@@ -64,7 +67,7 @@ def test_recommendations_keep_order_and_numbers(rows, review_count, degraded):
     assert answer.user.feature_age_s is None
 
 
-def test_a_time_span_of_zero_is_not_none():
+def test_a_time_span_of_zero_is_not_none() -> None:
     message = ranking_service_pb2.UserContext()
     message.feature_age.SetInParent()
     message.staleness.SetInParent()
@@ -75,7 +78,9 @@ def test_a_time_span_of_zero_is_not_none():
 
 
 @given(FLOATS, FLOATS, FLOATS, st.text(max_size=9), FLOATS)
-def test_explanations_stay_with_their_product(als, bert, popularity, nearest, similarity):
+def test_explanations_stay_with_their_product(
+    als: float, bert: float, popularity: float, nearest: str, similarity: float
+) -> None:
     message = ranking_service_pb2.RecommendResponse(next_page_token="t", popularity_source="POPULARITY_SOURCE_RELEASE")
     message.recommendations.add(product_id="explained").explanation.CopyFrom(
         ranking_service_pb2.Explanation(
@@ -93,7 +98,7 @@ def test_explanations_stay_with_their_product(als, bert, popularity, nearest, si
 
 
 @given(st.integers(0, 10**13), st.integers(0, 10**13), st.integers(0, 10**13))
-def test_durations_become_milliseconds(queue_ns, lookup_ns, compute_ns):
+def test_durations_become_milliseconds(queue_ns: int, lookup_ns: int, compute_ns: int) -> None:
     message = ranking_service_pb2.Timing()
     message.queue.FromNanoseconds(queue_ns)
     message.feature_lookup.FromNanoseconds(lookup_ns)
@@ -105,7 +110,7 @@ def test_durations_become_milliseconds(queue_ns, lookup_ns, compute_ns):
 
 
 @given(st.lists(st.lists(FLOATS, max_size=5), max_size=4))
-def test_batch_columns_stay_with_their_user(columns):
+def test_batch_columns_stay_with_their_user(columns: list[list[float]]) -> None:
     message = ranking_service_pb2.BatchRecommendResponse(release_id="r")
     for scores in columns:
         vector = to_vector(np.array(scores, np.float32))
@@ -115,7 +120,7 @@ def test_batch_columns_stay_with_their_user(columns):
     assert [len(row.product_ids) for row in answer.results] == [len(scores) for scores in columns]
 
 
-def test_each_user_of_a_batch_names_its_release():
+def test_each_user_of_a_batch_names_its_release() -> None:
     message = ranking_service_pb2.BatchRecommendResponse(
         release_id="stable", popularity_source="POPULARITY_SOURCE_LIVE"
     )
@@ -126,7 +131,7 @@ def test_each_user_of_a_batch_names_its_release():
     assert answer.popularity_source is PopularitySource.LIVE
 
 
-def test_neighbours_keep_their_order():
+def test_neighbours_keep_their_order() -> None:
     message = ranking_service_pb2.SimilarProductsResponse(release_id="r")
     for product_id, similarity in (("a", 0.75), ("b", -0.5)):
         message.products.add(similarity=similarity).product.product_id = product_id
@@ -134,14 +139,14 @@ def test_neighbours_keep_their_order():
     assert [(row.product.product_id, row.similarity) for row in answer.products] == [("a", 0.75), ("b", -0.5)]
 
 
-def test_a_column_of_another_length_is_refused_by_name():
+def test_a_column_of_another_length_is_refused_by_name() -> None:
     message = ranking_service_pb2.BatchRecommendResponse()
     message.results.add(product_ids=["a", "b"], scores=to_vector(np.zeros(3, np.float32)))
     with pytest.raises(InvalidArgument, match=r"results\[0\]\.scores: must be 2 float32 values"):
         decoding.batch_recommendations(message)
 
 
-def test_user_features_carry_space_and_release():
+def test_user_features_carry_space_and_release() -> None:
     message = embedding_service_pb2.GetUserFeaturesResponse(release_id="r")
     message.features.user_id = "u"
     message.features.kind = types_pb2.USER_KIND_WARM
@@ -165,7 +170,7 @@ def test_user_features_carry_space_and_release():
     )
 
 
-def test_every_review_of_a_batch_needs_its_answer():
+def test_every_review_of_a_batch_needs_its_answer() -> None:
     message = embedding_service_pb2.BatchRecordReviewsResponse()
     message.results.add(outcome="RECORD_OUTCOME_REPLACED")
     assert [(r.review_id, r.outcome) for r in decoding.recorded_reviews(message, ["r1"])] == [
@@ -175,7 +180,7 @@ def test_every_review_of_a_batch_needs_its_answer():
         decoding.recorded_reviews(message, ["r1", "r2"])
 
 
-def test_popularity_has_a_weight_a_product():
+def test_popularity_has_a_weight_a_product() -> None:
     message = embedding_service_pb2.GetPopularityResponse(
         product_ids=["a", "b"], weights=to_vector(np.array([2, 0.5], np.float32))
     )
@@ -189,11 +194,11 @@ def test_popularity_has_a_weight_a_product():
         decoding.popularity(message)
 
 
-def test_no_texts_are_an_empty_matrix():
+def test_no_texts_are_an_empty_matrix() -> None:
     assert decoding.text_embeddings(embedding_service_pb2.EncodeTextsResponse()).vectors.shape == (0, 384)
 
 
-def test_a_shadow_is_compared_and_nothing_else_is():
+def test_a_shadow_is_compared_and_nothing_else_is() -> None:
     message = release_service_pb2.ReleaseInfo(label=release_service_pb2.RELEASE_LABEL_SHADOW)
     assert decoding.release_info(message).shadow_comparison is None
     message.shadow_comparison.user_count = 2**40
@@ -202,7 +207,7 @@ def test_a_shadow_is_compared_and_nothing_else_is():
     assert decoding.release_info(message).shadow_comparison == ShadowComparison(2**40, 0.5, 0.25)
 
 
-def test_a_release_is_dated_in_utc():
+def test_a_release_is_dated_in_utc() -> None:
     message = release_service_pb2.ReleaseInfo(
         release_id="r", label=release_service_pb2.RELEASE_LABEL_CANARY, canary_share=0.25
     )
