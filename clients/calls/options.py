@@ -1,8 +1,11 @@
-"""What a ranking may be asked for beside the user and k."""
+"""What a ranking may be asked for beside the user and k: each option's name, type, text and way into a request."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Annotated, Any, TypedDict
+
+from clients.calls.fields import duration, only, texts, uint32
+from twotower.v1 import ranking_service_pb2
 
 
 @dataclass(frozen=True)
@@ -25,30 +28,50 @@ class ProductFilter:
 
 
 class BatchOptions(TypedDict, total=False):
-    """Options of `batch_recommend`; each user is ranked by them.
+    """Options of `batch_recommend`, the same for all its users. Their texts are the help of `twotower recommend` too."""
 
-    Keys:
-        include_seen: also rank products that the user has reviewed.
-        filter: which products may be ranked.
-        max_per_brand: at most this many products of one brand, over all pages; no limit if 0.
-        diversity_strength: 0 to 1: how much unlikeness to the products before it counts against a product's score; the
-            plain order if 0.
-        max_staleness_s: features that were looked up at most this many seconds ago will do, also while the embedding
-            service is away; looked up anew if None or 0.
-    """
-
-    include_seen: bool
-    filter: ProductFilter | None
-    max_per_brand: int
-    diversity_strength: float
-    max_staleness_s: float | None
+    include_seen: Annotated[bool, "Also rank products that the user has reviewed."]
+    filter: Annotated[ProductFilter | None, "Rank only products that pass this filter."]
+    max_per_brand: Annotated[int, "Take at most this many products of one brand, over all pages; no limit if 0."]
+    diversity_strength: Annotated[
+        float, "How much likeness to the products before it counts against a product, 0 (plain order) to 1."
+    ]
+    max_staleness_s: Annotated[
+        float | None,
+        "Take features that were looked up at most this many seconds ago, also while the embedding service is away; "
+        "by default they are looked up anew.",
+    ]
 
 
 class RecommendOptions(BatchOptions, total=False):
-    """Options of `recommend` and `recommend_pages`: those of :class:`BatchOptions`, and one more.
+    """Options of `recommend` and `recommend_pages`."""
 
-    Keys:
-        explain: explain every product; costs two more scorings of the user.
+    explain: Annotated[bool, "Explain the score of every product; this costs two more scorings of the user."]
+
+
+def option_fields(options: BatchOptions, names: Collection[str]) -> dict[str, Any]:
+    """Turn options into fields of a request; an option is a field of the same name unless it is converted here.
+
+    Raises:
+        TypeError: an option that is not among `names`.
+        InvalidArgument: a value that the request can't carry.
     """
+    if unknown := options.keys() - set(names):
+        raise TypeError(f"unexpected option {min(unknown)!r}, must be one of {', '.join(names)}")
+    fields: dict[str, Any] = {**options}
+    fields["filter"] = _filter(options.get("filter"))
+    fields["max_per_brand"] = uint32(options.get("max_per_brand", 0), "max_per_brand")
+    fields["max_staleness"] = duration(fields.pop("max_staleness_s", None), "max_staleness")
+    return fields
 
-    explain: bool
+
+def _filter(rules: ProductFilter | None) -> ranking_service_pb2.ProductFilter | None:
+    if rules is None:
+        return None
+    return ranking_service_pb2.ProductFilter(
+        allowed_product_ids=only(rules.allowed_product_ids, "filter.allowed_product_ids"),
+        denied_product_ids=texts(rules.denied_product_ids, "filter.denied_product_ids"),
+        categories=only(rules.categories, "filter.categories"),
+        brands=only(rules.brands, "filter.brands"),
+        min_predicted_rating=rules.min_predicted_rating,
+    )

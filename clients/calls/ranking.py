@@ -1,41 +1,27 @@
 """Calls of the ranking service."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from clients import decoding, results
 from clients.calls import methods
-from clients.calls.fields import duration, only, text, texts, uint32
+from clients.calls.fields import duration, text, texts, uint32
 from clients.calls.methods import Call
-from clients.calls.options import ProductFilter
+from clients.calls.options import BatchOptions, RecommendOptions, option_fields
 from twotower.v1 import ranking_service_pb2, types_pb2
 
 
 def recommend(
-    user_id: str,
-    k: int,
-    *,
-    include_seen: bool = False,
-    filter: ProductFilter | None = None,  # the field's name
-    max_per_brand: int = 0,
-    diversity_strength: float = 0.0,
-    max_staleness_s: float | None = None,
-    explain: bool = False,
-    paginate: bool = False,
-    page_token: str = "",
+    user_id: str, k: int, *, paginate: bool = False, page_token: str = "", **options: Unpack[RecommendOptions]
 ) -> Call[results.Recommendations]:
-    """The best k products for one user (see :class:`clients.calls.options.RecommendOptions`).
+    """The best k products for one user.
 
     Args:
         user_id: the user.
         k: products wanted.
-        include_seen: option.
-        filter: option.
-        max_per_brand: option.
-        diversity_strength: option.
-        max_staleness_s: option, in seconds.
-        explain: option.
         paginate: answer with a token for the next page.
         page_token: from the answer before, for the k after it; implies `paginate`.
+        options: those of :class:`clients.calls.options.RecommendOptions`.
 
     Raises:
         InvalidArgument: a value that the request can't carry.
@@ -43,37 +29,19 @@ def recommend(
     request = ranking_service_pb2.RecommendRequest(
         user_id=text(user_id, "user_id"),
         k=uint32(k, "k"),
-        include_seen=include_seen,
-        filter=_filter(filter),
-        max_per_brand=uint32(max_per_brand, "max_per_brand"),
-        diversity_strength=diversity_strength,
         page_token=text(page_token, "page_token"),
         paginate=paginate or bool(page_token),
-        explain=explain,
-        max_staleness=duration(max_staleness_s, "max_staleness"),
+        **option_fields(options, RecommendOptions.__annotations__),
     )
     return Call(methods.RECOMMEND, request, decoding.recommendations)
 
 
 def batch_recommend(
-    user_ids: Sequence[str],
-    k: int,
-    *,
-    include_seen: bool = False,
-    filter: ProductFilter | None = None,  # the field's name
-    max_per_brand: int = 0,
-    diversity_strength: float = 0.0,
-    max_staleness_s: float | None = None,
+    user_ids: Sequence[str], k: int, **options: Unpack[BatchOptions]
 ) -> Call[results.BatchRecommendations]:
-    """The best k products for each of many users (see :class:`clients.calls.options.BatchOptions`)."""
+    """The best k products for each of many users; options as :class:`clients.calls.options.BatchOptions`."""
     request = ranking_service_pb2.BatchRecommendRequest(
-        user_ids=texts(user_ids, "user_ids"),
-        k=uint32(k, "k"),
-        include_seen=include_seen,
-        filter=_filter(filter),
-        max_per_brand=uint32(max_per_brand, "max_per_brand"),
-        diversity_strength=diversity_strength,
-        max_staleness=duration(max_staleness_s, "max_staleness"),
+        user_ids=texts(user_ids, "user_ids"), k=uint32(k, "k"), **option_fields(options, BatchOptions.__annotations__)
     )
     return Call(methods.BATCH_RECOMMEND, request, decoding.batch_recommendations)
 
@@ -115,18 +83,6 @@ def upsert_products(products: Sequence[results.Product]) -> Call[results.Upserte
     messages = [_product(product, f"products[{index}]") for index, product in enumerate(products)]
     request = ranking_service_pb2.UpsertProductsRequest(products=messages)
     return Call(methods.UPSERT_PRODUCTS, request, decoding.upserted_products)
-
-
-def _filter(rules: ProductFilter | None) -> ranking_service_pb2.ProductFilter | None:
-    if rules is None:
-        return None
-    return ranking_service_pb2.ProductFilter(
-        allowed_product_ids=only(rules.allowed_product_ids, "filter.allowed_product_ids"),
-        denied_product_ids=texts(rules.denied_product_ids, "filter.denied_product_ids"),
-        categories=only(rules.categories, "filter.categories"),
-        brands=only(rules.brands, "filter.brands"),
-        min_predicted_rating=rules.min_predicted_rating,
-    )
 
 
 def _product(product: results.Product, field: str) -> types_pb2.Product:

@@ -1,69 +1,60 @@
 """`twotower recommend` and `twotower similar`."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any, Unpack, get_type_hints
 
 import click
 
 from clients import tables
 from clients.calls import ProductFilter, RecommendOptions
-from clients.cli.options import asks, json_option
+from clients.cli.options import Command, asks, json_option
 from clients.cli.output import print_json, timed
 from clients.recommender import TwotowerClient
 from clients.results import Recommendations
 
 
+def _ranking_option(flag: str, name: str, **settings: Any) -> Callable[[Command], Command]:
+    """A command-line option for the option `name` of :class:`RecommendOptions`, with its text."""
+    (text,) = get_type_hints(RecommendOptions, include_extras=True)[name].__metadata__
+    return click.option(flag, name, help=text, **settings)
+
+
 @click.command()
 @click.argument("user")
-@click.option("-k", default=5, show_default=True, metavar="N", type=int, help="Products wanted, of each page.")
-@click.option("--include-seen", is_flag=True, help="Also rank products that the user has reviewed.")
+@click.option("-k", default=5, show_default=True, metavar="N", type=int, help="Products wanted, per page.")
+@_ranking_option("--include-seen", "include_seen", is_flag=True)
 @click.option("--allow", multiple=True, metavar="PRODUCT", help="Rank only this product; may be given again.")
-@click.option("--deny", multiple=True, metavar="PRODUCT", help="Never this product; may be given again.")
-@click.option("--category", multiple=True, metavar="NAME", help="Only products in this category; may be given again.")
-@click.option("--brand", multiple=True, metavar="NAME", help="Only products of this brand; may be given again.")
-@click.option("--min-rating", default=0.0, metavar="STARS", help="Only products with at least this predicted rating.")
-@click.option("--max-per-brand", default=0, metavar="N", help="At most this many products of one brand.")
+@click.option("--deny", multiple=True, metavar="PRODUCT", help="Never rank this product; may be given again.")
+@click.option("--category", multiple=True, metavar="NAME", help="Rank only this category; may be given again.")
+@click.option("--brand", multiple=True, metavar="NAME", help="Rank only this brand; may be given again.")
 @click.option(
-    "--diversity",
-    default=0.0,
-    metavar="STRENGTH",
-    help="0 to 1: how much likeness to the products before it counts against one.",
+    "--min-rating", default=0.0, metavar="STARS", help="Rank only products with at least this predicted rating, 0 to 5."
 )
-@click.option(
-    "--max-staleness", type=float, metavar="SECONDS", help="Features that were looked up at most this long ago will do."
-)
-@click.option("--explain", is_flag=True, help="Say what each product's score is made of.")
-@click.option("--pages", type=click.IntRange(min=1), metavar="N", help="Go on for up to this many pages of k products.")
+@_ranking_option("--max-per-brand", "max_per_brand", default=0, metavar="N")
+@_ranking_option("--diversity", "diversity_strength", default=0.0, metavar="STRENGTH")
+@_ranking_option("--max-staleness", "max_staleness_s", type=float, metavar="SECONDS")
+@_ranking_option("--explain", "explain", is_flag=True)
+@click.option("--pages", type=click.IntRange(min=1), metavar="N", help="Print up to this many pages of k products.")
 @json_option
 @asks("ranking")
 def recommend(
     *,
     user: str,
     k: int,
-    include_seen: bool,
     allow: tuple[str, ...],
     deny: tuple[str, ...],
     category: tuple[str, ...],
     brand: tuple[str, ...],
     min_rating: float,
-    max_per_brand: int,
-    diversity: float,
-    max_staleness: float | None,
-    explain: bool,
     pages: int | None,
     as_json: bool,
     client: TwotowerClient,
+    **options: Unpack[RecommendOptions],
 ) -> None:
-    """Recommend products to USER; a user that nobody knows gets a cold-start answer."""
-    options = RecommendOptions(
-        include_seen=include_seen,
-        filter=ProductFilter(allow or None, deny, category or None, brand or None, min_rating),
-        max_per_brand=max_per_brand,
-        diversity_strength=diversity,
-        max_staleness_s=max_staleness,
-        explain=explain,
-    )
+    """Recommend products to USER; a user without reviews gets a cold-start answer."""
+    options["filter"] = ProductFilter(allow or None, deny, category or None, brand or None, min_rating)
     answers = _pages(client, user, k, pages, options)
     if as_json:
         _print_json(user, answers, as_pages=pages is not None)
@@ -77,7 +68,7 @@ def recommend(
             out.print(tables.recommendation_table(answer.products, place))
         else:
             out.print("no product is left to recommend")
-        if explain:
+        if options["explain"]:
             out.print(tables.explanation_table(answer.products, place))
         out.print(tables.answer_line(answer.release_id, latency_ms, answer.timing, answer.popularity_source))
         place += len(answer.products)

@@ -70,6 +70,11 @@ def test_without_options_a_request_says_nothing_of_them() -> None:
     assert not calls.predict_ratings("u", ["p"]).request.HasField("max_staleness")
 
 
+def test_a_batch_is_not_explained() -> None:
+    with pytest.raises(TypeError, match="'explain'"):
+        calls.batch_recommend(["u"], 3, explain=True)  # type: ignore[call-arg]
+
+
 @given(st.floats(0, 1e9))
 def test_staleness_keeps_its_nanoseconds(seconds: float) -> None:
     duration = calls.predict_ratings("u", ["p"], max_staleness_s=seconds).request.max_staleness
