@@ -28,7 +28,7 @@ class ProductFilter:
 
 
 class BatchOptions(TypedDict, total=False):
-    """Options of `batch_recommend`, the same for all its users. Their texts are the help of `twotower recommend` too."""
+    """Options of `batch_recommend`, for all of its users. Their texts are the help of `twotower recommend` too."""
 
     include_seen: Annotated[bool, "Also rank products that the user has reviewed."]
     filter: Annotated[ProductFilter | None, "Rank only products that pass this filter."]
