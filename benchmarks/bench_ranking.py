@@ -87,15 +87,16 @@ def _rival(pipe: Connection) -> None:
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     import tensorflow as tf
 
+    from trainer.network.keras_graph import graph_weights
     from trainer.network.presets import preset_named
-    from trainer.network.towers import build_network, kernel_weights
+    from trainer.network.towers import build_network
 
     rng = np.random.default_rng(0)
     network = build_network(preset_named("v5_power"))
     products = product_rows(
         rng.normal(0, 0.1, (rig.PRODUCTS, ALS_DIM)).astype(np.float32), unit_vectors(rng, rig.PRODUCTS)
     )
-    weights: TwoTowerWeights = kernel_weights(network)
+    weights: TwoTowerWeights = graph_weights(network)
     pipe.send((weights, products))
     whole = tf.function(lambda rows: network(rows, training=False), jit_compile=True)
 

@@ -6,8 +6,9 @@ import pytest
 from ranking_service.network.graph import BUCKETS
 from ranking_service.network.head import Head
 from tests.support.releases import unit_vectors
+from trainer.network.keras_graph import graph_weights
 from trainer.network.presets import PRESETS
-from trainer.network.towers import build_network, kernel_weights, score_pairs
+from trainer.network.towers import build_network, score_pairs
 from twotower.features import ALS_DIM, Float32, product_rows, user_rows
 from twotower.model import full_forward, product_fusion, run_layers, score_catalogue
 
@@ -39,7 +40,7 @@ def perturbed_network(preset: str) -> object:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_keras_numpy_and_xla_agree_for_every_preset(preset: str) -> None:
     network = perturbed_network(preset)
-    weights = kernel_weights(network)
+    weights = graph_weights(network)
     users, products = make_features(1)
     pairs = np.repeat(users, PRODUCTS, axis=0), np.tile(products, (USERS, 1))
     keras_scores = score_pairs(network, *pairs).reshape(USERS, PRODUCTS)
@@ -53,7 +54,7 @@ def test_keras_numpy_and_xla_agree_for_every_preset(preset: str) -> None:
 
 @pytest.mark.parametrize("bucket", BUCKETS)
 def test_a_batch_equals_its_singles_for_every_bucket(bucket: int) -> None:
-    weights = kernel_weights(perturbed_network("v5_power"))
+    weights = graph_weights(perturbed_network("v5_power"))
     _, products = make_features(2)
     rng = np.random.default_rng(bucket)
     users = user_rows(rng.normal(size=(bucket, ALS_DIM)).astype(np.float32), unit_vectors(rng, bucket), False)

@@ -13,8 +13,9 @@ from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
 from trainer.lift.calibration import DataConstants, fit_constants, row_half_life_days
 from trainer.lift.teacher import Teacher, fit_teacher
 from trainer.network.fit_lift import Contexts, ListwiseOptions, LossPoint, Step, fit_listwise
+from trainer.network.keras_graph import graph_weights
 from trainer.network.presets import Preset
-from trainer.network.towers import FeatureTables, kernel_weights
+from trainer.network.towers import FeatureTables
 from twotower.als import ItemFactors, fold_in
 from twotower.features import ALS_DIM, Float32, Float64, Int64, running_mean, user_rows
 from twotower.model import product_fusion, run_layers, score_catalogue
@@ -127,7 +128,7 @@ def override(fitted: DataConstants, options: ListwiseOptions) -> DataConstants:
 
 def network_scores(network: Any, users: Float32, products: Float32) -> Float32:
     """(users, 449) and (products, 448) → (users, products) network outputs, by split fusion."""
-    weights = kernel_weights(network)
+    weights = graph_weights(network)
     fusion = product_fusion(weights, run_layers(weights.product_tower, products))
     parts = [score_catalogue(weights, users[start : start + _CHUNK], fusion) for start in range(0, len(users), _CHUNK)]
     return np.concatenate(parts) if parts else np.zeros((0, len(products)), np.float32)

@@ -1,4 +1,4 @@
-"""The two towers and the head of any Keras network with the contracted inputs, found by its graph.
+"""From a Keras network with the contracted inputs to plain weights, ours or of other hands, by its graph.
 
 Walking back from the output: dense layers (dropout and separate activations between them) up to the concatenation of
 two towers; from each of its inputs the same, up to a concatenation of contracted inputs, in whatever order.
@@ -36,7 +36,9 @@ _PASSED: Final = ("Dropout", "AlphaDropout", "GaussianDropout", "SpatialDropout1
 
 
 def graph_weights(network: Any) -> TwoTowerWeights:
-    """Weights by part.
+    """Plain weights of a network by part.
+
+    A network without ``is_anonymous_user`` gets a zero row in its place: serving knows one layout.
 
     Raises:
         InvalidArgument: naming the input, layer or width that does not fit.

@@ -1,7 +1,7 @@
-"""The Keras network with the contracted names, and its way to and from the kernel's weights."""
+"""The Keras network with the contracted names, whole and in its three parts."""
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from twotower.features import (
     TOWER_DIM,
     USER_ALS_INPUT,
     USER_BERT_INPUT,
-    USER_DIM,
     USER_TOWER_OUTPUT,
     Float32,
 )
-from twotower.model import Activation, Dense, TwoTowerWeights
 
 _TOWER_UNITS: Final = (256, 128)
 _FUSION_UNITS: Final = (64, 32)
@@ -161,34 +159,3 @@ def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
     features = _columns(users, _USER_INPUTS) | _columns(products, _PRODUCT_INPUTS)
     output = network([features[tensor.name] for tensor in network.inputs], training=False)
     return np.asarray(output, np.float32)[:, 0]
-
-
-def kernel_weights(network: Any) -> TwoTowerWeights:
-    """Weights of a network with the contracted names, found by walking its graph, whatever its layers between are
-    called.
-
-    A network without ``is_anonymous_user`` gets a zero last row in the user tower's first kernel: serving knows one
-    layout.
-    """
-    user_tower = _chain(network.get_layer(USER_TOWER_OUTPUT))
-    product_tower = _chain(network.get_layer(PRODUCT_TOWER_OUTPUT))
-    first = user_tower[0]
-    missing = USER_DIM - first.kernel.shape[0]
-    if missing:
-        kernel = np.concatenate([first.kernel, np.zeros((missing, first.kernel.shape[1]), np.float32)])
-        user_tower = (Dense(kernel, first.bias, first.activation), *user_tower[1:])
-    return TwoTowerWeights(user_tower, product_tower, _chain(network.get_layer(FINAL_OUTPUT)))
-
-
-def _chain(layer: Any) -> tuple[Dense, ...]:
-    """Dense layers that lead to `layer`, itself included, back to where several tensors meet."""
-    import keras
-
-    found: list[Dense] = []
-    while not isinstance(layer, keras.layers.Concatenate):
-        if isinstance(layer, keras.layers.Dense):
-            kernel, bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
-            found.append(Dense(kernel, bias, cast(Activation, layer.activation.__name__)))
-        (tensor,) = layer._inbound_nodes[0].input_tensors
-        layer = tensor._keras_history.operation
-    return tuple(reversed(found))

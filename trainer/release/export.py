@@ -17,7 +17,8 @@ from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
 from trainer.features.history import ANONYMOUS, COLD, final_als, final_states
 from trainer.network.fit_mse import Fitted
-from trainer.network.towers import FeatureTables, kernel_weights, score_pairs
+from trainer.network.keras_graph import graph_weights
+from trainer.network.towers import FeatureTables, score_pairs
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16
@@ -74,7 +75,7 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
     """Write a release under `root`, whole or not at all, and open it as serving will; its golden requests are
     replayed.
     """
-    weights = kernel_weights(trained.fitted.network)
+    weights = graph_weights(trained.fitted.network)
     towers = run_layers(weights.product_tower, trained.tables.products)
     with ReleaseWriter(root) as writer:
         write_keras(writer, trained.fitted.network)

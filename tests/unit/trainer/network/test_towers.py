@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.network.keras_graph import graph_weights
 from trainer.network.presets import PRESETS, preset_named
 from trainer.network.tensorflow_runtime import load_tensorflow, make_deterministic
-from trainer.network.towers import SplitNetwork, build_network, kernel_weights, score_pairs
+from trainer.network.towers import SplitNetwork, build_network, score_pairs
 from twotower.errors import InvalidArgument
 from twotower.model import full_forward, product_fusion, run_layers, score_catalogue
 
@@ -35,7 +36,7 @@ def pairs(rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_keras_is_the_numpy_reference(network: Any) -> None:
     users, products = pairs(64)
-    weights = kernel_weights(network)
+    weights = graph_weights(network)
     keras_scores = score_pairs(network, users, products)
     np.testing.assert_allclose(full_forward(weights, users, products), keras_scores, atol=1e-4)
     fusion = product_fusion(weights, run_layers(weights.product_tower, products))
@@ -60,7 +61,7 @@ def test_inputs_and_outputs_have_the_contracted_names(network: Any) -> None:
 def test_parameter_count(network: Any) -> None:
     assert network.count_params() == (322_561 if "v1" in network.name else 322_817)
     # v1 has a zero row in place of the input that it lacks.
-    assert kernel_weights(network).parameter_count == 322_817
+    assert graph_weights(network).parameter_count == 322_817
 
 
 def test_the_parts_together_are_the_network(network: Any) -> None:
