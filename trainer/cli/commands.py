@@ -8,7 +8,6 @@ import click
 from trainer.cli.options import (
     FILE,
     FOLDER,
-    PRESETS,
     default_cache,
     encoder_options,
     recipe_of,
@@ -17,6 +16,8 @@ from trainer.cli.options import (
     source_of,
     source_options,
 )
+from trainer.data.sources import Format
+from trainer.network.presets import PRESETS
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.command("train")
 @source_options
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
-@click.option("--preset", type=click.Choice(PRESETS), default="v5_power", show_default=True, help="Recipe.")
+@click.option("--preset", type=click.Choice(tuple(PRESETS)), default="v5_power", show_default=True, help="Recipe.")
 @recipe_options
 @click.option(
     "--seed", type=click.IntRange(0), default=7, show_default=True, help="The same seed gives the same release id."
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
 def train(
     *,
     reviews: Path,
-    file_format: str,
+    file_format: Format,
     metadata: Path | None,
     columns: tuple[str, ...],
     out: Path,
@@ -215,7 +216,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 def evaluate(
     *,
     reviews: Path,
-    file_format: str,
+    file_format: Format,
     metadata: Path | None,
     columns: tuple[str, ...],
     presets: str,
@@ -247,7 +248,7 @@ def evaluate(
     progress = Progress(Console(stderr=True))
     cache = cache or default_cache()
     names = (
-        PRESETS
+        tuple(PRESETS)
         if presets == "all"
         else tuple(name.strip() for name in presets.split(",") if name.strip() not in ("", "none"))
     )
@@ -290,7 +291,7 @@ def evaluate(
 def describe(
     *,
     reviews: Path,
-    file_format: str,
+    file_format: Format,
     metadata: Path | None,
     columns: tuple[str, ...],
     html_file: Path | None,

@@ -3,19 +3,20 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
+from trainer.data.sources import Format, SourceOptions
+from trainer.network.presets import preset_named
+
 if TYPE_CHECKING:
-    from trainer.data.sources import SourceOptions
     from trainer.pipeline import TrainingOptions
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 Command = Callable[..., None]
-PRESETS = ("v1", "v2", "v3", "v4", "v5_power", "v6_power", "best")
 
 
 def default_cache() -> Path:
@@ -80,7 +81,7 @@ def format_options(command: Command) -> Command:
         click.option(
             "--format",
             "file_format",
-            type=click.Choice(["auto", "datafiniti", "amazon", "parquet"]),
+            type=click.Choice(get_args(Format)),
             default="auto",
             show_default=True,
             help="Told by the file's content if auto. All but Parquet may be gzipped.",
@@ -90,14 +91,12 @@ def format_options(command: Command) -> Command:
     return command
 
 
-def source_of(file_format: str, metadata: Path | None, columns: tuple[str, ...]) -> "SourceOptions":
+def source_of(file_format: Format, metadata: Path | None, columns: tuple[str, ...]) -> SourceOptions:
     """What :func:`source_options` were given, checked."""
-    from trainer.data.sources import SourceOptions
-
     pairs = [column.partition("=") for column in columns]
     if not all(name and found for name, _, found in pairs):
         raise click.BadParameter("must be NAME=COLUMN", param_hint="--column")
-    return SourceOptions(file_format, metadata, {name: found for name, _, found in pairs})  # type: ignore[arg-type] # click checked the choice
+    return SourceOptions(file_format, metadata, {name: found for name, _, found in pairs})
 
 
 def encoder_options(command: Command) -> Command:
@@ -147,7 +146,6 @@ def recipe_of(
     """A preset with the options of a file, and then those of the command line."""
     from dataclasses import replace
 
-    from trainer.network.presets import preset_named
     from trainer.pipeline import TrainingOptions
     from trainer.tuning.search_space import read_options
 

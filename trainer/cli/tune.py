@@ -1,17 +1,25 @@
 """The sub-command `tune`."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
-from trainer.cli.options import FILE, FOLDER, PRESETS, default_cache, encoder_options, format_options, source_of
+from trainer.cli.options import FILE, FOLDER, default_cache, encoder_options, format_options, source_of
+from trainer.data.sources import Format
+from trainer.measure.metrics import Group
+from trainer.network.presets import PRESETS
 
 
 @click.command("tune")
 @click.argument("reviews", type=FILE)
 @format_options
 @click.option(
-    "--preset", type=click.Choice(PRESETS), default="best", show_default=True, help="Recipe whose options are searched."
+    "--preset",
+    type=click.Choice(tuple(PRESETS)),
+    default="best",
+    show_default=True,
+    help="Recipe whose options are searched.",
 )
 @click.option(
     "--trials",
@@ -35,7 +43,7 @@ from trainer.cli.options import FILE, FOLDER, PRESETS, default_cache, encoder_op
 )
 @click.option(
     "--objective",
-    type=click.Choice(["all", "warm", "cold"]),
+    type=click.Choice(get_args(Group)),
     default="all",
     show_default=True,
     help="Users whose nDCG@10 counts.",
@@ -66,14 +74,14 @@ from trainer.cli.options import FILE, FOLDER, PRESETS, default_cache, encoder_op
 def tune(
     *,
     reviews: Path,
-    file_format: str,
+    file_format: Format,
     metadata: Path | None,
     columns: tuple[str, ...],
     preset: str,
     trials: int,
     study_folder: Path,
     timeout_s: float | None,
-    objective: str,
+    objective: Group,
     folds: int,
     seeds: int,
     share: float,
@@ -100,7 +108,7 @@ def tune(
     cache = cache or default_cache()
     with progress.stage("read reviews"):
         found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
-    options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))  # type: ignore[arg-type] # click checked the choice
+    options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))
     with tune_reviews(
         found, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress
     ) as tuned:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from trainer.data.columns import CHUNK_ROWS, Builder, Strings
-from trainer.data.raw import REQUIRED, REVIEW_ID, RawReviews, inspect_text, open_bytes, with_review_id
+from trainer.data.raw import RawReviews, columns_in, inspect_text, open_bytes, with_review_id
 from twotower.errors import FieldViolation, InvalidFile
 
 
@@ -34,15 +34,7 @@ def read_raw(path: Path, names: Mapping[str, str] | None = None) -> RawReviews:
 
 def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str, names: Mapping[str, str]) -> RawReviews:
     header = next(reader, [])
-    missing = [names.get(name, name) for name in REQUIRED if names.get(name, name) not in header]
-    if missing:
-        found = ", ".join(header[:30])
-        raise InvalidFile(
-            path, [FieldViolation(name, f"column is missing; the header has: {found}"[:500]) for name in missing]
-        )
-    places = {
-        name: header.index(names.get(name, name)) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header
-    }
+    places = {name: header.index(column) for name, column in columns_in(path, header, names, "header").items()}
     builder = Builder(places)
     row_numbers = array("q")
     malformed: dict[int, int | str] = {}

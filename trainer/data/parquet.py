@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.columns import CHUNK_ROWS, Builder, Strings
-from trainer.data.raw import REQUIRED, REVIEW_ID, RawReviews, with_review_id
+from trainer.data.raw import RawReviews, columns_in, with_review_id
 from twotower.errors import FieldViolation, InvalidFile
 
 
@@ -17,13 +17,7 @@ def read_parquet(path: Path, names: Mapping[str, str]) -> RawReviews:
     try:
         table = pyarrow.parquet.ParquetFile(path)
         header = table.schema_arrow.names
-        missing = [names.get(name, name) for name in REQUIRED if names.get(name, name) not in header]
-        if missing:
-            shown = ", ".join(header[:30])
-            raise InvalidFile(
-                path, [FieldViolation(name, f"column is missing; the file has: {shown}"[:500]) for name in missing]
-            )
-        wanted = {name: names.get(name, name) for name in (*REQUIRED, REVIEW_ID) if names.get(name, name) in header}
+        wanted = columns_in(path, header, names, "file")
         builder = Builder(wanted)
         for batch in table.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
             builder.extend(_strings(batch.column(column)) for column in wanted.values())

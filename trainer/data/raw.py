@@ -95,6 +95,25 @@ class RawReviews:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
+def columns_in(path: Path, header: Sequence[str], names: Mapping[str, str], owner: str) -> dict[str, str]:
+    """Columns to read: column of the schema → column of the file.
+
+    Args:
+        path: the file.
+        header: its columns.
+        names: column of the schema → column of the file, where the file calls it otherwise.
+        owner: of the columns, in the message of the error.
+
+    Raises:
+        InvalidFile: a column of :data:`REQUIRED` is missing.
+    """
+    called = {name: names.get(name, name) for name in (*REQUIRED, REVIEW_ID)}
+    if missing := [called[name] for name in REQUIRED if called[name] not in header]:
+        message = f"column is missing; the {owner} has: {', '.join(header[:30])}"[:500]
+        raise InvalidFile(path, [FieldViolation(name, message) for name in missing])
+    return {name: column for name, column in called.items() if column in header}
+
+
 def with_review_id(columns: dict[str, Repeated], rows: int) -> dict[str, Repeated]:
     """Columns with a blank :data:`REVIEW_ID` if they have none."""
     return {REVIEW_ID: Repeated(Strings.of([""]), np.zeros(rows, np.int32)), **columns}

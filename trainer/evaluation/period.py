@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import first_of_moment, seen_mask
+from trainer.features.history import FIRST_WARM, first_of_moment, seen_mask
 from trainer.features.popularity import frozen_log_popularity, live_matrix
 from trainer.features.samples import Samples, draw_samples
 from trainer.lift.calibration import DataConstants, fit_constants, standardised_similarity
@@ -19,8 +19,6 @@ from trainer.network.presets import PRESETS
 from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
 from trainer.progress import Progress
 from twotower.features import ALS_DIM, Float32, Int64
-
-_FIRST_WARM = 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Period:
     @cached_property
     def warm(self) -> NDArray[np.bool_]:
         """(test rows,) whether the user has a history."""
-        return np.asarray(self.inputs.features.state[self.before] >= _FIRST_WARM)
+        return np.asarray(self.inputs.features.state[self.before] >= FIRST_WARM)
 
     @cached_property
     def states(self) -> tuple[Float32, Int64]:

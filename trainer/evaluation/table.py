@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from trainer.evaluation.methods import DECAYED, ITEM_MEAN, LIVE
 from trainer.evaluation.protocol import Evaluation, MethodRun
-from trainer.measure.metrics import hit, ndcg, reciprocal
+from trainer.measure.metrics import Group, group_masks, hit, ndcg, reciprocal
 from twotower.features import Float64
 
 RESAMPLES: Final = 2000
@@ -31,8 +31,7 @@ def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
     paired bootstrap over rows. The metrics are means over seeds; ``by_seed.<group>`` has each seed's nDCG@10 and their
     deviation.
     """
-    warm = np.concatenate(evaluation.warm)
-    groups = {"all": np.ones(len(warm), bool), "warm": warm, "cold": ~warm}
+    groups = group_masks(np.concatenate(evaluation.warm))
     intervals = _intervals(evaluation, groups, seed)
     methods = {name: _figures(run, groups, evaluation) for name, run in evaluation.runs.items()}
     for (name, baseline, group), values in intervals.items():
@@ -50,7 +49,7 @@ def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _figures(run: MethodRun, groups: Mapping[str, NDArray[np.bool_]], evaluation: Evaluation) -> dict[str, Any]:
+def _figures(run: MethodRun, groups: Mapping[Group, NDArray[np.bool_]], evaluation: Evaluation) -> dict[str, Any]:
     figures: dict[str, Any] = {"about": run.method.about, "live": run.method.live, "seeds": len(run.ranks)}
     values = {metric: pooled(run, metric) for metric in _METRICS}
     for group, rows in groups.items():
@@ -79,7 +78,7 @@ def _fold(values: Float64) -> dict[str, float]:
 
 
 def _intervals(
-    evaluation: Evaluation, groups: Mapping[str, NDArray[np.bool_]], seed: int
+    evaluation: Evaluation, groups: Mapping[Group, NDArray[np.bool_]], seed: int
 ) -> dict[tuple[str, str, str], dict[str, float | None]]:
     """(method, baseline, group) → mean difference and its interval. All methods meet the same resamples."""
     runs = evaluation.runs

@@ -32,6 +32,8 @@ COLD: Final = 0
 """State of a named user without an earlier review."""
 ANONYMOUS: Final = 1
 """State of every anonymous review."""
+FIRST_WARM: Final = 2
+"""The first state of a user with a history; all others follow."""
 _BATCH: Final = 4096
 _KEPT_STATES: Final = 100_000
 """Up to here user rows are kept once made: 180 MB."""

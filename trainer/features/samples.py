@@ -11,6 +11,8 @@ from trainer.features.negatives import draw_labels, draw_negatives, popularity_w
 from twotower.features import Float32, Int32
 
 NEGATIVES_PER_POSITIVE: Final = 3
+SAMPLES_PER_REVIEW: Final = 1 + NEGATIVES_PER_POSITIVE
+"""The review itself, then its negatives."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,10 @@ class Samples:
 
     def thinned(self, most: int) -> "Samples":
         """Every n-th review with its negatives, so that there are at most `most` samples."""
-        group = 1 + NEGATIVES_PER_POSITIVE
         every = -(-len(self) // most)
         if every <= 1:
             return self
-        rows = np.arange(len(self)).reshape(-1, group)[::every].reshape(-1)
+        rows = np.arange(len(self)).reshape(-1, SAMPLES_PER_REVIEW)[::every].reshape(-1)
         return Samples(self.state[rows], self.product[rows], self.label[rows])
 
 
@@ -72,7 +73,7 @@ def draw_samples(
 def _interleave(reviews: Reviews, features: AsOfFeatures, period: slice, negatives: Int32, labels: Float32) -> Samples:
     """Each review of the period followed by its negatives."""
     return Samples(
-        np.repeat(features.state[period], 1 + negatives.shape[1]),
+        np.repeat(features.state[period], SAMPLES_PER_REVIEW),
         np.concatenate([reviews.product[period][:, np.newaxis], negatives], axis=1).reshape(-1),
         np.concatenate([reviews.rating[period][:, np.newaxis], labels], axis=1).reshape(-1),
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.reviews import Reviews
-from trainer.features.history import AsOfFeatures, first_of_moment, seen_mask
+from trainer.features.history import FIRST_WARM, AsOfFeatures, first_of_moment, seen_mask
 from trainer.features.popularity import frozen_log_popularity, live_matrix
 from trainer.measure.folds import Fold, rolling_folds
 from trainer.measure.metrics import expected_ranks, ndcg
@@ -18,7 +18,6 @@ from twotower.features import ALS_DIM, BERT_DIM, Float32, Float64
 HALF_LIVES_DAYS: Final = (3.0, 5.0, 7.0, 10.0, 14.0, 30.0, 60.0, 120.0, 365.0, 1095.0)
 TEACHER_WEIGHTS: Final = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 _INNER_FOLDS: Final = 4
-_FIRST_WARM: Final = 2
 MAX_CELLS: Final = 40_000_000
 """Scores of so many (test row, product) pairs are looked at: 160 MB."""
 
@@ -60,7 +59,7 @@ def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_v
         return ndcg(expected_ranks(scores, target, seen))
 
     half_life = max(HALF_LIVES_DAYS, key=lambda value: float(quality(live_matrix(reviews, tests, value)).mean()))
-    warm = features.state[before] >= _FIRST_WARM
+    warm = features.state[before] >= FIRST_WARM
     weight = 0.0
     if warm.any():
         similarity = standardised_similarity(features.states[features.state[before]], product_vectors)

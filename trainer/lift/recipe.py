@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import ANONYMOUS, COLD, AsOfFeatures, first_of_moment, seen_mask
+from trainer.features.history import ANONYMOUS, COLD, FIRST_WARM, AsOfFeatures, first_of_moment, seen_mask
 from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
 from trainer.lift.calibration import DataConstants, fit_constants, row_half_life_days
 from trainer.lift.teacher import Teacher, fit_teacher
@@ -21,7 +21,6 @@ from twotower.features import ALS_DIM, Float32, Float64, Int64, running_mean, us
 from twotower.model import product_fusion, run_layers, score_catalogue
 from twotower.scoring import US_PER_DAY, LiftScoring
 
-_FIRST_WARM: Final = 2
 _CHUNK: Final = 256
 _MAX_WARM_CELLS: Final = 40_000_000
 """Reviews of users with a history × products: of more, the newest reviews are learned from. What each had seen is kept.
@@ -162,7 +161,7 @@ class _Draws:
         self._inputs, self._teacher, self._contexts = inputs, teacher, contexts
         self._rng = np.random.default_rng([seed, 3])
         reviews, state = inputs.reviews, inputs.features.state[: inputs.rows]
-        warm = np.flatnonzero((state >= _FIRST_WARM) & reviews.dated[: inputs.rows])[
+        warm = np.flatnonzero((state >= FIRST_WARM) & reviews.dated[: inputs.rows])[
             -max(1, _MAX_WARM_CELLS // len(reviews.products)) :
         ]
         self._warm = warm

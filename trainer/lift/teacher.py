@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import AsOfFeatures, first_of_moment, global_mean, seen_mask
+from trainer.features.history import FIRST_WARM, AsOfFeatures, first_of_moment, global_mean, seen_mask
 from trainer.features.popularity import live_matrix
 from trainer.lift.calibration import standardised
 from trainer.measure.folds import rolling_folds
@@ -31,7 +31,6 @@ from twotower.features import ALS_DIM, BERT_DIM, FIXED_POINT_SCALE, Float32, Flo
 
 SIGNALS: Final = ("words", "talk", "company")
 _INNER_FOLDS: Final = 4
-_FIRST_WARM: Final = 2
 _RIDGE: Final = 1.0
 """Penalty on the squared weights, in units of log-likelihood: one row's worth, so that few rows say little."""
 _MAX_CELLS: Final = 4_000_000
@@ -132,7 +131,7 @@ def fit_teacher(
     source, parts = _Source(reviews, vectors, product_vectors), []
     for fold in rolling_folds(int(reviews.dated[:rows].sum()), _INNER_FOLDS):
         before = first_of_moment(reviews, fold.test)
-        warm = np.flatnonzero(features.state[before] >= _FIRST_WARM)[-max(1, _MAX_CELLS // len(reviews.products)) :]
+        warm = np.flatnonzero(features.state[before] >= FIRST_WARM)[-max(1, _MAX_CELLS // len(reviews.products)) :]
         if len(warm):
             users = features.states[features.state[before[warm]]]
             parts.append(_examples(source, fold.training, fold.test[warm], users, half_life_days))

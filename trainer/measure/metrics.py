@@ -1,15 +1,25 @@
 """Ranking metrics of one relevant product among all candidates."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.features import Float32, Float64, Int64
 
+Group = Literal["all", "warm", "cold"]
 CUT: Final = 10
 """Length of the list that nDCG, hit rate, coverage and diversity look at."""
+
+
+def group_masks(warm: NDArray[np.bool_]) -> dict[Group, NDArray[np.bool_]]:
+    """Masks of the rows that each figure is given for: all, those of users with a history, and those of users without.
+
+    Args:
+        warm: (rows,) whether the row's user has a history.
+    """
+    return {"all": np.ones_like(warm), "warm": warm, "cold": ~warm}
 
 
 def expected_ranks(scores: NDArray[np.floating], target: Int64, excluded: NDArray[np.bool_]) -> Float64:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from trainer.features.samples import NEGATIVES_PER_POSITIVE, Samples
+from trainer.features.samples import SAMPLES_PER_REVIEW, Samples
 from trainer.network.presets import Preset
 from trainer.network.tensorflow_runtime import load_tensorflow, make_deterministic
 from trainer.network.towers import FeatureTables, SplitNetwork, build_network, build_optimizer
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _STEPS_PER_CALL: Final = 32
 _EVALUATION_BATCH: Final = 16_384
-_GROUP: Final = 1 + NEGATIVES_PER_POSITIVE
 _MAX_UNTRAINED: Final = 2**20
 """The untrained network is measured on this many training samples: it only says where the curve starts."""
 
@@ -127,7 +126,7 @@ class _Order:
 
     def __init__(self, samples: int, batch_size: int, rng: np.random.Generator) -> None:
         self._samples, self._batch_size = samples, batch_size
-        self._reviews = rng.permutation(samples // _GROUP)
+        self._reviews = rng.permutation(samples // SAMPLES_PER_REVIEW)
 
     def calls(self) -> Iterator[Int64]:
         """Rows of up to :data:`_STEPS_PER_CALL` steps at a time, (steps, batch) int64; a short last batch goes
@@ -142,7 +141,7 @@ class _Order:
 
     def _rows(self, start: int, end: int) -> Int64:
         place = np.arange(start, end)
-        rows: Int64 = self._reviews[place // _GROUP] * _GROUP + place % _GROUP
+        rows: Int64 = self._reviews[place // SAMPLES_PER_REVIEW] * SAMPLES_PER_REVIEW + place % SAMPLES_PER_REVIEW
         return rows
 
 

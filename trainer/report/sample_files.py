@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.features.samples import NEGATIVES_PER_POSITIVE
+from trainer.features.samples import SAMPLES_PER_REVIEW
 from trainer.pipeline import TrainingResult
 
 
@@ -22,15 +22,14 @@ def write_sample_files(folder: Path, result: TrainingResult, file_format: str) -
     """
     import pandas as pd
 
-    group = 1 + NEGATIVES_PER_POSITIVE
     reviews, inputs = result.reviews, result.inputs
     product = np.concatenate([inputs.training.product, inputs.validation.product])
     frame = pd.DataFrame(
         {
-            "user_id": np.repeat(np.array(reviews.user_ids[:], object)[reviews.user], group),
+            "user_id": np.repeat(np.array(reviews.user_ids[:], object)[reviews.user], SAMPLES_PER_REVIEW),
             "product_id": np.array([item.product_id for item in reviews.products], object)[product],
             "rating": np.concatenate([inputs.training.label, inputs.validation.label]),
-            "is_negative": np.tile(np.arange(group) > 0, len(reviews)),
+            "is_negative": np.tile(np.arange(SAMPLES_PER_REVIEW) > 0, len(reviews)),
             "period": np.repeat(["training", "validation"], [len(inputs.training), len(inputs.validation)]),
         }
     )

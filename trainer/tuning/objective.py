@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 
@@ -11,11 +11,10 @@ from trainer.evaluation.networks import scores_of, test_scores
 from trainer.evaluation.period import Period, Periods
 from trainer.lift.recipe import fit_best, override
 from trainer.measure.folds import Fold, evaluation_rows, rolling_folds, select
-from trainer.measure.metrics import expected_ranks, ndcg
+from trainer.measure.metrics import Group, expected_ranks, group_masks, ndcg
 from trainer.pipeline import TrainingOptions
 from twotower.features import Float32, Float64
 
-Group = Literal["all", "warm", "cold"]
 BLOCKS: Final = 5
 """A fold's test rows, in time order, are cut into so many instances that the pruner compares trials on."""
 
@@ -94,9 +93,9 @@ class Objective:
         scores = _scores(options, period)
         if not np.isfinite(scores).all():
             raise Diverged
-        warm = period.warm
-        rows = {"all": np.ones_like(warm), "warm": warm, "cold": ~warm}[self._group]
-        quality: Float64 = ndcg(expected_ranks(scores, period.target, period.seen))[rows]
+        quality: Float64 = ndcg(expected_ranks(scores, period.target, period.seen))[
+            group_masks(period.warm)[self._group]
+        ]
         return quality
 
 

@@ -10,10 +10,11 @@ from trainer.data.reviews import Reviews
 from trainer.encoding.cache import VectorCache
 from trainer.evaluation.period import Periods
 from trainer.features.catalogue import build_catalogue
+from trainer.measure.metrics import Group
 from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions, encode_reviews
 from trainer.progress import Progress
-from trainer.tuning.objective import Group, Objective, TuningRows
+from trainer.tuning.objective import Objective, TuningRows
 from trainer.tuning.study import SearchOptions, opened_study, search
 from twotower.encoder import TextEncoder
 
