@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -187,27 +186,28 @@ def encode_reviews(
     reviews: Reviews, catalogue: list[Product], encoder: TextEncoder, cache: VectorCache, progress: Progress
 ) -> tuple[ReviewVectors, Float32, tuple[list[str], np.ndarray]]:
     """Vectors of the reviews and of the products, and a few texts to replay."""
-    place: dict[str, int] = {}
-    of_review = _text_numbers(reviews, place)
-    count = len(place)
+    numbers: dict[str, int] = {}
+    review_numbers = number_texts(reviews, numbers)
+    review_count = len(numbers)
     product_texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in catalogue]
-    of_product = [place.setdefault(text, len(place)) for text in product_texts]
-    texts = list(place)
+    product_numbers = [numbers.setdefault(text, len(numbers)) for text in product_texts]
+    texts = list(numbers)
     with progress.stage("encode texts", len(texts)) as on_progress:
         encoded = encode_unique(texts, encoder, cache, on_progress)
-    return ReviewVectors(encoded[:count], of_review), dequantize(encoded[of_product]), golden_texts(texts, encoded)
+    vectors = ReviewVectors(encoded[:review_count], review_numbers)
+    return vectors, dequantize(encoded[product_numbers]), golden_texts(texts, encoded)
 
 
-def _text_numbers(reviews: Reviews, place: dict[str, int]) -> Int32:
-    """Number every review's text by first appearance, (reviews,) int32; new texts are added to `place`."""
+def number_texts(reviews: Reviews, numbers: dict[str, int]) -> Int32:
+    """Number every review's text by first appearance, (reviews,) int32; new texts are added to `numbers`."""
     import pandas as pd
 
     titles, texts = reviews.titles, reviews.texts
-    # Texts are put together once a pair, not once a row.
-    pair, pairs = pd.factorize(titles.code.astype(np.int64) * len(texts.distinct) + texts.code)
+    # Texts are put together once per pair, not once per row.
+    pair_of_row, pairs = pd.factorize(titles.code.astype(np.int64) * len(texts.distinct) + texts.code)
     title, text = np.divmod(np.asarray(pairs), len(texts.distinct))
     both = zip(titles.distinct.take(title), texts.distinct.take(text), strict=True)
-    return np.array([place.setdefault(review_text(*pair), len(place)) for pair in both], np.int32)[pair]
+    return np.array([numbers.setdefault(review_text(*pair), len(numbers)) for pair in both], np.int32)[pair_of_row]
 
 
 def _fit(
@@ -255,12 +255,8 @@ def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted:
 
 
 def _dataset(reviews: Reviews, report: CleaningReport, rows: int) -> Mapping[str, object]:
-    dated = reviews.time_us[reviews.dated]
-    first, last = (
-        (datetime.fromtimestamp(int(edge) / 1e6, UTC).isoformat() for edge in dated[[0, -1]])
-        if len(dated)
-        else ("", "")
-    )
+    period = reviews.period()
+    first, last = (moment.isoformat() for moment in period) if period else ("", "")
     return {
         "sha256": reviews.sha256,
         "rows": report.rows_read,

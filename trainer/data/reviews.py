@@ -1,6 +1,7 @@
 """Cleaned reviews: what every later stage of the trainer works on."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,14 @@ class Reviews:
     def dated(self) -> NDArray[np.bool_]:
         """(rows,) bool: whether the review has a date."""
         return np.asarray(self.time_us != UNDATED)
+
+    def period(self) -> tuple[datetime, datetime] | None:
+        """Times of the first and the last dated review, UTC; None if no review is dated."""
+        dated = self.time_us[self.dated]
+        if not len(dated):
+            return None
+        first, last = (datetime.fromtimestamp(time_us / 1e6, UTC) for time_us in dated[[0, -1]].tolist())
+        return first, last
 
 
 def training_rows(reviews: Reviews, validation_fraction: float) -> int:

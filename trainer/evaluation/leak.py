@@ -14,9 +14,10 @@ from trainer.features.negatives import popularity_weights
 from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
 from trainer.features.samples import draw_samples
 from trainer.measure.folds import evaluation_rows, rolling_folds, select
+from trainer.pipeline import number_texts
 from trainer.progress import Progress
 from twotower.errors import TwotowerError
-from twotower.features import BERT_DIM, Int16, quantize, review_text
+from twotower.features import BERT_DIM, Int16, quantize
 
 
 class LeakFound(TwotowerError):
@@ -69,10 +70,9 @@ def _derive(reviews: Reviews, rows: int, seed: int) -> dict[str, bytes]:
 
 
 def _made_up_vectors(reviews: Reviews) -> ReviewVectors:
-    texts = [review_text(*pair) for pair in zip(reviews.titles, reviews.texts, strict=True)]
-    place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    distinct = np.stack([_made_up(text) for text in place])
-    return ReviewVectors(distinct, np.array([place[text] for text in texts], np.int32))
+    numbers: dict[str, int] = {}
+    review_numbers = number_texts(reviews, numbers)
+    return ReviewVectors(np.stack([_made_up(text) for text in numbers]), review_numbers)
 
 
 def _made_up(text: str) -> Int16:

@@ -13,7 +13,7 @@ from trainer.evaluation.period import Periods
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.table import results
 from trainer.features.catalogue import build_catalogue
-from trainer.measure.folds import evaluation_rows, rolling_folds
+from trainer.measure.folds import Fold, evaluation_rows, rolling_folds
 from trainer.pipeline import TrainingOptions, encode_reviews
 from trainer.progress import Progress
 from twotower.encoder import TextEncoder
@@ -25,6 +25,13 @@ def methods_of(recipes: Iterable[TrainingOptions]) -> list[Method]:
     for options in recipes:
         methods += BestMethods(options).methods() if options.preset.loss == "listwise" else [preset_method(options)]
     return methods
+
+
+def periods_of(rows: Reviews, folds: Sequence[Fold], encoder: TextEncoder, cache: Path, progress: Progress) -> Periods:
+    """Encode the texts of the evaluated `rows`; what makes any of their folds ready."""
+    catalogue = build_catalogue(rows, folds[0].training)
+    vectors, product_vectors, _ = encode_reviews(rows, catalogue, encoder, VectorCache(cache), progress)
+    return Periods(rows, vectors, product_vectors)
 
 
 def evaluate_reviews(
@@ -40,11 +47,7 @@ def evaluate_reviews(
     """Evaluate baselines and recipes on the rolling folds of a file; see :func:`trainer.evaluation.table.results`."""
     rows = evaluation_rows(reviews)
     splits = rolling_folds(len(rows), folds)
-    catalogue = build_catalogue(rows, splits[0].training)
-    vectors, product_vectors, _ = encode_reviews(
-        rows, catalogue, TextEncoder(encoder_path), VectorCache(cache), progress
-    )
-    periods = Periods(rows, vectors, product_vectors)
+    periods = periods_of(rows, splits, TextEncoder(encoder_path), cache, progress)
     methods = methods_of(recipes)
     about = {
         "reviews": len(reviews),

@@ -66,6 +66,10 @@ class _ByUser:
     starts: Int64
     lengths: Int64
 
+    def user_before(self, ends: Int64) -> Int64:
+        """The user whose rows lie before each place in `order`."""
+        return np.searchsorted(self.starts, ends, side="right") - 1
+
     @classmethod
     def of(cls, reviews: Reviews) -> "_ByUser":
         lengths = np.bincount(reviews.user, minlength=len(reviews.user_ids)).astype(np.int64)
@@ -162,8 +166,7 @@ def as_of_features(
 
 def _means(vectors: ReviewVectors, users: _ByUser, ends: Int64) -> Float32:
     """Running means (ends, 384) float32 of each end's user's reviews before it; ends ascend."""
-    user = np.searchsorted(users.starts, ends, side="right") - 1
-    distinct, group = np.unique(user, return_inverse=True)
+    distinct, group = np.unique(users.user_before(ends), return_inverse=True)
     starts, lengths = users.starts[distinct], users.lengths[distinct]
     # Reviews of the users of this batch only, so that memory stays flat however many there are.
     local_starts = np.cumsum(lengths) - lengths
@@ -176,24 +179,21 @@ def _means(vectors: ReviewVectors, users: _ByUser, ends: Int64) -> Float32:
 def _histories(reviews: Reviews, users: _ByUser, ends: Int64) -> Iterator[Mapping[int, float]]:
     """Product → Σ ratings, for each end in turn; ends ascend, so each continues the one before or starts a new user."""
     current, upto, history = -1, 0, dict[int, float]()
-    user_of_end = np.searchsorted(users.starts, ends, side="right") - 1
-    for end, user in zip(ends.tolist(), user_of_end.tolist(), strict=True):
+    for end, user in zip(ends.tolist(), users.user_before(ends).tolist(), strict=True):
         if user != current:
             current, upto, history = user, int(users.starts[user]), {}
-        _add(history, reviews, users.order[upto:end])
+        yield dict(_with(history, _rated(reviews, users.order[upto:end])))
         upto = end
-        yield dict(history)
 
 
-def _add(history: dict[int, float], reviews: Reviews, rows: Int64) -> None:
-    for product, rating in zip(reviews.product[rows].tolist(), reviews.rating[rows].tolist(), strict=True):
-        history[product] = history.get(product, 0.0) + rating
+def _rated(reviews: Reviews, rows: Int64) -> Iterator[tuple[int, float]]:
+    """Product and rating of some rows."""
+    return zip(reviews.product[rows].tolist(), reviews.rating[rows].tolist(), strict=True)
 
 
-def _summed(pairs: Iterable[tuple[int, float]]) -> dict[int, float]:
-    """Product → Σ ratings."""
-    history: dict[int, float] = {}
-    for product, rating in pairs:
+def _with(history: dict[int, float], rated: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """Add to a history, product → Σ ratings, in place."""
+    for product, rating in rated:
         history[product] = history.get(product, 0.0) + rating
     return history
 
@@ -231,13 +231,13 @@ def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Itera
     for first in range(0, len(states.users), _BATCH):
         last = min(first + _BATCH, len(states.users))
         rows = states.rows[states.offsets[first] : states.offsets[last]]
-        pairs = list(zip(reviews.product[rows].tolist(), reviews.rating[rows].tolist(), strict=True))
+        pairs = list(_rated(reviews, rows))
         edges = (states.offsets[first : last + 1] - states.offsets[first]).tolist()
         own = [pairs[start:end] for start, end in pairwise(edges)]
         new = list({history[0] for history in own if len(history) == 1} - single.keys())
         several = [user for user, history in enumerate(own) if len(history) > 1]
         folded = fold_in(
-            space, [{product: rating} for product, rating in new] + [_summed(own[user]) for user in several]
+            space, [{product: rating} for product, rating in new] + [_with({}, own[user]) for user in several]
         )
         single.update(zip(new, folded, strict=False))
         als = np.empty((last - first, ALS_DIM), np.float32)

@@ -1,7 +1,6 @@
 """What a person asks of a review file first."""
 
 import html
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +33,8 @@ def description(reviews: Reviews, alpha: float) -> dict[str, str]:
         k=NEGATIVES_PER_POSITIVE,
         rng=np.random.default_rng(0),
     )
-    dated = reviews.time_us[reviews.dated]
-    edges = (
-        [datetime.fromtimestamp(int(edge) / 1e6, UTC).date().isoformat() for edge in dated[[0, -1]]]
-        if len(dated)
-        else ["–", "–"]
-    )
+    period = reviews.period()
+    first, last = (moment.date().isoformat() for moment in period) if period else ("–", "–")
     pairs = len(np.unique(reviews.user.astype(np.int64) * len(reviews.products) + reviews.product))
     shares = ", ".join(
         f"top {top}: {per_product[:top].sum() / len(reviews):.0%}" for top in _TOPS if top <= len(per_product)
@@ -61,7 +56,7 @@ def description(reviews: Reviews, alpha: float) -> dict[str, str]:
             f"mean {after.mean():.3f}, deviation {after.std():.3f}"
         ),
         f"distinct products among negatives, alpha {alpha:g}": f"{len(np.unique(negatives)):,}",
-        "dates": f"{edges[0]} to {edges[1]}, {int((~reviews.dated).sum()):,} missing",
+        "dates": f"{first} to {last}, {int((~reviews.dated).sum()):,} missing",
     }
 
 

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.data.reviews import Reviews
-from trainer.encoding.cache import VectorCache
-from trainer.evaluation.period import Periods
-from trainer.features.catalogue import build_catalogue
+from trainer.evaluation.run import periods_of
 from trainer.measure.metrics import Group
 from trainer.network.presets import preset_named
-from trainer.pipeline import TrainingOptions, encode_reviews
+from trainer.pipeline import TrainingOptions
 from trainer.progress import Progress
 from trainer.tuning.objective import Objective, TuningRows
 from trainer.tuning.study import SearchOptions, opened_study, search
@@ -83,9 +81,8 @@ def tune_reviews(
         "encoder_id": encoder.encoder_id,
     }
     with opened_study(folder, about) as study:
-        catalogue = build_catalogue(tuning.rows, tuning.folds[0].training)
-        vectors, product_vectors, _ = encode_reviews(tuning.rows, catalogue, encoder, VectorCache(cache), progress)
-        objective = Objective(tuning, Periods(tuning.rows, vectors, product_vectors), options.objective, options.seeds)
+        periods = periods_of(tuning.rows, tuning.folds, encoder, cache, progress)
+        objective = Objective(tuning, periods, options.objective, options.seeds)
         with progress.stage("trials", options.search.trials) as on_trial:
             search(study, objective, recipe, options.search, on_trial)
         yield Tuned(study, recipe, tuning)
