@@ -6,27 +6,29 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Final, Protocol
 
 import numpy as np
 
 from ranking_service.network.head import PAIRS_AT_ONCE, batch_users
-from ranking_service.ranking.batcher import Batcher, Done
 from ranking_service.ranking.jobs import Job, PredictJob, RankJob, ScoredProducts
 from ranking_service.ranking.score import score_jobs
 from ranking_service.release.popularity_snapshot import Snapshot
 from ranking_service.release.served import ServedRelease
 from ranking_service.upstream.feature_lookup import FeatureLookup
 from ranking_service.upstream.user_batch import Known, UserBatch
+from twotower.batcher import Batcher, Done
+from twotower.errors import Overloaded
 from twotower.features import Float32
 
 _QUICK_PAIRS: Final = 2_400
 """(user, product) pairs that are scored in the event loop, 0.3 ms."""
 _LOOKUP_USERS: Final = 512
 """Users that are looked up at once; they are scored 128 at a time, whose scores fit the cache."""
-_WORTHWHILE_USERS: Final = 16
-"""That a batch needs to be looked up while another is scored."""
-_PATIENCE_S: Final = 0.004
+_MIN_OVERLAPPED_USERS: Final = 16
+"""A batch that is looked up while another is scored has at least these."""
+_LINGER_S: Final = 0.004
 """About as long as 16 callers need to get their answers and come back."""
 
 
@@ -88,10 +90,16 @@ class Ranker:
         self._clock = clock
         self._batcher: Batcher[ServedRelease, Job, _JobAnswer] = Batcher(
             self._process,
-            max_batch_users=_lookup_users,
-            max_queue_users=max_queue_users,
-            worthwhile_users=_WORTHWHILE_USERS,
-            patience_s=_PATIENCE_S,
+            weight=attrgetter("user_count"),
+            max_batch_weight=_lookup_users,
+            max_queued_weight=max_queue_users,
+            overloaded=lambda users, wait_s: Overloaded(
+                f"{users} users are waiting, the limit is {max_queue_users}", wait_s
+            ),
+            max_in_flight=2,
+            min_overlapped_weight=_MIN_OVERLAPPED_USERS,
+            linger_s=_LINGER_S,
+            inline=True,
             clock=clock,
         )
 

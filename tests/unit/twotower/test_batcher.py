@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking_service.ranking.batcher import Batcher
+from twotower.batcher import Batcher
 from twotower.errors import Overloaded
 
 
@@ -41,9 +43,22 @@ class Clock:
         return self.now
 
 
-def make(process: Process, clock: Clock | None = None, **limits: float) -> Batcher[str, Users, str]:
-    limits = {"max_batch_users": lambda _: 4, "max_queue_users": 16, "max_in_flight": 1} | limits
-    return Batcher(process, clock=clock or Clock(), **limits)
+def make(
+    process: Process, clock: Clock | None = None, *, max_queued_weight: int = 16, inline: bool = True, **rules: Any
+) -> Batcher[str, Users, str]:
+    def overloaded(users: int, wait_s: float) -> Overloaded:
+        return Overloaded(f"{users} users are waiting, the limit is {max_queued_weight}", wait_s)
+
+    return Batcher(
+        process,
+        weight=attrgetter("user_count"),
+        max_batch_weight=lambda _: 4,
+        max_queued_weight=max_queued_weight,
+        overloaded=overloaded,
+        inline=inline,
+        clock=clock or Clock(),
+        **rules,
+    )
 
 
 async def turn() -> None:
@@ -67,14 +82,14 @@ async def test_what_arrives_meanwhile_is_one_batch_and_its_wait_is_measured() ->
     await turn()
     rest = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "bcdef"]
     await turn()
-    assert batcher.queued_users == 5
+    assert batcher.queued_weight == 5
     clock.now += 3
     process.open.set()
     await first
     done = [(await task)[0] for task in rest]
     assert process.batches == [("r", ["a"]), ("r", ["b", "c", "d", "e"]), ("r", ["f"])]
     assert [(d.answer, d.queue_s) for d in done] == [(name, 3.0) for name in "bcdef"]
-    assert batcher.queued_users == 0
+    assert batcher.queued_weight == 0
 
 
 async def answered_together(batcher: Batcher[str, Users, str], process: Process, names: str) -> None:
@@ -88,12 +103,12 @@ async def answered_together(batcher: Batcher[str, Users, str], process: Process,
 
 async def test_callers_who_were_answered_together_are_one_batch_again() -> None:
     process = Process()
-    batcher = make(process, patience_s=60)
+    batcher = make(process, linger_s=60)
     await answered_together(batcher, process, "abcd")
     back = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "bc"]
     await turn()
     assert process.batches == [("r", ["a"]), ("r", ["b", "c", "d"])]
-    assert batcher.queued_users == 2
+    assert batcher.queued_weight == 2
     (done,) = await batcher.submit("r", [Users("d")])
     await asyncio.gather(*back)
     assert done.answer == "d"
@@ -102,7 +117,7 @@ async def test_callers_who_were_answered_together_are_one_batch_again() -> None:
 
 async def test_who_comes_back_alone_waits_for_the_others_only_for_a_while() -> None:
     process = Process()
-    batcher = make(process, patience_s=0.02)
+    batcher = make(process, linger_s=0.02)
     await answered_together(batcher, process, "abcd")
     (done,) = await batcher.submit("r", [Users("b")])
     assert done.answer == "b"
@@ -114,7 +129,7 @@ async def test_who_comes_back_alone_waits_for_the_others_only_for_a_while() -> N
 
 async def test_a_job_of_many_users_waits_for_nobody() -> None:
     process = Process()
-    batcher = make(process, patience_s=60)
+    batcher = make(process, linger_s=60)
     await answered_together(batcher, process, "abcd")
     (done,) = await batcher.submit("r", [Users("many", 3)])
     assert done.answer == "many"
@@ -123,15 +138,15 @@ async def test_a_job_of_many_users_waits_for_nobody() -> None:
 async def test_the_parts_of_one_call_are_one_caller() -> None:
     process = Process()
     process.open.set()
-    batcher = make(process, patience_s=60)
+    batcher = make(process, linger_s=60)
     await batcher.submit("r", [Users("part 1"), Users("part 2"), Users("part 3")])
     (done,) = await batcher.submit("r", [Users("a")])
     assert done.answer == "a"
 
 
-async def test_a_small_batch_waits_for_the_one_before_and_a_worthwhile_one_does_not() -> None:
+async def test_a_small_batch_waits_for_the_one_before_and_a_larger_one_does_not() -> None:
     process = Process()
-    batcher = make(process, max_in_flight=2, worthwhile_users=3)
+    batcher = make(process, max_in_flight=2, min_overlapped_weight=3)
     tasks = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "abc"]
     await turn()
     assert process.batches == [("r", ["a"])]
@@ -156,6 +171,37 @@ async def test_the_place_of_a_caller_that_leaves_alone_is_free_again() -> None:
     assert (await batcher.submit("r", [Users("later")]))[0].answer == "later"
 
 
+async def test_a_batch_of_its_own_task_takes_all_who_come_in_one_turn_and_outlives_them() -> None:
+    process = Process()
+    batcher = make(process, inline=False)
+    tasks = [asyncio.create_task(batcher.submit("r", [Users(name)])) for name in "abcde"]
+    await turn()
+    assert process.batches == [("r", ["a", "b", "c", "d"])]
+    for task in tasks[:4]:
+        task.cancel()
+    await turn()
+    assert (process.batches[1:], batcher.queued_weight) == ([], 1)
+    process.open.set()
+    assert (await tasks[4])[0].answer == "e"
+
+
+async def test_closing_fails_those_who_wait_and_lets_a_running_batch_end() -> None:
+    process = Process()
+    batcher = make(process, inline=False)
+    running = asyncio.create_task(batcher.submit("r", [Users("running")]))
+    await turn()
+    waiting = asyncio.create_task(batcher.submit("r", [Users("waiting")]))
+    await turn()
+    closing = asyncio.create_task(batcher.close(ValueError("closed")))
+    with pytest.raises(ValueError, match="closed"):
+        await waiting
+    assert not closing.done()
+    process.open.set()
+    assert (await running)[0].answer == "running"
+    await closing
+    assert batcher.queued_weight == 0
+
+
 async def test_two_keys_never_share_a_batch() -> None:
     process = Process()
     batcher = make(process)
@@ -178,7 +224,7 @@ async def test_a_cancelled_job_frees_its_place_and_its_neighbours_are_answered()
     await turn()
     leaving.cancel()
     await turn()
-    assert batcher.queued_users == 2
+    assert batcher.queued_weight == 2
     process.open.set()
     assert [d.answer for d in await staying] == ["staying"]
     assert process.batches[1:] == [("r", ["staying"])]
@@ -217,12 +263,12 @@ async def test_an_expired_job_is_dropped_before_it_costs_anything() -> None:
     with pytest.raises(asyncio.CancelledError):
         await expiring
     assert process.batches[1:] == [("r", ["patient"])]
-    assert batcher.queued_users == 0
+    assert batcher.queued_weight == 0
 
 
 async def test_a_full_queue_refuses_all_of_a_request_and_says_when_to_come_back() -> None:
     process = Process()
-    batcher = make(process, max_queue_users=4)
+    batcher = make(process, max_queued_weight=4)
     running = asyncio.create_task(batcher.submit("r", [Users("running")]))
     await turn()
     waiting = asyncio.create_task(batcher.submit("r", [Users("waiting", 3)]))
@@ -230,7 +276,7 @@ async def test_a_full_queue_refuses_all_of_a_request_and_says_when_to_come_back(
     with pytest.raises(Overloaded, match="3 users are waiting, the limit is 4") as refused:
         await batcher.submit("r", [Users("b"), Users("c")])
     assert 0 < refused.value.retry_after_s <= 5
-    assert batcher.queued_users == 3
+    assert batcher.queued_weight == 3
     process.open.set()
     await asyncio.gather(running, waiting)
 
@@ -257,7 +303,7 @@ def test_everyone_who_stays_gets_their_own_answer(
 ) -> None:
     async def run() -> None:
         process = Process()
-        batcher = make(process, max_in_flight=in_flight, max_queue_users=1000)
+        batcher = make(process, max_in_flight=in_flight, max_queued_weight=1000)
         requests = [[Users(f"{index}.{part}", size) for part in range(parts)] for index, size in enumerate(sizes)]
         tasks = [asyncio.create_task(batcher.submit("r", request)) for request in requests]
         await turn()
@@ -271,7 +317,7 @@ def test_everyone_who_stays_gets_their_own_answer(
             else:
                 assert not isinstance(answer, BaseException)
                 assert [done.answer for done in answer] == [job.name for job in requests[index]]
-        assert batcher.queued_users == 0
+        assert batcher.queued_weight == 0
         size_of = {job.name: job.user_count for request in requests for job in request}
         for _, names in process.batches:
             assert len(names) == 1 or sum(size_of[name] for name in names) <= 4
