@@ -1,9 +1,9 @@
-"""Arrays to bytes and back: the only place where wire and store encodings are written down."""
+"""Vectors and fixed-point embeddings to the bytes that the API and the store have of them, and back."""
 
 import numpy as np
 
 from twotower.errors import FieldViolation, InvalidArgument
-from twotower.features import BERT_DIM, Float32, Int16, Int32
+from twotower.features import BERT_DIM, Float32, Int16
 from twotower.v1 import types_pb2
 
 
@@ -43,15 +43,3 @@ def fixed_point_from_bytes(data: bytes, field: str) -> Int16:
     if len(data) != 2 * BERT_DIM:
         raise InvalidArgument([FieldViolation(field, f"must be {2 * BERT_DIM} bytes, got {len(data)}")])
     return np.frombuffer(data, "<i2")
-
-
-def accumulator_to_bytes(sums: Int32) -> bytes:
-    """An accumulator (384,) int32 as 1,536 big-endian bytes: the order in which Redis' BITFIELD adds."""
-    return sums.astype(">i4").tobytes()
-
-
-def accumulator_from_bytes(data: bytes) -> Int32:
-    """1,536 big-endian bytes as (384,) int32; no bytes at all are an empty accumulator."""
-    if not data:
-        return np.zeros(BERT_DIM, np.int32)
-    return np.frombuffer(data, ">i4", count=BERT_DIM).astype(np.int32)

@@ -20,13 +20,15 @@ from embedding_service.redis_store.keys import (
     unpack_key,
 )
 from embedding_service.redis_store.layouts import (
+    NAMED,
     LogEntry,
+    OutboxEntry,
     unpack_accumulators,
     unpack_counter,
     unpack_entry,
     unpack_seen_counts,
 )
-from embedding_service.redis_store.outboxes import Changes, Entry, changes_of
+from embedding_service.redis_store.outboxes import Changes, changes_of
 from embedding_service.redis_store.popularity_store import RedisPopularity
 from embedding_service.redis_store.user_store import RedisStore
 from twotower.errors import StoreUnavailable
@@ -44,10 +46,12 @@ class UserLog:
     seen: dict[str, tuple[int, int]]
     reviews: dict[str, LogEntry]
 
-    def counted(self) -> list[Entry]:
+    def counted(self) -> list[OutboxEntry]:
         """What its reviews are in the popularity counters."""
         return [
-            Entry(1, "u", entry.time_us, entry.product_id.encode()) for entry in self.reviews.values() if entry.counted
+            OutboxEntry(1, NAMED, entry.time_us, entry.product_id.encode())
+            for entry in self.reviews.values()
+            if entry.counted
         ]
 
     def problems(self) -> list[str]:
@@ -108,7 +112,7 @@ class Upkeep:
         self._link = store.link
         self._popularity = RedisPopularity(store.link, store.outboxes)
         self._clock = clock
-        self._read = Script("read_user", shared=False)
+        self._read = Script("read_user", prelude=False)
         self._repair = Script("repair_user")
 
     async def logs(self) -> AsyncIterator[list[UserLog]]:
@@ -132,7 +136,7 @@ class Upkeep:
             StoreUnavailable.
         """
         found = Verified()
-        expected: dict[str, list[Entry]] = {}
+        expected: dict[str, list[OutboxEntry]] = {}
         await self._settle()
         before = await self._written()
         async for logs in self.logs():
@@ -214,7 +218,7 @@ class Upkeep:
         found = await self._popularity.fields_of_days(encoder_id, days)
         differences: Changes = {}
         for day in sorted({*days, *expected}):
-            there = {field: packed for field, packed in found.get(day, {}).items() if field.startswith(b"u")}
+            there = {field: packed for field, packed in found.get(day, {}).items() if field.startswith(NAMED.encode())}
             wanted = expected.get(day, {})
             for name in sorted({*there, *wanted}):
                 change = wanted.get(name, 0) - there.get(name, 0)

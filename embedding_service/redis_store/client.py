@@ -4,10 +4,8 @@ it.
 
 import asyncio
 import hashlib
-from binascii import crc_hqx
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
 from itertools import count
 from pathlib import Path
@@ -24,11 +22,11 @@ from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedding_service.redis_store.connections import Command, Connections
+from embedding_service.redis_store.layouts import lua_constants
 from embedding_service.redis_store.topology import Cluster, OneServer, Servers, TooFewReplicas
 from embedding_service.redis_store.url import CLUSTER_SCHEMES, SENTINEL_SCHEMES
 from twotower.errors import StoreUnavailable
 
-SLOTS: Final = 16384
 _MOST_PIPELINES: Final = 12
 _CALLS_A_PIPELINE: Final = 16
 """Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync
@@ -92,17 +90,18 @@ def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, 
 
 @dataclass
 class Script:
-    """A Lua script of this package, with the shared part in front where it reads or writes log entries."""
+    """A Lua script of this package, with the layouts' constants in front, and the prelude if it handles log entries."""
 
     name: str
-    shared: bool = True
+    prelude: bool = True
     source: str = field(init=False)
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
         folder = resources.files("embedding_service.redis_store") / "lua"
-        parts = (["state.lua"] if self.shared else []) + [f"{self.name}.lua"]
-        self.source = "\n".join((folder / part).read_text(encoding="utf-8") for part in parts)
+        names = ["prelude", self.name] if self.prelude else [self.name]
+        source = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+        self.source = lua_constants(source) + source
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()  # Redis' name of it
 
 
@@ -215,27 +214,6 @@ class RedisLink:
     async def _evaluate_in_order(self, script: Script, calls: Sequence[Call], durable: bool) -> list[Any]:
         commands = [("EVALSHA", script.sha, len(call.keys), *call.keys, *call.arguments) for call in calls]
         return await self._servers.pipeline(commands, [call.keys[0] for call in calls] if durable else ())
-
-
-@cache
-def slot_tags() -> tuple[str, ...]:
-    """For each slot of a cluster a short hash tag that is in it."""
-    tags: list[str] = [""] * SLOTS
-    missing = SLOTS
-    for number in count():
-        tag = f"o{number}"
-        slot = slot_of_tag(tag)
-        if not tags[slot]:
-            tags[slot] = tag
-            missing -= 1
-            if not missing:
-                return tuple(tags)
-    raise AssertionError
-
-
-def slot_of_tag(tag: str) -> int:
-    """The cluster's slot of a hash tag: CRC-16/XMODEM modulo 16,384."""
-    return crc_hqx(tag.encode(), 0) % SLOTS
 
 
 def _raise_first(replies: list[Any]) -> list[Any]:

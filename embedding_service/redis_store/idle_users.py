@@ -12,7 +12,7 @@ from typing import Final
 
 from embedding_service.redis_store.client import Call, RedisLink, Script
 from embedding_service.redis_store.keys import ACCUMULATOR_PATTERN, UserKeys, unpack_key
-from embedding_service.redis_store.layouts import pack_stamp
+from embedding_service.redis_store.layouts import STAMP_RANGE, pack_stamp
 from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.retired_spaces import known_ids
 from twotower.errors import StoreUnavailable
@@ -22,7 +22,6 @@ _LOG = logging.getLogger(__name__)
 _LONGEST_PERIOD_S: Final = 3600.0
 _SWEEPS_PER_TTL: Final = 10
 _PAUSE_S: Final = 0.02
-_STAMP: Final = (1540, 1547)
 
 
 class IdleUsers:
@@ -71,7 +70,7 @@ class IdleUsers:
         """
         removed = 0
         async for keys in self._link.scan(ACCUMULATOR_PATTERN):
-            stamps = await self._link.send([("GETRANGE", key, *_STAMP) for key in keys])
+            stamps = await self._link.send([("GETRANGE", key, *STAMP_RANGE) for key in keys])
             # As bytes, big-endian: an accumulator that is gone meanwhile has none.
             idle_since = pack_stamp(max(0, round(self._clock() * 1e6 - self._ttl_us)))
             idle = [(key, stamp) for key, stamp in zip(keys, stamps, strict=True) if stamp and stamp < idle_since]

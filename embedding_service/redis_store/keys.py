@@ -1,56 +1,33 @@
-"""Names of all Redis keys: the only place where they are written down in code. docs/formats/redis.md is their public
-description.
-"""
+"""Names of all Redis keys: the only place in code that spells them. docs/formats/redis.md describes them."""
 
 import re
-from collections.abc import Sequence
+from binascii import crc_hqx
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from typing import Final
 
 SCHEMA_VERSION: Final = 2
-
-
 SCHEMA_KEY: Final = "tt:schema"
-
-
 ACTIVE_KEY: Final = "tt:active"
-
-
 ENCODER_IDS_KEY: Final = "tt:encoder_ids"
-
-
 ALS_IDS_KEY: Final = "tt:als_ids"
-
-
 DROPPING_ENCODER_IDS_KEY: Final = "tt:dropping:encoder_ids"
-
-
 DROPPING_ALS_IDS_KEY: Final = "tt:dropping:als_ids"
-
-
 DROPPING_LOCK_KEY: Final = "tt:dropping:lock"
-
-
 USER_PATTERN: Final = "tt:{u:*"
-
-
 ALS_PATTERN: Final = "tt:{u:*}:als:*"
-
-
 ACCUMULATOR_PATTERN: Final = "tt:{u:*}:acc:*"
-
-
-POPULARITY_TAG: Final = "pop"
-
-
+SLOTS: Final = 16384
+_POPULARITY_TAG: Final = "pop"
 _ESCAPED: Final = re.compile(r"%(25|7B|7D)")
-
-
 _UNSAFE: Final = re.compile(r"[%{}]")
+_GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 
 
 class UserKeys:
-    """A user's keys share a hash tag: one slot a user, so that a script over them stays atomic in a cluster.
+    """A user's keys share a hash tag: one slot per user, so that a script over them stays atomic in a cluster.
 
     The id is escaped (``%``, ``{`` and ``}`` as ``%25``, ``%7B``, ``%7D``), so no id can end the tag early or take
     another user's keys.
@@ -88,11 +65,6 @@ class UserKeys:
         """Sorted set: reviews taken back, by the time of that; the empty id is the whole user."""
         return f"{self._tag}gone"
 
-    def all(self, encoder_ids: Sequence[str], als_ids: Sequence[str]) -> list[str]:
-        """Every key that the user may have in these spaces."""
-        by_encoder = [key(encoder_id) for encoder_id in encoder_ids for key in (self.accumulator, self.log, self.seen)]
-        return by_encoder + [self.als(als_id) for als_id in als_ids]
-
 
 def keys_to_read(encoder_id: str, als_id: str, user_ids: Sequence[str]) -> list[str]:
     """Accumulator and ALS record of users, by turns."""
@@ -104,8 +76,31 @@ def keys_to_read(encoder_id: str, als_id: str, user_ids: Sequence[str]) -> list[
     ]
 
 
-def _escape(found: re.Match[str]) -> str:
-    return f"%{ord(found[0]):02X}"
+def _escape(match: re.Match[str]) -> str:
+    return f"%{ord(match[0]):02X}"
+
+
+def unpack_key(key: bytes) -> tuple[str, str, str]:
+    """User id, kind and encoder or ALS id of a user's key; the kinds are acc, log, seen, als, shared and gone."""
+    tag, _, rest = key.decode().removeprefix("tt:{u:").partition("}:")
+    kind, _, space_id = rest.partition(":")
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), tag), kind, space_id
+
+
+def space_pattern(space_id: str) -> str:
+    """Pattern of SCAN for the keys of an encoder's or an ALS space; it matches a few others too, see `is_in_space`."""
+    escaped = _GLOB.sub(r"\\\1", space_id)
+    return f"tt:*{escaped}*"
+
+
+def is_in_space(key: bytes, space_id: str) -> bool:
+    """Whether a key belongs to an encoder's or an ALS space."""
+    return space_id in key.decode().partition("}:")[2].split(":")[1:]
+
+
+def wait_key(key: str) -> str:
+    """A key in the slot of another, written before WAIT."""
+    return f"{key[: key.index('}') + 1]}:wait"
 
 
 @dataclass(frozen=True)
@@ -117,22 +112,55 @@ class PopularityKeys:
     @property
     def days(self) -> str:
         """Sorted set of the days that have a hash."""
-        return f"tt:{{{POPULARITY_TAG}}}:days:{self.encoder_id}"
+        return f"tt:{{{_POPULARITY_TAG}}}:days:{self.encoder_id}"
 
     @property
     def positions(self) -> str:
         """Hash: outbox → how many of its entries are applied."""
-        return f"tt:{{{POPULARITY_TAG}}}:positions:{self.encoder_id}"
+        return f"tt:{{{_POPULARITY_TAG}}}:positions:{self.encoder_id}"
 
     def day(self, day: int) -> str:
         """Hash: kind, hour and product → packed count; `day` is days since 1970."""
-        return f"tt:{{{POPULARITY_TAG}}}:day:{self.encoder_id}:{day}"
+        return f"tt:{{{_POPULARITY_TAG}}}:day:{self.encoder_id}:{day}"
 
 
-def unpack_key(key: bytes) -> tuple[str, str, str]:
-    """User id, kind (``acc``, ``log``, ``seen``, ``als``, ``shared``, ``gone``) and encoder or ALS id of a user's
-    key.
-    """
-    tag, _, rest = key.decode().removeprefix("tt:{u:").partition("}:")
-    kind, _, of = rest.partition(":")
-    return _ESCAPED.sub(lambda m: chr(int(m[1], 16)), tag), kind, of
+def outbox_key(user: UserKeys, encoder_id: str, *, is_cluster: bool) -> str:
+    """List: what a user's reviews change in live popularity; in the user's slot, shared with all users there."""
+    tag = slot_tags()[slot_of_tag(user.hash_tag)] if is_cluster else _POPULARITY_TAG
+    return _outbox(tag, encoder_id)
+
+
+def all_outbox_keys(encoder_ids: Iterable[str], *, is_cluster: bool) -> list[str]:
+    """Every outbox that these encoders' spaces may have."""
+    tags = slot_tags() if is_cluster else (_POPULARITY_TAG,)
+    return [_outbox(tag, encoder_id) for encoder_id in encoder_ids for tag in tags]
+
+
+def outbox_position_key(outbox: str) -> str:
+    """String: number of entries ever taken out of an outbox."""
+    return outbox.replace(":outbox:", ":outbox_position:", 1)
+
+
+def encoder_of_outbox(outbox: str) -> str:
+    """The encoder id in an outbox's key."""
+    return outbox.partition(":outbox:")[2]
+
+
+def _outbox(tag: str, encoder_id: str) -> str:
+    return f"tt:{{{tag}}}:outbox:{encoder_id}"
+
+
+@cache
+def slot_tags() -> tuple[str, ...]:
+    """A short hash tag for each slot of a cluster."""
+    tags: dict[int, str] = {}
+    numbers = count()
+    while len(tags) < SLOTS:
+        tag = f"o{next(numbers)}"
+        tags.setdefault(slot_of_tag(tag), tag)
+    return tuple(tags[slot] for slot in range(SLOTS))
+
+
+def slot_of_tag(tag: str) -> int:
+    """The cluster's slot of a hash tag: CRC-16/XMODEM modulo 16,384."""
+    return crc_hqx(tag.encode(), 0) % SLOTS

@@ -1,7 +1,9 @@
-"""Redis keys and byte layouts: the only place where they are written down in code. docs/formats/redis.md is their
-public description.
+"""Byte layouts of the values in Redis: the only place in code with their offsets, the Lua scripts' included.
+
+docs/formats/redis.md is their public description.
 """
 
+import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,27 +11,106 @@ from typing import Final
 
 import numpy as np
 
-from embedding_service.ports import AlsOrigin, StoredUsers
+from embedding_service.ports import AlsOrigin, Outcome, StoredUsers
 from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
 from twotower.wire import fixed_point_from_bytes, fixed_point_to_bytes
 
 MICRO_STARS: Final = 1_000_000
-_STAMP_BYTES: Final = 8
 _ACCUMULATOR: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4"), ("changed_us", ">i8")])
 _SUMS_AND_COUNT: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4")])
+_SUMS_BYTES: Final = 4 * BERT_DIM
+_STAMP_BYTES: Final = 8
+STAMP_RANGE: Final = (_SUMS_AND_COUNT.itemsize, _ACCUMULATOR.itemsize - 1)
+"""GETRANGE of an accumulator that gives its stamp: the time of the last change."""
 _ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
 _ALS_HEAD_BYTES: Final = _ALS_HEAD.itemsize
+NO_ALS_VECTOR: Final = bytes(4 * ALS_DIM)
+_ORIGIN_BYTES: Final = {origin: bytes([origin]) for origin in AlsOrigin}
 _EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR.itemsize)
 _NO_ALS: Final = bytes(_ALS_HEAD_BYTES)
-_ENTRY_HEAD: Final = struct.Struct("<BqI16s")
+_ENTRY_FIELDS: Final = {"FLAGS": "B", "TIME": "q", "RATING": "I", "DIGEST": "16s"}
+_ENTRY_HEAD: Final = struct.Struct("<" + "".join(_ENTRY_FIELDS.values()))
+_VECTOR_BYTES: Final = 2 * BERT_DIM
 _TIME_GIVEN: Final = 1
 _DIGEST_GIVEN: Final = 2
+NAMED: Final = "u"
+ANONYMOUS: Final = "a"
+"""Kinds of reviews in outboxes and counters."""
+FIELD_HOUR: Final = slice(1, 3)
+FIELD_PRODUCT: Final = slice(3, None)
+"""Parts of a counter's field, after its kind."""
+_OUTBOX_HEAD: Final = struct.Struct("<ccq")
 _DAY_S: Final = 86_400
 _COUNT_SHIFT: Final = 40
 
 
+def _entry_ranges() -> dict[str, int]:
+    """First and last byte of each field of a log entry as Lua counts them: from 1, the last one included."""
+    ranges, format_ = {}, "<"
+    for name, code in _ENTRY_FIELDS.items():
+        ranges[f"{name}_FIRST"] = struct.calcsize(format_) + 1
+        format_ += code
+        ranges[f"{name}_LAST"] = struct.calcsize(format_)
+    return ranges
+
+
+_LUA_CONSTANTS: Final[dict[str, int | str]] = {
+    "DIM": BERT_DIM,
+    # GETRANGE counts bytes from 0.
+    "STAMP_START": STAMP_RANGE[0],
+    "STAMP_STOP": STAMP_RANGE[1],
+    "ACCUMULATOR_BYTES": _ACCUMULATOR.itemsize,
+    # Lua counts bytes from 1.
+    "COUNT_FIRST": _SUMS_BYTES + 1,
+    **_entry_ranges(),
+    "VECTOR_FIRST": _ENTRY_HEAD.size + 1,
+    "PRODUCT_FIRST": _ENTRY_HEAD.size + _VECTOR_BYTES + 1,
+    "DIGEST_BYTES": struct.calcsize(_ENTRY_FIELDS["DIGEST"]),
+    # Formats of Lua's struct library, which names integers by their size.
+    "SUMS": ">" + "i4" * BERT_DIM,
+    "COUNT": ">I4",
+    "STAMP": ">I4I4",  # a uint64 in two halves: Lua 5.1 has no 64-bit integers
+    "VECTOR": "<" + "i2" * BERT_DIM,
+    "TIME": "<i8",
+    "RATING": "<I4",
+    # Flags of log entries, kinds of reviews, what became of a review.
+    "TIME_GIVEN": _TIME_GIVEN,
+    "DIGEST_GIVEN": _DIGEST_GIVEN,
+    "KIND_NAMED": NAMED,
+    "KIND_ANONYMOUS": ANONYMOUS,
+    **{f"OUTCOME_{outcome.name}": outcome.value for outcome in Outcome},
+}
+
+
+def lua_constants(source: str) -> str:
+    """Lua that declares the constants of the layouts that a script names."""
+    names = _LUA_CONSTANTS.keys() & set(re.findall(r"\b[A-Z_]+\b", source))
+    return "".join(f"local {name} = {_LUA_CONSTANTS[name]!r}\n" for name in sorted(names))
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """One review in (`sign` 1) or out (-1); `kind` is NAMED or ANONYMOUS."""
+
+    sign: int
+    kind: str
+    time_us: int
+    product: bytes
+
+
+def unpack_outbox_entry(raw: bytes) -> OutboxEntry:
+    """From an outbox: sign, kind, and what :func:`pack_outbox_tail` packed."""
+    sign, kind, time_us = _OUTBOX_HEAD.unpack_from(raw)
+    return OutboxEntry(1 if sign == b"+" else -1, kind.decode(), time_us, raw[_OUTBOX_HEAD.size :])
+
+
+def pack_outbox_tail(time_us: int, product_id: str) -> bytes:
+    """What follows sign and kind in an outbox: time i64 little-endian, product id."""
+    return time_us.to_bytes(8, "little", signed=True) + product_id.encode()
+
+
 def popularity_field(kind: str, time_us: int, product: bytes) -> tuple[int, bytes]:
-    """Day since 1970 and field of a review's counter."""
+    """Day since 1970 and field of a review's counter: kind, hour in two digits, product."""
     day, second = divmod(time_us // 1_000_000, _DAY_S)
     return day, f"{kind}{second // 3600:02d}".encode() + product
 
@@ -81,7 +162,7 @@ class LogEntry:
 def unpack_entry(entry: bytes) -> LogEntry:
     """What :func:`pack_entry` packed."""
     flags, time_us, micro_stars, _ = _ENTRY_HEAD.unpack_from(entry)
-    product_at = _ENTRY_HEAD.size + 2 * BERT_DIM
+    product_at = _ENTRY_HEAD.size + _VECTOR_BYTES
     vector = fixed_point_from_bytes(entry[_ENTRY_HEAD.size : product_at], "log entry")
     return LogEntry(entry[product_at:].decode(), micro_stars, time_us, bool(flags & _TIME_GIVEN), bool(flags), vector)
 
@@ -107,18 +188,17 @@ def _cut(packed: bytes, size: int) -> list[bytes]:
     return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
-def pack_seen(product_ids: Iterable[str]) -> bytes:
-    """Product ids, each once, sorted as bytes; no id has a NUL in it, so that one can stand between them."""
-    return b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
-
-
 def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
-    """256 bytes of vector, 8 of the change it was made from, 1 of origin, then the products of the log that it was made
-    from.
+    """256 bytes of vector, 8 of the change that it was made from, and :func:`pack_als_tail`."""
+    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + pack_als_tail(origin, product_ids)
+
+
+def pack_als_tail(origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
+    """What follows the stamp in an ALS record: a byte of origin, then the products of the log that it was made from.
+
+    The ids stand each once, sorted as bytes; no id has a NUL in it, so that one can stand between them.
     """
-    return (
-        vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + bytes([origin]) + pack_seen(product_ids)
-    )
+    return _ORIGIN_BYTES[origin] + b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
 
 
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:

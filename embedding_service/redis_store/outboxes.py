@@ -10,12 +10,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
-from embedding_service.redis_store.client import Call, RedisLink, Script, slot_of_tag, slot_tags
-from embedding_service.redis_store.keys import ENCODER_IDS_KEY, POPULARITY_TAG, PopularityKeys, UserKeys
-from embedding_service.redis_store.layouts import pack_change, popularity_field
+from embedding_service.redis_store.client import Call, RedisLink, Script
+from embedding_service.redis_store.keys import (
+    ENCODER_IDS_KEY,
+    PopularityKeys,
+    UserKeys,
+    all_outbox_keys,
+    encoder_of_outbox,
+    outbox_key,
+    outbox_position_key,
+)
+from embedding_service.redis_store.layouts import OutboxEntry, pack_change, popularity_field, unpack_outbox_entry
 from twotower.errors import StoreUnavailable
 
 _LOG = logging.getLogger(__name__)
@@ -26,23 +33,6 @@ _PAUSE_S: Final = 0.1
 _PAGE_DAYS: Final = 64
 Changes = dict[int, dict[bytes, int]]
 """Day since 1970 → field of its hash → packed change."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One review in or out: kind ``u`` named or ``a`` anonymous, time in µs."""
-
-    sign: int
-    kind: str
-    time_us: int
-    product: bytes
-
-    @classmethod
-    def unpack(cls, raw: bytes) -> "Entry":
-        """From an outbox: sign, kind, time int64 little-endian, product id."""
-        return cls(
-            1 if raw[:1] == b"+" else -1, chr(raw[1]), int.from_bytes(raw[2:10], "little", signed=True), raw[10:]
-        )
 
 
 class Outboxes:
@@ -56,14 +46,13 @@ class Outboxes:
         self._dirty: set[str] = set()
         self._woken = asyncio.Event()
         self._draining = asyncio.Lock()
-        self._peek = Script("peek_outbox", shared=False)
-        self._apply = Script("apply_popularity", shared=False)
-        self._trim = Script("trim_outbox", shared=False)
+        self._peek = Script("peek_outbox", prelude=False)
+        self._apply = Script("apply_popularity", prelude=False)
+        self._trim = Script("trim_outbox", prelude=False)
 
     def of(self, keys: UserKeys, encoder_id: str) -> str:
         """The outbox of a user."""
-        tag = slot_tags()[slot_of_tag(keys.hash_tag)] if self._link.is_cluster else POPULARITY_TAG
-        return f"tt:{{{tag}}}:outbox:{encoder_id}"
+        return outbox_key(keys, encoder_id, is_cluster=self._link.is_cluster)
 
     def wake(self, outboxes: Iterable[str]) -> None:
         """These may have new entries."""
@@ -100,10 +89,9 @@ class Outboxes:
     async def positions(self) -> dict[str, tuple[int, int]]:
         """For every outbox that was ever used: entries taken out so far, entries in it."""
         encoder_ids = sorted(value.decode() for value in await self._link.one("SMEMBERS", ENCODER_IDS_KEY))
-        tags = slot_tags() if self._link.is_cluster else (POPULARITY_TAG,)
-        names = [f"tt:{{{tag}}}:outbox:{encoder_id}" for encoder_id in encoder_ids for tag in tags]
+        names = all_outbox_keys(encoder_ids, is_cluster=self._link.is_cluster)
         replies = await self._link.send(
-            [command for name in names for command in (("GET", _position(name)), ("LLEN", name))]
+            [command for name in names for command in (("GET", outbox_position_key(name)), ("LLEN", name))]
         )
         pairs = zip(names, replies[::2], replies[1::2], strict=True)
         return {name: (int(taken or 0), entries) for name, taken, entries in pairs if taken or entries}
@@ -129,15 +117,17 @@ class Outboxes:
             first = await self._apply_page(encoder_id, source, first, 1, page)
 
     async def _drain_one(self, name: str) -> None:
-        encoder_id = name.partition(":outbox:")[2]
+        encoder_id = encoder_of_outbox(name)
         while True:
-            [(first, raw)] = await self._link.evaluate(self._peek, [Call([name, _position(name)], [_PAGE])])
+            [(first, raw)] = await self._link.evaluate(self._peek, [Call([name, outbox_position_key(name)], [_PAGE])])
             if not raw:
                 return
-            applied = await self._apply_page(encoder_id, name, first, len(raw), changes_of(map(Entry.unpack, raw)))
+            applied = await self._apply_page(
+                encoder_id, name, first, len(raw), changes_of(map(unpack_outbox_entry, raw))
+            )
             # Another service may have applied another number of them.
             await self._link.evaluate(
-                self._trim, [Call([name, _position(name)], [first, min(max(applied - first, 0), len(raw))])]
+                self._trim, [Call([name, outbox_position_key(name)], [first, min(max(applied - first, 0), len(raw))])]
             )
 
     async def _apply_page(self, encoder_id: str, source: str, first: int, entries: int, changes: Changes) -> int:
@@ -152,7 +142,7 @@ class Outboxes:
         return int(applied)
 
 
-def changes_of(entries: Iterable[Entry]) -> Changes:
+def changes_of(entries: Iterable[OutboxEntry]) -> Changes:
     """What entries add up to."""
     changes: Changes = {}
     for entry in entries:
@@ -160,8 +150,3 @@ def changes_of(entries: Iterable[Entry]) -> Changes:
         fields = changes.setdefault(day, {})
         fields[field] = fields.get(field, 0) + entry.sign * pack_change(entry.time_us)
     return changes
-
-
-def _position(outbox: str) -> str:
-    head, _, encoder_id = outbox.partition(":outbox:")
-    return f"{head}:outbox_position:{encoder_id}"

@@ -1,18 +1,13 @@
 """Live popularity in Redis: the outboxes' counters, read back."""
 
-from typing import Final
-
 import numpy as np
 
 from embedding_service.ports import HourlyCounts
 from embedding_service.redis_store.client import RedisLink
 from embedding_service.redis_store.keys import PopularityKeys
-from embedding_service.redis_store.layouts import unpack_counter, unpack_hash
+from embedding_service.redis_store.layouts import FIELD_HOUR, FIELD_PRODUCT, unpack_counter, unpack_hash
 from embedding_service.redis_store.outboxes import Changes, Outboxes
 from twotower.scoring import US_PER_DAY
-
-_HEAD: Final = 3
-"""Kind and hour in front of the product id."""
 
 
 class RedisPopularity:
@@ -48,8 +43,8 @@ class RedisPopularity:
         rows: list[tuple[int, int, int]] = []
         for day, fields in (await self.fields_of_days(encoder_id, days)).items():
             for field, packed in fields.items():
-                products.append(field[_HEAD:].decode())
-                rows.append((24 * day + int(field[1:_HEAD]), *unpack_counter(packed)))
+                products.append(field[FIELD_PRODUCT].decode())
+                rows.append((24 * day + int(field[FIELD_HOUR]), *unpack_counter(packed)))
         columns = np.array(rows, np.int64).reshape(-1, 3).T
         return HourlyCounts(products, columns[0], columns[1], columns[2])
 

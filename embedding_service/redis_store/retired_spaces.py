@@ -5,7 +5,6 @@ background.
 import asyncio
 import contextlib
 import logging
-import re
 import secrets
 from collections.abc import Sequence
 from typing import Final
@@ -18,6 +17,8 @@ from embedding_service.redis_store.keys import (
     DROPPING_ENCODER_IDS_KEY,
     DROPPING_LOCK_KEY,
     ENCODER_IDS_KEY,
+    is_in_space,
+    space_pattern,
 )
 from twotower.errors import StoreUnavailable
 
@@ -26,7 +27,6 @@ _LOCK_MS: Final = 10_000
 """Far longer than a page takes: whoever finds the lock gone may be sure that no page is under way."""
 _PERIOD_S: Final = 60.0
 _PAUSE_S: Final = 0.02
-_GLOB: Final = re.compile(r"([\\*?\[\]^-])")
 _SETS: Final = ((ENCODER_IDS_KEY, DROPPING_ENCODER_IDS_KEY), (ALS_IDS_KEY, DROPPING_ALS_IDS_KEY))
 
 
@@ -110,13 +110,11 @@ class Dropping:
 
     async def _drop_space(self, dropping: str, of: str) -> int:
         dropped = 0
-        pattern = _GLOB.sub(r"\\\1", of)
-        async for keys in self._link.scan(f"tt:*{pattern}*"):
+        async for keys in self._link.scan(space_pattern(of)):
             _, still = await self._link.send([("PEXPIRE", DROPPING_LOCK_KEY, _LOCK_MS), ("SISMEMBER", dropping, of)])
             if not still:
                 return dropped
-            names = [key for key in keys if of in key.decode().partition("}:")[2].split(":")[1:]]
-            dropped += sum(await self._link.send([("UNLINK", name) for name in names]))
+            dropped += sum(await self._link.send([("UNLINK", key) for key in keys if is_in_space(key, of)]))
             await asyncio.sleep(_PAUSE_S)
         await self._link.one("SREM", dropping, of)
         _LOG.info("dropped %d keys of the space %s", dropped, of)

@@ -12,6 +12,7 @@ from redis.exceptions import ClusterDownError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from embedding_service.redis_store.connections import Command, Connections
+from embedding_service.redis_store.keys import wait_key
 
 _RETRIES: Final = 2
 _LEFT_TO_OTHERS: Final = 4
@@ -58,8 +59,7 @@ def _waiting(key: str, replicas: int, timeout_ms: int) -> tuple[Command, Command
     Where all calls found their work done there is no write, and that work may not be on the replicas yet: so something
     is written, in a slot of the same server.
     """
-    tag = key[key.index("{") + 1 : key.index("}")]
-    return ("SET", f"tt:{{{tag}}}:wait", 1, "PX", 1000), ("WAIT", replicas, timeout_ms)
+    return ("SET", wait_key(key), 1, "PX", 1000), ("WAIT", replicas, timeout_ms)
 
 
 def _check_held(replies: Sequence[Any], replicas: int) -> None:

@@ -19,10 +19,12 @@ from embedding_service.ports import (
 from embedding_service.redis_store.client import Call, RedisLink, Script
 from embedding_service.redis_store.keys import ACTIVE_KEY, SCHEMA_KEY, SCHEMA_VERSION, UserKeys, keys_to_read
 from embedding_service.redis_store.layouts import (
+    NO_ALS_VECTOR,
     pack_als,
     pack_als_record,
+    pack_als_tail,
     pack_entry,
-    pack_seen,
+    pack_outbox_tail,
     pack_stamp,
     pack_sums_and_counts,
     unpack_accumulators,
@@ -32,10 +34,8 @@ from embedding_service.redis_store.layouts import (
 from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.retired_spaces import Dropping, known_ids
 from twotower.errors import StoreUnavailable
-from twotower.features import ALS_DIM, MAX_REVIEWS_PER_USER
+from twotower.features import MAX_REVIEWS_PER_USER
 
-_TRAINED: Final = bytes([AlsOrigin.TRAINED])
-_NO_VECTOR: Final = bytes(4 * ALS_DIM)
 REMEMBER_SHARED_S: Final = 7 * 86_400
 """How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone
 retries.
@@ -67,10 +67,10 @@ class RedisStore:
         self._retract = Script("retract_review")
         self._import = Script("import_user")
         self._delete = Script("delete_user")
-        self._record_shared = Script("record_shared", shared=False)
-        self._retract_shared = Script("retract_shared", shared=False)
-        self._put_als = Script("put_als", shared=False)
-        self._snapshot = Script("snapshot", shared=False)
+        self._record_shared = Script("record_shared", prelude=False)
+        self._retract_shared = Script("retract_shared", prelude=False)
+        self._put_als = Script("put_als", prelude=False)
+        self._snapshot = Script("snapshot", prelude=False)
 
     async def active_release(self) -> ActiveRelease:
         """See the protocol."""
@@ -147,12 +147,11 @@ class RedisStore:
         for review in reviews:
             keys = UserKeys(review.user_id)
             time_us = now_us if review.time_us is None else review.time_us
-            counted = time_us.to_bytes(8, "little", signed=True) + review.product_id.encode()
             outbox = self.outboxes.of(keys, encoder_id)
             calls.append(
                 Call(
                     [keys.shared(encoder_id, review.review_id), outbox],
-                    [review.digest, counted, REMEMBER_SHARED_S],
+                    [review.digest, pack_outbox_tail(time_us, review.product_id), REMEMBER_SHARED_S],
                     outbox,
                 )
             )
@@ -212,10 +211,10 @@ class RedisStore:
         ):
             keys = UserKeys(user.user_id)
             names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
-            tail = _TRAINED + pack_seen(review.product_id for review in user.reviews)
+            tail = pack_als_tail(AlsOrigin.TRAINED, (review.product_id for review in user.reviews))
             state: list[bytes | str | int] = [
                 sums_and_count,
-                als if als != _NO_VECTOR else b"",
+                als if als != NO_ALS_VECTOR else b"",
                 tail,
                 now_us,
                 self._max_reviews,

@@ -1,7 +1,8 @@
 -- Adds entries of an outbox to the counters, once: only if exactly those before them are applied.
 --
 -- KEYS: days, positions, then one hash a day
--- ARGV: outbox, position of the first entry, number of entries, then for each day: day, number of fields, and field and change by turns
+-- ARGV: outbox, position of the first entry, number of entries, then for each day: day, number of fields, and field
+--       and change by turns
 -- Returns the position up to which the outbox is applied.
 
 local days, positions = KEYS[1], KEYS[2]

@@ -1,10 +1,10 @@
 -- Removes the state of a user who was idle for too long, unless it has changed since that was found.
 --
 -- KEYS: log, outbox, accumulator, then every other key to delete
--- ARGV: time of the last change (8 bytes)
+-- ARGV: the stamp that was found: time of the last change, as bytes
 -- Returns 1 if it was removed.
 
 local log, outbox, accumulator = KEYS[1], KEYS[2], KEYS[3]
-if redis.call('GETRANGE', accumulator, 1540, 1547) ~= ARGV[1] then return 0 end
+if redis.call('GETRANGE', accumulator, STAMP_START, STAMP_STOP) ~= ARGV[1] then return 0 end
 forget(log, outbox, { unpack(KEYS, 3) })
 return 1

@@ -1,8 +1,8 @@
--- Merges imported reviews into a user's state: a review of an id that is there is replaced exactly, others stay. The same again changes
--- nothing, the state's age included. What was taken back since is left out.
+-- Merges imported reviews into a user's state: a review of an id that is there is replaced exactly, others
+-- stay. The same again changes nothing, the state's age included. What was taken back since is left out.
 --
 -- KEYS: accumulator, log, seen, ALS record, outbox, what is remembered as taken back
--- ARGV: sums and count of the imported reviews (1,540 bytes), ALS vector (256 bytes or none), what follows the stamp in the ALS record,
+-- ARGV: sums and count of the imported reviews, ALS vector or none, what follows the stamp in the ALS record,
 --       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
 -- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
@@ -28,7 +28,8 @@ local function write_review(index, old)
     push_popularity(outbox, '+', entry)
 end
 
--- All of them for a user who has none: a command a kind of key, some hundred reviews at a time, because a call takes only so many arguments.
+-- All of them for a user who has none: one command per key and thousand arguments, because a call takes only so
+-- many.
 local function write_all()
     local products, reviews, micro_stars = {}, {}, {}
     for first = FIRST, LAST, 1000 do
@@ -85,7 +86,7 @@ end
 if there + new > limit then return -1 end
 local exact = left_out == 0 and there + new == imported
 if #changed == 0 then
-    if exact then put_als(redis.call('GETRANGE', accumulator, 1540, 1547)) end
+    if exact then put_als(redis.call('GETRANGE', accumulator, STAMP_START, STAMP_STOP)) end
     return 0
 end
 

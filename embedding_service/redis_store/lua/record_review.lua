@@ -2,25 +2,25 @@
 --
 -- KEYS: accumulator, log, seen, outbox, what is remembered as taken back
 -- ARGV: review id, log entry, now in µs, most reviews a user may have
--- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the last only if something changed.
+-- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the last
+-- is empty if nothing changed.
 
-local NEW, DUPLICATE, REPLACED, FULL = 1, 2, 3, 4
 local accumulator, log, seen, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local review_id, entry, now, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local old = redis.call('HGET', log, review_id)
 local state = read_state(accumulator)
 if old and same_content(old, entry) then
-    return { DUPLICATE, state.count, state.changed, {} }
+    return { OUTCOME_DUPLICATE, state.count, state.changed, {} }
 end
 if not old and state.count >= limit then
-    return { FULL, state.count, state.changed, {} }
+    return { OUTCOME_FULL, state.count, state.changed, {} }
 end
 
 if old then add_vector(state, old, -1) end
 add_vector(state, entry, 1)
 if not fits(state) then
-    return { FULL, state.count, state.changed, {} }
+    return { OUTCOME_FULL, state.count, state.changed, {} }
 end
 state.changed = next_change(state, now)
 
@@ -33,4 +33,4 @@ if old then
 end
 add_seen(seen, entry, 1)
 push_popularity(outbox, '+', entry)
-return { old and REPLACED or NEW, state.count, state.changed, redis.call('HGETALL', seen) }
+return { old and OUTCOME_REPLACED or OUTCOME_RECORDED, state.count, state.changed, redis.call('HGETALL', seen) }

@@ -5,7 +5,8 @@
 
 local accumulator, log, seen = KEYS[1], KEYS[2], KEYS[3]
 local entries = redis.call('HVALS', log)
-local changed = #redis.call('GETRANGE', accumulator, 1540, 1547) == 8 and read_state(accumulator).changed or 0
+local is_whole = redis.call('STRLEN', accumulator) >= ACCUMULATOR_BYTES
+local changed = is_whole and read_state(accumulator).changed or 0
 redis.call('DEL', accumulator, seen)
 if #entries == 0 then return 0 end
 local state = read_state(accumulator)

@@ -2,7 +2,8 @@
 --
 -- KEYS: accumulator, log, seen, ALS record, outbox, what is remembered as taken back
 -- ARGV: review id, now in µs
--- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL gives them}.
+-- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL gives
+-- them}.
 
 local accumulator, log, seen, als, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local review_id, now = ARGV[1], tonumber(ARGV[2])

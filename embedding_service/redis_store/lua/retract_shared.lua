@@ -6,5 +6,5 @@
 local old = redis.call('GET', KEYS[1])
 if not old then return 0 end
 redis.call('DEL', KEYS[1])
-redis.call('RPUSH', KEYS[2], '-a' .. string.sub(old, 17))
+redis.call('RPUSH', KEYS[2], '-' .. KIND_ANONYMOUS .. string.sub(old, DIGEST_BYTES + 1))
 return 1

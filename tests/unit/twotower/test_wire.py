@@ -1,4 +1,4 @@
-"""Bytes on the wire and in Redis."""
+"""Arrays as the bytes of the API."""
 
 import struct
 
@@ -39,17 +39,6 @@ def test_a_vector_of_another_size_is_refused(vector: types_pb2.Vector) -> None:
 def test_a_vector_must_be_finite(value: float) -> None:
     with pytest.raises(InvalidArgument, match="als: must be finite"):
         wire.from_vector(types_pb2.Vector(values=struct.pack("<2f", 1, value), dimension=2), 2, "als")
-
-
-@given(hnp.arrays(np.int32, BERT_DIM))
-def test_an_accumulator_is_big_endian_int32(sums: np.ndarray) -> None:
-    data = wire.accumulator_to_bytes(sums)
-    assert data == struct.pack(f">{BERT_DIM}i", *sums.tolist())
-    assert np.array_equal(wire.accumulator_from_bytes(data), sums)
-
-
-def test_no_accumulator_is_zeros() -> None:
-    assert not wire.accumulator_from_bytes(b"").any()
 
 
 @given(hnp.arrays(np.int16, BERT_DIM))

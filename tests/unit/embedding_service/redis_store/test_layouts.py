@@ -1,19 +1,24 @@
 """Keys and byte layouts, written out a second time by hand."""
 
+import re
 import struct
+from importlib import resources
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from embedding_service.ports import AlsOrigin, content_digest
+from embedding_service.redis_store.client import Script
 from embedding_service.redis_store.keys import UserKeys
 from embedding_service.redis_store.layouts import (
     pack_als_record,
     pack_entry,
     pack_stamp,
     pack_sums_and_counts,
+    unpack_accumulators,
     unpack_stars,
     unpack_users,
 )
@@ -35,9 +40,8 @@ def test_the_hash_tag_is_the_whole_user_and_no_two_users_share_one(a: str, b: st
 def test_keys_are_those_of_the_document() -> None:
     keys = UserKeys("100% {me}")
     assert keys.accumulator("enc") == "tt:{u:100%25 %7Bme%7D}:acc:enc"
-    assert keys.all(["e1", "e2"], ["s1"]) == [
-        f"tt:{{u:100%25 %7Bme%7D}}:{part}"
-        for part in ("acc:e1", "log:e1", "seen:e1", "acc:e2", "log:e2", "seen:e2", "als:s1")
+    assert [keys.log("e2"), keys.seen("e2"), keys.als("s1")] == [
+        f"tt:{{u:100%25 %7Bme%7D}}:{part}" for part in ("log:e2", "seen:e2", "als:s1")
     ]
 
 
@@ -68,6 +72,33 @@ def test_columns_come_back_and_a_stale_vector_is_missing() -> None:
     np.testing.assert_array_equal(users.als[0], ALS)
     assert users.als_origins.tolist() == [AlsOrigin.TRAINED, AlsOrigin.MISSING, AlsOrigin.MISSING, AlsOrigin.MISSING]
     assert users.seen_product_ids == [["a", "b", "ä"], [], [], []]
+
+
+@given(hnp.arrays(np.int32, 384))
+def test_an_accumulator_is_big_endian_int32(sums: np.ndarray) -> None:
+    [data] = pack_sums_and_counts([sums], [7])
+    assert data[:1536] == struct.pack(">384i", *sums.tolist())
+    unpacked, counts, _ = unpack_accumulators([data + pack_stamp(1), None])
+    assert np.array_equal(unpacked[0], sums)
+    assert counts.tolist() == [7, 0]
+    assert not unpacked[1].any()
+
+
+def test_the_scripts_have_the_positions_of_the_document() -> None:
+    script = Script("import_user")
+    declared = dict(re.findall(r"^local ([A-Z_]+) = (\d+)$", script.source, re.MULTILINE))
+    expected = {"DIM": 384, "STAMP_START": 1540, "STAMP_STOP": 1547, "COUNT_FIRST": 1537}
+    expected |= {"FLAGS_FIRST": 1, "TIME_FIRST": 2, "TIME_LAST": 9, "RATING_FIRST": 10, "RATING_LAST": 13}
+    expected |= {"DIGEST_FIRST": 14, "DIGEST_LAST": 29, "VECTOR_FIRST": 30, "PRODUCT_FIRST": 798}
+    expected |= {"TIME_GIVEN": 1, "DIGEST_GIVEN": 2}
+    assert {name: int(number) for name, number in declared.items()} == expected
+
+
+def test_no_position_stands_in_a_script() -> None:
+    folder = resources.files("embedding_service.redis_store") / "lua"
+    for file in folder.iterdir():
+        numbers = set(re.findall(r"\b\d{3,}\b", file.read_text(encoding="utf-8")))
+        assert numbers <= {"1000", "999", "0009", "86400", "1000000", "10000"}, file.name
 
 
 def test_stars_are_sums_without_the_count() -> None:

@@ -1,13 +1,12 @@
--- Shared by the scripts that write a user's state; put in front of each of them. docs/formats/redis.md has the byte layouts.
+-- What the scripts that handle log entries have in common; put in front of each of them, after the constants of
+-- layouts.py that they name: formats, positions, flags, kinds, outcomes. docs/formats/redis.md has the layouts.
 --
--- The sums are added here and written with one SET rather than with BITFIELD INCRBY: every bound is checked before anything is written, and
--- the append-only file and the replicas get 1.5 kB a review rather than 20 kB (docs/adr/0009-sums-in-lua.md).
+-- The sums are added here and written with one SET rather than with BITFIELD INCRBY: every bound is checked before
+-- anything is written, and the append-only file and the replicas get 1.5 kB per review rather than 20 kB
+-- (docs/adr/0009-sums-in-lua.md).
 
-local DIM = 384
-local SUMS = '>' .. string.rep('i4', DIM)
-local VECTOR = '<' .. string.rep('i2', DIM)
-local MAX_INT32 = 2147483647
-local VECTOR_AT, PRODUCT_AT = 30, 798
+local MAX_SUM = 2 ^ 31 - 1
+local HALF = 2 ^ 32 -- a stamp is read and written in two halves
 
 -- The user's sums, review count and time of the last change in µs; zeros for a user without state.
 local function read_state(key)
@@ -19,12 +18,12 @@ local function read_state(key)
     end
     local sums = { struct.unpack(SUMS, raw) }
     sums[DIM + 1] = nil -- struct.unpack adds the next position
-    local count, high, low = struct.unpack('>I4I4I4', raw, DIM * 4 + 1)
-    return { sums = sums, count = count, changed = high * 4294967296 + low }
+    local count, high, low = struct.unpack(COUNT .. STAMP, raw, COUNT_FIRST)
+    return { sums = sums, count = count, changed = high * HALF + low }
 end
 
 local function pack_changed(changed)
-    return struct.pack('>I4I4', math.floor(changed / 4294967296), changed % 4294967296)
+    return struct.pack(STAMP, math.floor(changed / HALF), changed % HALF)
 end
 
 -- Strictly later than the last change, so that it also serves as the state's version, whatever the callers' clocks say.
@@ -34,29 +33,30 @@ end
 
 -- Adds (sign 1) or subtracts (sign -1) an entry's vector. Nothing is written.
 local function add_vector(state, entry, sign)
-    local sums, vector = state.sums, { struct.unpack(VECTOR, entry, VECTOR_AT) }
+    local sums, vector = state.sums, { struct.unpack(VECTOR, entry, VECTOR_FIRST) }
     for i = 1, DIM do sums[i] = sums[i] + sign * vector[i] end
     state.count = state.count + sign
 end
 
 local function fits(state)
     for i = 1, DIM do
-        if state.sums[i] > MAX_INT32 or state.sums[i] < -MAX_INT32 then return false end
+        if state.sums[i] > MAX_SUM or state.sums[i] < -MAX_SUM then return false end
     end
     return true
 end
 
 local function write_state(key, state)
-    redis.call('SET', key, struct.pack(SUMS, unpack(state.sums)) .. struct.pack('>I4', state.count) .. pack_changed(state.changed))
+    local sums_and_count = struct.pack(SUMS, unpack(state.sums)) .. struct.pack(COUNT, state.count)
+    redis.call('SET', key, sums_and_count .. pack_changed(state.changed))
 end
 
 local function product_of(entry)
-    return string.sub(entry, PRODUCT_AT)
+    return string.sub(entry, PRODUCT_FIRST)
 end
 
 -- The rating in millionths of a star.
 local function stars_of(entry)
-    return (struct.unpack('<I4', entry, 10))
+    return (struct.unpack(RATING, entry, RATING_FIRST))
 end
 
 local function pack_seen(reviews, micro_stars)
@@ -81,30 +81,31 @@ local function add_seen(key, entry, sign)
     end
 end
 
-local TIME_GIVEN, DIGEST_GIVEN = 1, 2
 local function has(entry, flag)
-    return math.floor(string.byte(entry, 1) / flag) % 2 == 1
+    return math.floor(string.byte(entry, FLAGS_FIRST) / flag) % 2 == 1
 end
 
--- Two entries from texts are compared by the digest of all that the author wrote. An imported one has no text, so its vector stands for it.
+-- Two entries from texts are compared by the digest of all that the author wrote. An imported one has no text, so
+-- its vector stands for it.
 local function same_content(a, b)
     if a == b then return true end
-    if has(a, DIGEST_GIVEN) and has(b, DIGEST_GIVEN) then
-        return string.sub(a, 14, 29) == string.sub(b, 14, 29)
+    local function same(first, last)
+        return string.sub(a, first, last) == string.sub(b, first, last)
     end
+    if has(a, DIGEST_GIVEN) and has(b, DIGEST_GIVEN) then return same(DIGEST_FIRST, DIGEST_LAST) end
     if has(a, TIME_GIVEN) ~= has(b, TIME_GIVEN) then return false end
-    if has(a, TIME_GIVEN) and string.sub(a, 2, 9) ~= string.sub(b, 2, 9) then return false end
-    return string.sub(a, 10, 13) == string.sub(b, 10, 13) and string.sub(a, VECTOR_AT) == string.sub(b, VECTOR_AT)
+    if has(a, TIME_GIVEN) and not same(TIME_FIRST, TIME_LAST) then return false end
+    return same(RATING_FIRST, RATING_LAST) and same(VECTOR_FIRST, -1)
 end
 
--- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it, pushed in the same atomic step.
--- A review that was imported without a time is in no counter.
+-- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it, pushed in
+-- the same atomic step. A review that was imported without a time is in no counter.
 local function is_counted(entry)
-    return string.byte(entry, 1) ~= 0
+    return string.byte(entry, FLAGS_FIRST) ~= 0
 end
 
 local function popularity_entry(sign, entry)
-    return sign .. 'u' .. string.sub(entry, 2, 9) .. product_of(entry)
+    return sign .. KIND_NAMED .. string.sub(entry, TIME_FIRST, TIME_LAST) .. product_of(entry)
 end
 
 local function push_popularity(outbox, sign, entry)
@@ -112,11 +113,11 @@ local function push_popularity(outbox, sign, entry)
 end
 
 local function time_of(entry)
-    return (struct.unpack('<i8', entry, 2))
+    return (struct.unpack(TIME, entry, TIME_FIRST))
 end
 
--- What was taken back is remembered, so that an import of an older file does not bring it back: review id → time in µs, and under the empty
--- id, which no review has, the time of the user's deletion.
+-- What was taken back is remembered, so that an import of an older file does not bring it back: review id → time in
+-- µs, and under the empty id, which no review has, the time of the user's deletion.
 local GONE_KEPT_US, GONE_MOST = 90 * 86400 * 1000000, 10000
 local function remember_gone(gone, review_id, now)
     redis.call('ZADD', gone, string.format('%.0f', now), review_id)

@@ -1,0 +1,44 @@
+"""The reader that others copy, which spells keys and offsets itself, reads what the service's layouts write."""
+
+import numpy as np
+
+from clients.redis_reader import read_user
+from embedding_service.ports import AlsOrigin
+from embedding_service.redis_store.keys import SCHEMA_KEY, SCHEMA_VERSION, UserKeys
+from embedding_service.redis_store.layouts import pack_als_record, pack_stamp, pack_sums_and_counts
+from twotower.features import running_mean
+
+USER = "100% {me}"
+CHANGED_US = 1_700_000_000_000_001
+
+
+class Values(dict[str, bytes]):
+    """What `read_user` asks of a Redis."""
+
+    def mget(self, *names: str) -> list[bytes | None]:
+        """The values of keys."""
+        return [self.get(name) for name in names]
+
+
+def test_the_reader_reads_what_the_layouts_write() -> None:
+    rng = np.random.default_rng(0)
+    sums = rng.integers(-(2**31) + 1, 2**31, 384, dtype=np.int64).astype(np.int32)
+    vector = rng.normal(size=64).astype(np.float32)
+    [sums_and_count] = pack_sums_and_counts([sums], [70_000])
+    keys = UserKeys(USER)
+    values = Values({SCHEMA_KEY: str(SCHEMA_VERSION).encode()})
+    values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US)
+    values[keys.als("als")] = pack_als_record(vector, CHANGED_US, AlsOrigin.FOLDED_IN, ["b", "ä", "a"])
+
+    user = read_user(values, USER, "enc", "als")
+    assert user is not None
+    assert user.als is not None
+    assert user.review_count == 70_000
+    assert user.seen_product_ids == ["a", "b", "ä"]
+    np.testing.assert_array_equal(user.bert_mean, running_mean(sums, 70_000))
+    np.testing.assert_array_equal(user.als, vector)
+
+    values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US + 1)
+    stale = read_user(values, USER, "enc", "als")
+    assert stale is not None
+    assert stale.als is stale.seen_product_ids is None
