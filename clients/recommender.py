@@ -7,79 +7,34 @@ Example::
         for product in answer.products:
             print(product.name, product.predicted_rating)
 
-Every call takes `timeout_s`, its deadline in seconds with all attempts included; without it that of the client's
+Every call takes `timeout_s`, its deadline in seconds for all attempts together; by default that of the client's
 :class:`Deadlines` holds. Every call raises the errors of :mod:`clients.errors`.
 """
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 import grpc
 
-from clients import calls
-from clients.calls import EMBEDDING_SERVICE, METHODS, SERVICES, BatchOptions, Call, Deadlines, RecommendOptions, Review
-from clients.connection import CHANNEL_OPTIONS, DEFAULT_EMBEDDING, DEFAULT_RANKING, Endpoints, serialize
-from clients.errors import from_rpc_error
+from clients import calls, results
+from clients.calls import SERVICES, BatchOptions, Call, RecommendOptions, Review
+from clients.connection import Connection
 from clients.health import wait
-from clients.results import (
-    BatchRecommendations,
-    DeletedUser,
-    EmbeddingSpace,
-    Popularity,
-    Product,
-    ProductDetails,
-    ProductPage,
-    Recommendations,
-    RecordedReview,
-    ReleaseInfo,
-    ReleaseLabel,
-    RetractedReview,
-    SimilarProducts,
-    TextEmbeddings,
-    UpsertedProducts,
-    UserFeatures,
-)
-from twotower.rpc import ChannelTls, open_channel
+from twotower.rpc import open_channel
 
 T = TypeVar("T")
 
 
-class TwotowerClient:
-    """The blocking client; safe to share between threads, and cheap to hold open. Connects at the first call.
+class TwotowerClient(Connection[grpc.Channel]):
+    """The blocking client; threads may share it, and holding it open costs little. It connects at the first call."""
 
-    Args:
-        ranking: ``host:port`` of the ranking service.
-        embedding: ``host:port`` of the embedding service.
-        tls: PEM files; plaintext if None.
-        deadlines: of calls that name none.
-    """
-
-    def __init__(
-        self,
-        ranking: str = DEFAULT_RANKING,
-        embedding: str = DEFAULT_EMBEDDING,
-        *,
-        tls: ChannelTls | None = None,
-        deadlines: Deadlines | None = None,
-    ) -> None:
-        endpoints = Endpoints(ranking, embedding, tls)
-        self._endpoints = endpoints
-        self._deadlines = deadlines or Deadlines()
-        self._ranking = open_channel(endpoints.ranking, endpoints.tls, CHANNEL_OPTIONS)
-        self._embedding = open_channel(endpoints.embedding, endpoints.tls, CHANNEL_OPTIONS)
-        self._stubs = {
-            method: self._channel(method.service).unary_unary(method.path, serialize, method.response.FromString)
-            for method in METHODS
-        }
+    _open = staticmethod(open_channel)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -94,7 +49,7 @@ class TwotowerClient:
             DeadlineExceeded: naming the service and its last status.
         """
         for service in services:
-            wait(self._channel(service), service, self._endpoints.describe(service), timeout_s)
+            wait(self._channel(service), service, self._server(service), timeout_s)
 
     def wait_until_answering(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` answer, SERVING or not: from then on they can be given a release.
@@ -103,7 +58,7 @@ class TwotowerClient:
             DeadlineExceeded: naming the service.
         """
         for service in services:
-            wait(self._channel(service), service, self._endpoints.describe(service), timeout_s, serving=False)
+            wait(self._channel(service), service, self._server(service), timeout_s, serving=False)
 
     def recommend(
         self,
@@ -114,25 +69,26 @@ class TwotowerClient:
         page_token: str = "",
         timeout_s: float | None = None,
         **options: Unpack[RecommendOptions],
-    ) -> Recommendations:
-        """The best `k` products for one user. Unknown users get a cold answer.
+    ) -> results.Recommendations:
+        """Recommend the best `k` products to one user; an unknown user gets a cold-start answer.
 
         Args:
             user_id: the user.
-            k: products wanted; fewer come back if the user has seen the rest or the filter leaves no more.
+            k: products wanted; fewer come back if fewer may be recommended.
             paginate: answer with a token for the next page.
-            page_token: from the answer before, for the `k` after it; all options must be as they were.
+            page_token: from the answer before, for the `k` after it; all options but `max_staleness_s` must be as they
+                were.
             timeout_s: deadline in seconds.
-            options: include_seen, filter, max_per_brand, diversity_strength, max_staleness_s, explain
-                (:class:`RecommendOptions`).
+            options: those of :class:`clients.calls.RecommendOptions`.
         """
         return self._send(calls.recommend(user_id, k, paginate=paginate, page_token=page_token, **options), timeout_s)
 
     def recommend_pages(
         self, user_id: str, k: int = 10, *, timeout_s: float | None = None, **options: Unpack[RecommendOptions]
-    ) -> Iterator[Recommendations]:
-        """One ranking `k` products at a time, each page fetched as it is read; pages never overlap. `timeout_s` is of a
-        page.
+    ) -> Iterator[results.Recommendations]:
+        """Yield one ranking in pages of `k` products, which never overlap.
+
+        Each page is fetched as it is read, within `timeout_s`.
         """
         token = ""
         while True:
@@ -143,9 +99,10 @@ class TwotowerClient:
 
     def batch_recommend(
         self, user_ids: Sequence[str], k: int = 10, *, timeout_s: float | None = None, **options: Unpack[BatchOptions]
-    ) -> BatchRecommendations:
-        """The best `k` products for each of 1 to 1,024 users, in the order asked, in columns; options as
-        :class:`BatchOptions`.
+    ) -> results.BatchRecommendations:
+        """Recommend the best `k` products to each of 1 to 1,024 users; the results are columns, in the users' order.
+
+        The options are those of :class:`clients.calls.BatchOptions`.
         """
         return self._send(calls.batch_recommend(user_ids, k, **options), timeout_s)
 
@@ -156,26 +113,31 @@ class TwotowerClient:
         *,
         max_staleness_s: float | None = None,
         timeout_s: float | None = None,
-    ) -> Recommendations:
-        """Scores and predicted ratings of 1 to 1,024 given products, in the order asked."""
+    ) -> results.Recommendations:
+        """Score 1 to 1,024 given products and predict their ratings; the answer is in the order of `product_ids`.
+
+        `max_staleness_s` is that of :class:`clients.calls.BatchOptions`.
+        """
         return self._send(calls.predict_ratings(user_id, product_ids, max_staleness_s=max_staleness_s), timeout_s)
 
-    def similar_products(self, product_id: str, k: int = 10, *, timeout_s: float | None = None) -> SimilarProducts:
-        """The `k` products whose towers are nearest to a product's; NotFound if the release does not have it."""
+    def similar_products(
+        self, product_id: str, k: int = 10, *, timeout_s: float | None = None
+    ) -> results.SimilarProducts:
+        """Find the `k` products whose towers are nearest to a product's; NotFound if the release does not have it."""
         return self._send(calls.similar_products(product_id, k), timeout_s)
 
-    def get_product(self, product_id: str, *, timeout_s: float | None = None) -> ProductDetails:
-        """One product; NotFound if the release does not have it."""
+    def get_product(self, product_id: str, *, timeout_s: float | None = None) -> results.ProductDetails:
+        """Get one product of the catalogue; NotFound if the release does not have it."""
         return self._send(calls.get_product(product_id), timeout_s)
 
     def list_products(
         self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None
-    ) -> ProductPage:
-        """A page of 1 to 1,000 products, in catalogue order."""
+    ) -> results.ProductPage:
+        """Get a page of 1 to 1,000 products, in catalogue order."""
         return self._send(calls.list_products(page_size, page_token), timeout_s)
 
-    def products(self, page_size: int = 1000) -> Iterator[Product]:
-        """The whole catalogue, fetched page by page as it is read."""
+    def products(self, page_size: int = 1000) -> Iterator[results.Product]:
+        """Yield the whole catalogue; a page is fetched when the one before has been read."""
         token = ""
         while True:
             page = self.list_products(page_size, token)
@@ -183,10 +145,10 @@ class TwotowerClient:
             if not (token := page.next_page_token):
                 return
 
-    def upsert_products(self, products: Sequence[Product], *, timeout_s: float | None = None) -> UpsertedProducts:
-        """Add 1 to 256 products, which can be recommended at once; one that is there already gets a new tower from its
-        new text.
-        """
+    def upsert_products(
+        self, products: Sequence[results.Product], *, timeout_s: float | None = None
+    ) -> results.UpsertedProducts:
+        """Add 1 to 256 products, which can be recommended at once; one that the release has gets a new tower."""
         return self._send(calls.upsert_products(products), timeout_s)
 
     def record_review(
@@ -200,9 +162,10 @@ class TwotowerClient:
         review_id: str | None = None,
         review_time: datetime | None = None,
         timeout_s: float | None = None,
-    ) -> RecordedReview:
-        """Add one review; it counts once however often it is sent under one `review_id` (see
-        :class:`clients.calls.Review`).
+    ) -> results.RecordedReview:
+        """Record one review; it counts once however often it is sent under one `review_id`.
+
+        The arguments are the fields of :class:`clients.calls.Review`.
         """
         key = calls.new_review_id() if review_id is None else review_id
         return self._send(
@@ -211,69 +174,79 @@ class TwotowerClient:
 
     def batch_record_reviews(
         self, reviews: Sequence[Review], *, timeout_s: float | None = None
-    ) -> tuple[RecordedReview, ...]:
-        """Add 1 to 256 reviews; each is atomic by itself and answered by itself, in the order sent."""
+    ) -> tuple[results.RecordedReview, ...]:
+        """Record 1 to 256 reviews; each is atomic by itself and answered by itself, in the order sent."""
         return self._send(calls.batch_record_reviews(reviews), timeout_s)
 
-    def retract_review(self, user_id: str, review_id: str, *, timeout_s: float | None = None) -> RetractedReview:
+    def retract_review(
+        self, user_id: str, review_id: str, *, timeout_s: float | None = None
+    ) -> results.RetractedReview:
         """Take one review back, exactly."""
         return self._send(calls.retract_review(user_id, review_id), timeout_s)
 
-    def delete_user(self, user_id: str, *, timeout_s: float | None = None) -> DeletedUser:
-        """Forget a user: all reviews and features in every space."""
+    def delete_user(self, user_id: str, *, timeout_s: float | None = None) -> results.DeletedUser:
+        """Forget a user: all reviews, and the features in every space."""
         return self._send(calls.delete_user(user_id), timeout_s)
 
     def get_user_features(
-        self, user_id: str, *, space: EmbeddingSpace | None = None, timeout_s: float | None = None
-    ) -> UserFeatures:
-        """One user's features, in the active release's spaces if `space` is None; those of a cold user if unknown."""
+        self, user_id: str, *, space: results.EmbeddingSpace | None = None, timeout_s: float | None = None
+    ) -> results.UserFeatures:
+        """Get one user's features, in the active release's spaces by default; an unknown user is a cold one."""
         return self._send(calls.get_user_features(user_id, space), timeout_s)
 
     def batch_get_user_features(
-        self, user_ids: Sequence[str], *, space: EmbeddingSpace | None = None, timeout_s: float | None = None
-    ) -> tuple[UserFeatures, ...]:
-        """Features of 1 to 1,024 users, in the order asked."""
+        self, user_ids: Sequence[str], *, space: results.EmbeddingSpace | None = None, timeout_s: float | None = None
+    ) -> tuple[results.UserFeatures, ...]:
+        """Get the features of 1 to 1,024 users, in the order of `user_ids`."""
         return self._send(calls.batch_get_user_features(user_ids, space), timeout_s)
 
-    def encode_texts(self, texts: Sequence[str], *, timeout_s: float | None = None) -> TextEmbeddings:
+    def encode_texts(self, texts: Sequence[str], *, timeout_s: float | None = None) -> results.TextEmbeddings:
         """Embed 1 to 256 texts with the active release's encoder."""
         return self._send(calls.encode_texts(texts), timeout_s)
 
-    def get_popularity(self, als_id: str = "", *, timeout_s: float | None = None) -> Popularity:
-        """Time-decayed review counts a product, in the product order of an ALS id; the active release's if ""."""
+    def get_popularity(self, als_id: str = "", *, timeout_s: float | None = None) -> results.Popularity:
+        """Get the time-decayed review count of each product, in the order of the catalogue that has this ALS id.
+
+        It is the active release's catalogue if `als_id` is "".
+        """
         return self._send(calls.get_popularity(als_id), timeout_s)
 
-    def list_releases(self, *, timeout_s: float | None = None) -> tuple[ReleaseInfo, ...]:
-        """The releases in the ranking server's folder, newest first."""
+    def list_releases(self, *, timeout_s: float | None = None) -> tuple[results.ReleaseInfo, ...]:
+        """List the releases in the ranking server's folder, newest first."""
         return self._send(calls.list_releases(), timeout_s)
 
-    def load_release(self, release_id: str, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Verify a release, warm it up and make it answer; PreconditionFailed, and the one before stays, if anything is
-        wrong with it.
+    def load_release(self, release_id: str, *, timeout_s: float | None = None) -> results.ReleaseInfo:
+        """Verify a release, warm it up and make it answer.
+
+        Raises:
+            PreconditionFailed: something is wrong with it; the one before goes on answering.
         """
         return self._send(calls.load_release(release_id), timeout_s)
 
     def set_label(
-        self, release_id: str, label: ReleaseLabel, *, canary_share: float = 0.0, timeout_s: float | None = None
-    ) -> ReleaseInfo:
-        """Make a release stable, the canary for a share of the users (above 0, at most 1) or the shadow; UNSPECIFIED
-        takes it away.
+        self, release_id: str, label: results.ReleaseLabel, *, canary_share: float = 0.0, timeout_s: float | None = None
+    ) -> results.ReleaseInfo:
+        """Make a release the stable one, the canary or the shadow; UNSPECIFIED takes its label away.
+
+        Args:
+            release_id: the release.
+            label: its new label.
+            canary_share: the canary's share of the users, above 0 and at most 1.
+            timeout_s: deadline in seconds.
         """
         return self._send(calls.set_label(release_id, label, canary_share), timeout_s)
 
-    def rollback(self, *, timeout_s: float | None = None) -> ReleaseInfo:
-        """Make the previous stable release answer again and take the canary away; NotFound if there was none. Twice is
-        there and back.
+    def rollback(self, *, timeout_s: float | None = None) -> results.ReleaseInfo:
+        """Make the previous stable release answer again and take the canary away; twice is there and back.
+
+        Raises:
+            NotFound: no release was stable before.
         """
         return self._send(calls.rollback(), timeout_s)
 
-    def _channel(self, service: str) -> grpc.Channel:
-        return self._embedding if service == EMBEDDING_SERVICE else self._ranking
-
     def _send(self, call: Call[T], timeout_s: float | None) -> T:
-        timeout = self._deadlines.of(call.method.pace) if timeout_s is None else timeout_s
         try:
-            response = self._stubs[call.method](call.request, timeout=timeout)
+            response = self._stubs[type(call.request)](call.request, timeout=self._deadline_s(call, timeout_s))
         except grpc.RpcError as error:
-            raise from_rpc_error(error, self._endpoints.describe(call.method.service)) from error
+            raise self._failed(call, error) from error
         return call.decode(response)

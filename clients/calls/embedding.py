@@ -6,7 +6,6 @@ from datetime import datetime
 from uuid import uuid4
 
 from clients import decoding, results
-from clients.calls import methods
 from clients.calls.fields import text, texts, timestamp
 from clients.calls.methods import Call
 from twotower.v1 import embedding_service_pb2, types_pb2
@@ -47,7 +46,7 @@ def record_review(review: Review) -> Call[results.RecordedReview]:
         InvalidArgument: text that is not UTF-8, or a time without a time zone.
     """
     request = embedding_service_pb2.RecordReviewRequest(review=_review(review, "review"))
-    return Call(methods.RECORD_REVIEW, request, lambda message: decoding.recorded_review(message, review.review_id))
+    return Call(request, lambda message: decoding.recorded_review(message, review.review_id))
 
 
 def batch_record_reviews(reviews: Sequence[Review]) -> Call[tuple[results.RecordedReview, ...]]:
@@ -55,7 +54,7 @@ def batch_record_reviews(reviews: Sequence[Review]) -> Call[tuple[results.Record
     messages = [_review(review, f"reviews[{index}]") for index, review in enumerate(reviews)]
     request = embedding_service_pb2.BatchRecordReviewsRequest(reviews=messages)
     review_ids = [review.review_id for review in messages]
-    return Call(methods.BATCH_RECORD_REVIEWS, request, lambda message: decoding.recorded_reviews(message, review_ids))
+    return Call(request, lambda message: decoding.recorded_reviews(message, review_ids))
 
 
 def retract_review(user_id: str, review_id: str) -> Call[results.RetractedReview]:
@@ -63,19 +62,19 @@ def retract_review(user_id: str, review_id: str) -> Call[results.RetractedReview
     request = embedding_service_pb2.RetractReviewRequest(
         user_id=text(user_id, "user_id"), review_id=text(review_id, "review_id")
     )
-    return Call(methods.RETRACT_REVIEW, request, decoding.retracted_review)
+    return Call(request, decoding.retracted_review)
 
 
 def delete_user(user_id: str) -> Call[results.DeletedUser]:
     """Forget a user."""
     request = embedding_service_pb2.DeleteUserRequest(user_id=text(user_id, "user_id"))
-    return Call(methods.DELETE_USER, request, decoding.deleted_user)
+    return Call(request, decoding.deleted_user)
 
 
 def get_user_features(user_id: str, space: results.EmbeddingSpace | None = None) -> Call[results.UserFeatures]:
     """One user's features, in the active release's spaces if none are named."""
     request = embedding_service_pb2.GetUserFeaturesRequest(user_id=text(user_id, "user_id"), space=_space(space))
-    return Call(methods.GET_USER_FEATURES, request, decoding.user_features)
+    return Call(request, decoding.user_features)
 
 
 def batch_get_user_features(
@@ -85,19 +84,19 @@ def batch_get_user_features(
     request = embedding_service_pb2.BatchGetUserFeaturesRequest(
         user_ids=texts(user_ids, "user_ids"), space=_space(space)
     )
-    return Call(methods.BATCH_GET_USER_FEATURES, request, decoding.batch_user_features)
+    return Call(request, decoding.batch_user_features)
 
 
 def encode_texts(values: Sequence[str]) -> Call[results.TextEmbeddings]:
     """Embed texts with the active release's encoder."""
     request = embedding_service_pb2.EncodeTextsRequest(texts=texts(values, "texts"))
-    return Call(methods.ENCODE_TEXTS, request, decoding.text_embeddings)
+    return Call(request, decoding.text_embeddings)
 
 
 def get_popularity(als_id: str = "") -> Call[results.Popularity]:
     """Time-decayed review counts."""
     request = embedding_service_pb2.GetPopularityRequest(als_id=text(als_id, "als_id"))
-    return Call(methods.GET_POPULARITY, request, decoding.popularity)
+    return Call(request, decoding.popularity)
 
 
 def _review(review: Review, path: str) -> types_pb2.Review:

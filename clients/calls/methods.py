@@ -1,22 +1,26 @@
-"""The methods of the API: their paths, answers, deadlines, and which may be sent again."""
+"""The methods of the API: their paths, messages, deadlines, and which may be sent again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from twotower.v1 import embedding_service_pb2, ranking_service_pb2, release_service_pb2
 
 T = TypeVar("T")
-
-EMBEDDING_SERVICE: Final = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
-RANKING_SERVICE: Final = ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name
-RELEASE_SERVICE: Final = release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name
-SERVICES: Final = (EMBEDDING_SERVICE, RANKING_SERVICE)
-"""One of each server; the release service is on the ranking server."""
-
 Pace = Literal["lookup", "batch", "write", "load"]
+
+_EMBEDDING: Final = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
+_RANKING: Final = ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"]
+_RELEASES: Final = release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"]
+EMBEDDING_SERVICE: Final = _EMBEDDING.full_name
+RANKING_SERVICE: Final = _RANKING.full_name
+RELEASE_SERVICE: Final = _RELEASES.full_name
+SERVICES: Final = (EMBEDDING_SERVICE, RANKING_SERVICE)
+"""One service of each server; the release service is on the ranking server."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Deadlines:
         lookup_s: one user or one page.
         batch_s: up to 1,024 users, or up to 256 texts, reviews or products.
         write_s: recording or retracting a review, deleting a user.
-        load_s: making a release answer: verification, golden replay and compilation included.
+        load_s: changing which release answers; verification, golden replay and compilation are included.
     """
 
     lookup_s: float = 5.0
@@ -47,88 +51,77 @@ class Method:
     Attributes:
         service: full name, ``twotower.v1.RankingService``.
         name: ``Recommend``.
+        request: class of its request, which no other method has.
         response: class of its answer.
-        pace: which of the :class:`Deadlines` is its.
-        retried: whether a call that found the service UNAVAILABLE is sent again; only where twice is the same as once.
+        pace: which of the :class:`Deadlines` holds for it.
     """
 
     service: str
     name: str
+    request: type[Message]
     response: type[Message]
     pace: Pace
-    retried: bool = True
 
     @property
     def path(self) -> str:
         """The path of its HTTP/2 requests."""
         return f"/{self.service}/{self.name}"
 
+    @property
+    def retried(self) -> bool:
+        """Whether a call that found the service UNAVAILABLE is sent again.
+
+        Reviews may be: they are idempotent by their ids, which are made before the first attempt. What changes the
+        release is not: a failure is for the operator to see at once, and a second rollback would go forward again.
+        """
+        return self.pace != "load"
+
+
+def _method(service: ServiceDescriptor, name: str, pace: Pace) -> Method:
+    method = service.methods_by_name[name]
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    return Method(service.full_name, name, request, response, pace)
+
+
+METHODS: Final = (
+    _method(_RANKING, "Recommend", "lookup"),
+    _method(_RANKING, "BatchRecommend", "batch"),
+    _method(_RANKING, "PredictRatings", "lookup"),
+    _method(_RANKING, "SimilarProducts", "lookup"),
+    _method(_RANKING, "GetProduct", "lookup"),
+    _method(_RANKING, "ListProducts", "lookup"),
+    _method(_RANKING, "UpsertProducts", "batch"),
+    _method(_RELEASES, "ListReleases", "lookup"),
+    _method(_RELEASES, "LoadRelease", "load"),
+    _method(_RELEASES, "SetLabel", "load"),
+    _method(_RELEASES, "Rollback", "load"),
+    _method(_EMBEDDING, "GetUserFeatures", "lookup"),
+    _method(_EMBEDDING, "BatchGetUserFeatures", "batch"),
+    _method(_EMBEDDING, "RecordReview", "write"),
+    _method(_EMBEDDING, "BatchRecordReviews", "batch"),
+    _method(_EMBEDDING, "RetractReview", "write"),
+    _method(_EMBEDDING, "DeleteUser", "write"),
+    _method(_EMBEDDING, "EncodeTexts", "batch"),
+    _method(_EMBEDDING, "GetPopularity", "lookup"),
+)
+"""Every method but the two streams, which the trainer and the ranking service use."""
+
+_METHOD_OF_REQUEST: Final = {method.request: method for method in METHODS}
+
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One call, ready to be sent any number of times."""
+    """One call, ready to be sent any number of times.
 
-    method: Method
-    request: Message
+    Attributes:
+        request: a message; its class says which method it is for.
+        decode: from the method's answer to the result.
+    """
+
+    request: Any
     decode: Callable[[Any], T]
 
-
-RECOMMEND: Final = Method(RANKING_SERVICE, "Recommend", ranking_service_pb2.RecommendResponse, "lookup")
-BATCH_RECOMMEND: Final = Method(RANKING_SERVICE, "BatchRecommend", ranking_service_pb2.BatchRecommendResponse, "batch")
-PREDICT_RATINGS: Final = Method(RANKING_SERVICE, "PredictRatings", ranking_service_pb2.PredictRatingsResponse, "lookup")
-SIMILAR_PRODUCTS: Final = Method(
-    RANKING_SERVICE, "SimilarProducts", ranking_service_pb2.SimilarProductsResponse, "lookup"
-)
-GET_PRODUCT: Final = Method(RANKING_SERVICE, "GetProduct", ranking_service_pb2.GetProductResponse, "lookup")
-LIST_PRODUCTS: Final = Method(RANKING_SERVICE, "ListProducts", ranking_service_pb2.ListProductsResponse, "lookup")
-UPSERT_PRODUCTS: Final = Method(RANKING_SERVICE, "UpsertProducts", ranking_service_pb2.UpsertProductsResponse, "batch")
-
-LIST_RELEASES: Final = Method(RELEASE_SERVICE, "ListReleases", release_service_pb2.ListReleasesResponse, "lookup")
-# An operator's calls of many seconds: a failure is for the operator to see at once, and a second rollback would go
-# forward again.
-LOAD_RELEASE: Final = Method(
-    RELEASE_SERVICE, "LoadRelease", release_service_pb2.LoadReleaseResponse, "load", retried=False
-)
-SET_LABEL: Final = Method(RELEASE_SERVICE, "SetLabel", release_service_pb2.SetLabelResponse, "load", retried=False)
-ROLLBACK: Final = Method(RELEASE_SERVICE, "Rollback", release_service_pb2.RollbackResponse, "load", retried=False)
-
-# Idempotent by their review ids, which are made before the first attempt.
-RECORD_REVIEW: Final = Method(EMBEDDING_SERVICE, "RecordReview", embedding_service_pb2.RecordReviewResponse, "write")
-BATCH_RECORD_REVIEWS: Final = Method(
-    EMBEDDING_SERVICE, "BatchRecordReviews", embedding_service_pb2.BatchRecordReviewsResponse, "batch"
-)
-RETRACT_REVIEW: Final = Method(EMBEDDING_SERVICE, "RetractReview", embedding_service_pb2.RetractReviewResponse, "write")
-DELETE_USER: Final = Method(EMBEDDING_SERVICE, "DeleteUser", embedding_service_pb2.DeleteUserResponse, "write")
-GET_USER_FEATURES: Final = Method(
-    EMBEDDING_SERVICE, "GetUserFeatures", embedding_service_pb2.GetUserFeaturesResponse, "lookup"
-)
-BATCH_GET_USER_FEATURES: Final = Method(
-    EMBEDDING_SERVICE, "BatchGetUserFeatures", embedding_service_pb2.BatchGetUserFeaturesResponse, "batch"
-)
-ENCODE_TEXTS: Final = Method(EMBEDDING_SERVICE, "EncodeTexts", embedding_service_pb2.EncodeTextsResponse, "batch")
-GET_POPULARITY: Final = Method(
-    EMBEDDING_SERVICE, "GetPopularity", embedding_service_pb2.GetPopularityResponse, "lookup"
-)
-
-METHODS: Final = (
-    RECOMMEND,
-    BATCH_RECOMMEND,
-    PREDICT_RATINGS,
-    SIMILAR_PRODUCTS,
-    GET_PRODUCT,
-    LIST_PRODUCTS,
-    UPSERT_PRODUCTS,
-    LIST_RELEASES,
-    LOAD_RELEASE,
-    SET_LABEL,
-    ROLLBACK,
-    RECORD_REVIEW,
-    BATCH_RECORD_REVIEWS,
-    RETRACT_REVIEW,
-    DELETE_USER,
-    GET_USER_FEATURES,
-    BATCH_GET_USER_FEATURES,
-    ENCODE_TEXTS,
-    GET_POPULARITY,
-)
-"""Every method but ImportUsers, the trainer's stream."""
+    @property
+    def method(self) -> Method:
+        """The method to call."""
+        return _METHOD_OF_REQUEST[type(self.request)]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from clients import decoding, results
-from clients.calls import methods
 from clients.calls.fields import duration, text, texts, uint32
 from clients.calls.methods import Call
 from clients.calls.options import BatchOptions, RecommendOptions, option_fields
@@ -33,7 +32,7 @@ def recommend(
         paginate=paginate or bool(page_token),
         **option_fields(options, RecommendOptions.__annotations__),
     )
-    return Call(methods.RECOMMEND, request, decoding.recommendations)
+    return Call(request, decoding.recommendations)
 
 
 def batch_recommend(
@@ -43,7 +42,7 @@ def batch_recommend(
     request = ranking_service_pb2.BatchRecommendRequest(
         user_ids=texts(user_ids, "user_ids"), k=uint32(k, "k"), **option_fields(options, BatchOptions.__annotations__)
     )
-    return Call(methods.BATCH_RECOMMEND, request, decoding.batch_recommendations)
+    return Call(request, decoding.batch_recommendations)
 
 
 def predict_ratings(
@@ -55,19 +54,19 @@ def predict_ratings(
         product_ids=texts(product_ids, "product_ids"),
         max_staleness=duration(max_staleness_s, "max_staleness"),
     )
-    return Call(methods.PREDICT_RATINGS, request, decoding.predictions)
+    return Call(request, decoding.predictions)
 
 
 def similar_products(product_id: str, k: int) -> Call[results.SimilarProducts]:
     """The products whose towers are nearest to a product's."""
     request = ranking_service_pb2.SimilarProductsRequest(product_id=text(product_id, "product_id"), k=uint32(k, "k"))
-    return Call(methods.SIMILAR_PRODUCTS, request, decoding.similar_products)
+    return Call(request, decoding.similar_products)
 
 
 def get_product(product_id: str) -> Call[results.ProductDetails]:
     """One product of the catalogue."""
     request = ranking_service_pb2.GetProductRequest(product_id=text(product_id, "product_id"))
-    return Call(methods.GET_PRODUCT, request, decoding.product_details)
+    return Call(request, decoding.product_details)
 
 
 def list_products(page_size: int, page_token: str) -> Call[results.ProductPage]:
@@ -75,14 +74,14 @@ def list_products(page_size: int, page_token: str) -> Call[results.ProductPage]:
     request = ranking_service_pb2.ListProductsRequest(
         page_size=uint32(page_size, "page_size"), page_token=text(page_token, "page_token")
     )
-    return Call(methods.LIST_PRODUCTS, request, decoding.product_page)
+    return Call(request, decoding.product_page)
 
 
 def upsert_products(products: Sequence[results.Product]) -> Call[results.UpsertedProducts]:
     """Add products that the release does not have, or give those that it has another text."""
     messages = [_product(product, f"products[{index}]") for index, product in enumerate(products)]
     request = ranking_service_pb2.UpsertProductsRequest(products=messages)
-    return Call(methods.UPSERT_PRODUCTS, request, decoding.upserted_products)
+    return Call(request, decoding.upserted_products)
 
 
 def _product(product: results.Product, field: str) -> types_pb2.Product:

@@ -1,7 +1,6 @@
 """Calls of the release service, which the ranking server has."""
 
 from clients import decoding, results
-from clients.calls import methods
 from clients.calls.fields import text
 from clients.calls.methods import Call
 from twotower.v1 import release_service_pb2
@@ -9,13 +8,13 @@ from twotower.v1 import release_service_pb2
 
 def list_releases() -> Call[tuple[results.ReleaseInfo, ...]]:
     """The releases in the ranking server's folder."""
-    return Call(methods.LIST_RELEASES, release_service_pb2.ListReleasesRequest(), decoding.releases)
+    return Call(release_service_pb2.ListReleasesRequest(), decoding.releases)
 
 
 def load_release(release_id: str) -> Call[results.ReleaseInfo]:
     """Load a release and make it answer."""
     request = release_service_pb2.LoadReleaseRequest(release_id=text(release_id, "release_id"))
-    return Call(methods.LOAD_RELEASE, request, decoding.answered_release)
+    return Call(request, decoding.answered_release)
 
 
 def set_label(release_id: str, label: results.ReleaseLabel, canary_share: float = 0.0) -> Call[results.ReleaseInfo]:
@@ -25,9 +24,9 @@ def set_label(release_id: str, label: results.ReleaseLabel, canary_share: float 
         label=f"RELEASE_LABEL_{label.name}",
         canary_share=canary_share,
     )
-    return Call(methods.SET_LABEL, request, decoding.answered_release)
+    return Call(request, decoding.answered_release)
 
 
 def rollback() -> Call[results.ReleaseInfo]:
     """Make the release answer that was stable before."""
-    return Call(methods.ROLLBACK, release_service_pb2.RollbackRequest(), decoding.answered_release)
+    return Call(release_service_pb2.RollbackRequest(), decoding.answered_release)
