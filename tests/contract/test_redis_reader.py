@@ -41,4 +41,4 @@ def test_the_reader_reads_what_the_layouts_write() -> None:
     values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US + 1)
     stale = read_user(values, USER, "enc", "als")
     assert stale is not None
-    assert stale.als is stale.seen_product_ids is None
+    assert stale.als is stale.seen_product_ids is None  # type: ignore[comparison-overlap]

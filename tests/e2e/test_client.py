@@ -5,6 +5,7 @@ releases.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_a_user_from_the_first_review_to_the_last(services: Services) -> None:
 
 def test_pages_are_the_ranking(services: Services) -> None:
     rules = ProductFilter(denied_product_ids=[product_id(5)], categories=["household"])
-    options = {"filter": rules, "max_per_brand": 3, "diversity_strength": 0.3}
+    options: dict[str, Any] = {"filter": rules, "max_per_brand": 3, "diversity_strength": 0.3}
     whole = ids(services.client.recommend("Bo", PRODUCTS, **options))
     pages = [ids(page) for page in services.client.recommend_pages("Bo", 4, **options)]
     assert [product for page in pages for product in page] == whole

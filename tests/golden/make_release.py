@@ -22,7 +22,7 @@ from twotower.features import (
     product_rows,
     user_rows,
 )
-from twotower.model import Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
+from twotower.model import Activation, Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
 from twotower.release import Golden, Manifest, activations_of, als_id, scoring_of
 from twotower.release_writer import ReleaseWriter
 from twotower.scoring import LiftScoring, log_popularity
@@ -33,7 +33,7 @@ PRODUCTS = 4
 def small_weights(rng: np.random.Generator) -> TwoTowerWeights:
     """The contracted inputs and towers with two hidden units, so that the fixture stays a few kilobytes."""
 
-    def dense(inputs: int, units: int, activation: str) -> Dense:
+    def dense(inputs: int, units: int, activation: Activation) -> Dense:
         kernel = rng.normal(0, inputs**-0.5, (inputs, units)).astype(np.float32)
         return Dense(kernel, rng.normal(0, 0.1, units).astype(np.float32), activation)
 

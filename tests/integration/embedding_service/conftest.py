@@ -75,7 +75,12 @@ async def start_service(releases: Path, tmp_path: Path) -> AsyncIterator[StartSe
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Service:
-            defaults = {"listen": "127.0.0.1:0", "data_dir": tmp_path / "data", "releases": releases, "drain_s": 2.0}
+            defaults: dict[str, Any] = {
+                "listen": "127.0.0.1:0",
+                "data_dir": tmp_path / "data",
+                "releases": releases,
+                "drain_s": 2.0,
+            }
             settings_ = Settings(**(defaults | settings))
             server = await stack.enter_async_context(
                 running_service(settings_, lambda path: HashEncoder(encoder_id(path)))

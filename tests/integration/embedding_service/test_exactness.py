@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
         imported = []
         for user, contents in users.items():
             reviews = [content.review(user, review_id, imported=True) for review_id, content in contents.items()]
-            sums = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
+            sums: Any = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
             imported.append(ImportedUser(user, reviews, sums, ALS))
             self.log.update(
                 {(user, id_): content for id_, content in contents.items() if self._may_come(user, id_, content)}
@@ -193,7 +193,7 @@ class Machine(RuleBasedStateMachine):
         stored = await self.store.read(SPACE, USERS)
         for row, user in enumerate(USERS):
             contents = {review_id: content for (name, review_id), content in self.log.items() if name == user}
-            vectors = [hash_vector(content.text) for content in contents.values()]
+            vectors: list[Any] = [hash_vector(content.text) for content in contents.values()]
             np.testing.assert_array_equal(stored.sums[row], np.sum(vectors or [np.zeros(384)], axis=0, dtype=int))
             assert stored.counts[row] == len(contents)
             if not contents:
@@ -238,7 +238,7 @@ def test_state_equals_a_plain_model_of_it() -> None:
                 options = settings(
                     max_examples=examples, stateful_step_count=STEPS, deadline=None, suppress_health_check=checks
                 )
-                run_state_machine_as_test(_fresh, settings=options)  # type: ignore[no-untyped-call, unused-ignore]
+                run_state_machine_as_test(_fresh, settings=options)  # type: ignore[arg-type]
         finally:
             runner.run(Machine.store.close())
             runner.run(server.stop())

@@ -59,7 +59,7 @@ async def publish(
 async def record(
     service: Service, review_id: str, user_id: str = "u1", product: str | None = None, **fields: Any
 ) -> Any:
-    defaults = {"rating": 4.0, "title": "Fine", "text": f"text of {review_id}"}
+    defaults: dict[str, Any] = {"rating": 4.0, "title": "Fine", "text": f"text of {review_id}"}
     review = types_pb2.Review(
         review_id=review_id, user_id=user_id, product_id=product or product_id(0), **(defaults | fields)
     )
@@ -186,7 +186,7 @@ async def test_the_same_id_with_other_content_replaces(
 async def test_two_hundred_concurrent_reviews_of_one_user_sum_exactly(published: Service, release: Release) -> None:
     await asyncio.gather(*(record(published, f"r{i}", "busy", product_id(i % 20), rating=i % 6) for i in range(200)))
     found = await features(published, "busy")
-    sums = np.sum([hash_vector(f"Fine text of r{i}") for i in range(200)], axis=0, dtype=np.int64)
+    sums: Any = np.sum([hash_vector(f"Fine text of r{i}") for i in range(200)], axis=0, dtype=np.int64)
     assert found.review_count == 200
     np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, 200))
     stars = {item: float(sum(i % 6 for i in range(200) if i % 20 == item)) for item in range(20)}
@@ -289,7 +289,7 @@ async def stream(*parts: pb.ImportUsersRequest) -> AsyncIterator[pb.ImportUsersR
 
 
 def header_part(release: Release, **changes: Any) -> pb.ImportUsersRequest:
-    fields = {"release_id": release.release_id, "space": space_of(release), "user_count": 1}
+    fields: dict[str, Any] = {"release_id": release.release_id, "space": space_of(release), "user_count": 1}
     return pb.ImportUsersRequest(header=pb.ImportHeader(**(fields | changes)))
 
 
@@ -380,7 +380,7 @@ async def test_one_import_at_a_time(service: Service, release: Release) -> None:
 async def test_bad_fields_are_listed_in_the_status(published: Service) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await record(published, "", rating=7)
-    status = from_call(caught.value)  # type: ignore[arg-type]
+    status = from_call(caught.value)
     bad = error_details_pb2.BadRequest()
     assert status is not None
     assert status.details[0].Unpack(bad)
@@ -397,7 +397,7 @@ async def test_a_killed_redis_comes_back_with_all_that_was_acknowledged(
             os.kill(redis_server.pid, signal.SIGKILL)
         await until_answered(partial(record, service, f"r{i}", "busy"))
     found = await features(service, "busy")
-    sums = np.sum([hash_vector(f"Fine text of r{i}") for i in range(30)], axis=0, dtype=np.int64)
+    sums: Any = np.sum([hash_vector(f"Fine text of r{i}") for i in range(30)], axis=0, dtype=np.int64)
     assert found.review_count == 30
     np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, 30))
     await health(service, health_pb2.HealthCheckResponse.SERVING)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -33,7 +34,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_domain_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = cli.click.Command("fail", callback=_not_found)
+    command = click.Command("fail", callback=_not_found)
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: command)
     result = CliRunner().invoke(cli.main, ["fail"])
     assert result.exit_code == 1

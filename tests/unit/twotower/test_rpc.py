@@ -169,7 +169,7 @@ async def test_stop_ends_open_calls_that_wait_and_answers_those_that_were_asked(
 async def test_unbuilt_and_unknown_methods_are_unimplemented(stub: Any, server: Server) -> None:
     assert (await failure(stub.RetractReview(pb.RetractReviewRequest()))).code() is grpc.StatusCode.UNIMPLEMENTED
     async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
-        unknown = channel.unary_unary("/twotower.v1.EmbeddingService/Nothing")
+        unknown: Any = channel.unary_unary("/twotower.v1.EmbeddingService/Nothing")
         assert (await failure(unknown(b""))).code() is grpc.StatusCode.UNIMPLEMENTED
 
 

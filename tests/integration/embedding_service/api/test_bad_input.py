@@ -28,7 +28,7 @@ TEXTS = st.one_of(
 NUMBERS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 1, -1, 2**31, 384, 64]))
 BLOBS = st.one_of(st.binary(max_size=20), st.sampled_from([bytes(768), b"\xff" * 768, bytes(256), b"\xff" * 256]))
 FLOATS = st.floats(width=32)
-STEMS: dict[int, Callable[[FieldDescriptor], st.SearchStrategy[Any]]] = {
+STEMS: dict[int, Callable[[Any], st.SearchStrategy[Any]]] = {
     FieldDescriptor.TYPE_STRING: lambda _: TEXTS,
     FieldDescriptor.TYPE_BYTES: lambda _: BLOBS,
     FieldDescriptor.TYPE_FLOAT: lambda _: FLOATS,
@@ -46,7 +46,7 @@ ALLOWED = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 WRITES = {"RecordReview", "BatchRecordReviews", "RetractReview", "DeleteUser", "ImportUsers"}
-METHODS = {method.name: method for method in pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods}
+METHODS: dict[str, Any] = {method.name: method for method in pb.DESCRIPTOR.services_by_name["EmbeddingService"].methods}
 
 
 def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
@@ -67,7 +67,7 @@ def messages(kind: type[Message]) -> st.SearchStrategy[Message]:
     return chosen.map(build)
 
 
-async def state(redis_server: RedisServer) -> dict[bytes, bytes | None]:
+async def state(redis_server: RedisServer) -> dict[Any, bytes | None]:
     """Every key of a user, as Redis dumps it."""
     async with Redis.from_url(redis_server.url) as redis:
         return {key: await redis.dump(key) for key in sorted(await redis.keys("tt:{u:*"))}
@@ -107,7 +107,7 @@ async def test_any_message_is_answered_or_refused_by_name(
 ) -> None:
     method = METHODS[data.draw(st.sampled_from(sorted(METHODS)))]
     request = messages(method.input_type._concrete_class)
-    sent = data.draw(st.lists(request, max_size=3) if method.client_streaming else request)
+    sent: Any = data.draw(st.lists(request, max_size=3) if method.client_streaming else request)
     before = await state(redis_server)
     call = getattr(published.stub, method.name)
     if method.server_streaming:
@@ -152,15 +152,15 @@ async def test_garbage_on_the_port_harms_nobody(published: Service, garbage: byt
 @given(garbage=st.binary(max_size=300))
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 async def test_bytes_that_are_no_message_are_refused(published: Service, garbage: bytes) -> None:
-    one = published.channel.unary_unary("/twotower.v1.EmbeddingService/RecordReview")
+    one: Any = published.channel.unary_unary("/twotower.v1.EmbeddingService/RecordReview")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await one(garbage)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    stream = published.channel.stream_unary("/twotower.v1.EmbeddingService/ImportUsers")
+    stream: Any = published.channel.stream_unary("/twotower.v1.EmbeddingService/ImportUsers")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stream(iter([garbage]))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    conversation = published.channel.stream_stream("/twotower.v1.EmbeddingService/StreamUserFeatures")
+    conversation: Any = published.channel.stream_stream("/twotower.v1.EmbeddingService/StreamUserFeatures")
     refused = await refusal(converse(conversation(), [garbage, b"\xff"]))  # the first may happen to be a user id
     assert refused is not None
     assert refused.code() is grpc.StatusCode.INVALID_ARGUMENT

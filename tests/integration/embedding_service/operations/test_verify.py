@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -136,7 +137,7 @@ async def test_exported_users_are_what_the_service_answers(
     assert await export_users(store, Space(release.manifest.encoder_id, release.manifest.als_id), file) == 2
     rows = {row["user_id"]: row for row in pq.read_table(file).to_pylist()}
     trained = rows["trained"]
-    sums = hash_vector("a").astype(int) + hash_vector("b")
+    sums: Any = hash_vector("a").astype(int) + hash_vector("b")
     np.testing.assert_array_equal(np.array(trained["bert_mean"], np.float32), running_mean(sums, 2))
     assert (trained["review_count"], trained["seen_product_ids"]) == (2, [product_id(0), product_id(1)])
     online = await features(service, "live")

@@ -14,8 +14,9 @@ import redis
 
 from embedding_service.operations.verify import Upkeep
 from embedding_service.ports import Outcome, Space
-from embedding_service.redis_store.client import connect, slot_of_tag, slot_tags
+from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer, redis_executable
+from embedding_service.redis_store.keys import slot_of_tag, slot_tags
 from embedding_service.redis_store.user_store import RedisStore
 from tests.integration.embedding_service.usecases.test_popularity import new_review
 from tests.support.certificates import write_certificates

@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ class Cluster:
     async def form(self) -> None:
         """Meet, share the slots, replicate; returns when every node says that all is well."""
         for port in self.ports:
-            await _until(lambda port=port: self.client(port).ping())  # type: ignore[misc]
+            await _until(lambda port=port: self.client(port).ping())
         for number, port in enumerate(self.ports):
             client = self.client(port)
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
@@ -91,12 +92,12 @@ class Cluster:
         for primary, replica in zip(self.ports[:PRIMARIES], self.ports[PRIMARIES:], strict=True):
             await _until(
                 lambda of=ids[primary], port=replica: of in str(self.client(port).execute_command("CLUSTER NODES"))
-            )  # type: ignore[misc]
+            )
             self.client(replica).execute_command("CLUSTER REPLICATE", ids[primary])
         for replica in self.ports[PRIMARIES:]:
-            await _until(lambda port=replica: self.client(port).info("replication")["master_link_status"] == "up")  # type: ignore[misc]
+            await _until(lambda port=replica: self.client(port).info("replication")["master_link_status"] == "up")
         for port in self.ports:
-            await _until(lambda port=port: self.client(port).execute_command("CLUSTER INFO")["cluster_state"] == "ok")  # type: ignore[misc]
+            await _until(lambda port=port: self.client(port).execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
     async def fail_over(self, number: int) -> None:
         """kill -9 a primary; when its replica has taken over, the dead one comes back as the replica."""
@@ -114,10 +115,10 @@ class Cluster:
             process.wait()
 
 
-async def _until(probe: object) -> None:
+async def _until(probe: Callable[..., object]) -> None:
     while True:
         with contextlib.suppress(redis.RedisError, KeyError):
-            if probe():  # type: ignore[operator]
+            if probe():
                 return
         await asyncio.sleep(0.05)
 
@@ -156,7 +157,7 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
         if number == 10:
             failing_over = asyncio.create_task(cluster.fail_over(1))
         user = users[number % len(users)]
-        await until_answered(lambda number=number, user=user: record(service, f"n{number}", user, product_id(7)))  # type: ignore[misc]
+        await until_answered(partial(record, service, f"n{number}", user, product_id(7)))
         acknowledged += 1
     assert failing_over is not None
     await failing_over
@@ -167,7 +168,7 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
             "Fine text of live",
             *(f"Fine text of n{number}" for number in range(row, acknowledged, len(users))),
         ]
-        found = await until_answered(lambda user=user: features(service, user))  # type: ignore[misc]
+        found = await until_answered(partial(features, service, user))
         assert found.review_count == len(texts)
         sums = np.sum([hash_vector(text) for text in texts], axis=0, dtype=int)
         np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, len(texts)))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,14 +36,14 @@ def imported(review_id: str, text: str, **changes: object) -> NewReview:
     return NewReview(review_id=review_id, fixed_point=hash_vector(text), **fields)  # type: ignore[arg-type]
 
 
-async def dump(redis_server: RedisServer) -> dict[bytes, object]:
+async def dump(redis_server: RedisServer) -> dict[Any, object]:
     """Every key of a user with its value."""
     async with Redis.from_url(redis_server.url) as redis:
         names = [key for key in await redis.keys() if b"{u:" in key]
         return {key: await value(redis, key) for key in names}
 
 
-async def value(redis: "Redis[bytes]", key: bytes) -> object:
+async def value(redis: Redis, key: Any) -> object:
     """Of a key of any type that users have."""
     kind = await redis.type(key)
     if kind == b"zset":
@@ -143,7 +144,7 @@ async def test_versions_grow_even_if_the_clock_goes_back(redis_server: RedisServ
 
 
 def imported_user(reviews: Sequence[NewReview], user_id: str = "u1") -> ImportedUser:
-    sums = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
+    sums: Any = np.sum([review.fixed_point for review in reviews], axis=0, dtype=np.int32)
     return ImportedUser(user_id, reviews, sums, ALS)
 
 
@@ -329,7 +330,7 @@ OPERATIONS = st.lists(
 @given(operations=OPERATIONS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_state_is_always_the_sum_of_the_log(
-    store: RedisStore, redis_server: RedisServer, operations: list[tuple[str, ...]]
+    store: RedisStore, redis_server: RedisServer, operations: list[tuple[str, str, str, float, str]]
 ) -> None:
     log: dict[str, tuple[str, float, str]] = {}
     for kind, review_id, product_id, rating, text in operations:
@@ -349,9 +350,8 @@ async def test_state_is_always_the_sum_of_the_log(
             assert ((await store.retract(SPACE, "u1", review_id)) is not None) == (log.pop(review_id, None) is not None)
     [snapshot] = await store.snapshots(ENCODER, ["u1"])
     assert snapshot.review_count == len(log)
-    np.testing.assert_array_equal(
-        snapshot.sums, np.sum([hash_vector(text) for _, _, text in log.values()] or [np.zeros(384)], axis=0)
-    )
+    vectors: list[Any] = [hash_vector(text) for _, _, text in log.values()]
+    np.testing.assert_array_equal(snapshot.sums, np.sum(vectors or [np.zeros(384)], axis=0))
     tenths: dict[str, int] = {}
     for product_id, rating, _ in log.values():
         tenths[product_id] = tenths.get(product_id, 0) + round(10 * rating)

@@ -150,7 +150,7 @@ async def test_weights_are_those_recomputed_from_the_log(published: Service, ope
             log = {key: value for key, value in log.items() if key[0] != user}
     response = await live(published)
     weights = expected(log, response, 7.0)
-    assert list(response.product_ids) == [product_id(row) for row in np.flatnonzero(weights)]
+    assert list(response.product_ids) == [product_id(int(row)) for row in np.flatnonzero(weights)]
     np.testing.assert_allclose(array(response.weights), weights[weights > 0], rtol=TOLERANCE)
     assert not log or 0 <= response.as_of_time.ToSeconds() - max(time_s for _, time_s in log.values()) <= 3600
     for user, review_id in log:

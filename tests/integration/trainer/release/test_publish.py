@@ -114,7 +114,7 @@ def test_a_service_that_is_away_is_named(
     services: tuple[RecordingServices, str], trained: TrainingResult, away: str
 ) -> None:
     recording, target = services
-    targets = {"embedding": target, "ranking": target, away: "127.0.0.1:1"}
+    targets: dict[str, Any] = {"embedding": target, "ranking": target, away: "127.0.0.1:1"}
     with pytest.raises(PublishFailed, match=f"{away} service at 127.0.0.1:1: not reachable within 0.3 s"):
         publish(trained.release, **targets, connect_timeout_s=0.3)
     assert recording.loaded == []

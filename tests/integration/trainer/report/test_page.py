@@ -1,6 +1,7 @@
 """The report, the samples on disk and the description of a file."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from trainer.report.page import model_card, write_report
 from trainer.report.sample_files import write_sample_files
 from twotower.cli import main
 
-EVALUATION = {
+EVALUATION: dict[str, Any] = {
     "protocol": {"rows": {"all": 40, "warm": 10, "cold": 30}},
     "methods": {
         name: {

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -82,7 +83,7 @@ def test_a_killed_search_goes_on_and_tries_what_an_unbroken_one_tries(
     ]
 
     best, page = json.loads((broken / "best.json").read_text()), (broken / "report.html").read_text()
-    values = [trial.value for trial in again if trial.state.name == "COMPLETE"]
+    values: list[Any] = [trial.value for trial in again if trial.state.name == "COMPLETE"]
     assert best["ndcg@10"] == max(values)
     assert best["ndcg@10_as_it_is"] == values[0]
     assert best["options"].keys() == again[0].params.keys() >= {"learning_rate", "negatives_alpha"}

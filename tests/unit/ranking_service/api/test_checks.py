@@ -14,20 +14,20 @@ CATALOGUE = 10
 
 
 def recommend(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.recommend(pb.RecommendRequest(**({"user_id": "u", "k": 3} | fields)), CATALOGUE)
+    return lambda: checks.recommend(pb.RecommendRequest(**{"user_id": "u", "k": 3, **fields}), CATALOGUE)
 
 
 def batch(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.batch_recommend(pb.BatchRecommendRequest(**({"user_ids": ["u"], "k": 3} | fields)), CATALOGUE)
+    return lambda: checks.batch_recommend(pb.BatchRecommendRequest(**{"user_ids": ["u"], "k": 3, **fields}), CATALOGUE)
 
 
 def predict(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.predict_ratings(pb.PredictRatingsRequest(**({"user_id": "u", "product_ids": ["p"]} | fields)))
+    return lambda: checks.predict_ratings(pb.PredictRatingsRequest(**{"user_id": "u", "product_ids": ["p"], **fields}))
 
 
 def similar(**fields: Any) -> Callable[[], None]:
     return lambda: checks.similar_products(
-        pb.SimilarProductsRequest(**({"product_id": "p", "k": 1} | fields)), CATALOGUE
+        pb.SimilarProductsRequest(**{"product_id": "p", "k": 1, **fields}), CATALOGUE
     )
 
 

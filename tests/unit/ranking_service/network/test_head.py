@@ -66,7 +66,7 @@ def test_a_batch_equals_its_singles(head: Head, network: tuple[TwoTowerWeights, 
         np.testing.assert_allclose(batch[index], single, atol=SCORE_TOLERANCE, rtol=0)
         in_single_order = batch[index][np.argsort(-single, kind="stable")]
         assert (np.diff(in_single_order) <= 2 * SCORE_TOLERANCE).all()
-    np.testing.assert_allclose(batch, score_catalogue(*[network[0], rows, network[1]]), atol=1e-4, rtol=0)
+    np.testing.assert_allclose(batch, score_catalogue(network[0], rows, network[1]), atol=1e-4, rtol=0)
 
 
 def test_a_user_scores_the_same_at_every_place_of_a_batch(head: Head) -> None:

@@ -162,7 +162,7 @@ def test_features_of_another_space_are_refused(served: ServedRelease) -> None:
 def test_unusable_columns_are_as_good_as_none(served: ServedRelease, broken: dict[str, object]) -> None:
     columns = to_columns([features_of("a")], served.space)
     for name in broken:
-        columns.ClearField(name)  # type: ignore[arg-type]
+        columns.ClearField(name)
     columns.MergeFrom(embedding_service_pb2.UserFeatureColumns(**broken))  # type: ignore[arg-type]
     with pytest.raises(FeaturesUnavailable):
         from_columns(columns, served)

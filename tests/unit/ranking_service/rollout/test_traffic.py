@@ -125,9 +125,9 @@ async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]
         done = traffic.comparison
         rows = random_user_rows(np.random.default_rng(0), 2)
         both = [
-            score_catalogue(s.weights, rows, s.scorer._release.product_fusion)
+            score_catalogue(s.weights, rows, s.scorer._release.product_fusion)  # type: ignore[attr-defined]
             for s in (releases.current, releases.shadow)
-        ]  # type: ignore[attr-defined]
+        ]
         best = [np.argsort(-scores, axis=1)[:, :10] for scores in both]
         overlap = np.mean([len({*x} & {*y}) / 10 for x, y in zip(*map(np.ndarray.tolist, best), strict=True)])
         difference = np.abs(np.take_along_axis(both[0] - both[1], best[0], 1)).mean()

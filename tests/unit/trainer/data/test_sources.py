@@ -61,7 +61,7 @@ def test_amazon_dumps_of_all_years(
     tmp_path: Path, row: object, meta: object, expected: tuple[str, ...], suffix: str
 ) -> None:
     reviews = read(write_lines(tmp_path / f"r{suffix}", row), metadata=write_lines(tmp_path / f"m{suffix}", meta))
-    assert (reviews.user_ids, reviews.rating.tolist(), reviews.titles, reviews.texts) == (
+    assert (reviews.user_ids, reviews.rating.tolist(), reviews.titles, reviews.texts) == (  # type: ignore[comparison-overlap]
         ["A1"],
         [4.0],
         ["Good"],

@@ -41,7 +41,8 @@ def foreign(*, flag: bool = True, swapped: bool = False, tower: int = 64, extra:
 def test_any_graph_of_dense_layers_is_the_kernels_network(flag: bool, swapped: bool) -> None:
     network = foreign(flag=flag, swapped=swapped)
     rng = np.random.default_rng(1)
-    users = user_rows(*(rng.normal(size=(9, width)).astype(np.float32) for width in (64, 384)), np.arange(9) % 2 == 1)
+    als, bert = (rng.normal(size=(9, width)).astype(np.float32) for width in (64, 384))
+    users = user_rows(als, bert, np.arange(9) % 2 == 1)
     products = product_rows(*(rng.normal(size=(9, width)).astype(np.float32) for width in (64, 384)))
     np.testing.assert_allclose(
         full_forward(graph_weights(network), users, products), score_pairs(network, users, products), atol=1e-4
