@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import rig
 
+from benchmarks import rig
 from tests.support.releases import random_user_rows, random_weights
 from twotower.features import USER_DIM, Float32
 from twotower.model import run_layers, split_fusion, top_k, user_fusion
@@ -84,8 +84,10 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
         cold = head(np.zeros((1, USER_DIM), np.float32))[0]
         scoring = LiftScoring(1.0, 0.0, 7.0, cold, np.full(len(fusion), 4, np.float32), log_popularity(counts))
     start = time.perf_counter()
-    options = {"scoring": scoring, "probe_users": random_user_rows(rng, 96), "lanes": lanes, "programs": programs}
-    two_stage = TwoStage(head, weights, fusion, **options)
+    probe_users = random_user_rows(rng, 96)
+    two_stage = TwoStage(
+        head, weights, fusion, scoring=scoring, probe_users=probe_users, lanes=lanes, programs=programs
+    )
     ready_s = time.perf_counter() - start
     times, recalls = [], []
     for user in random_user_rows(np.random.default_rng(1), 100):

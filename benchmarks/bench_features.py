@@ -105,7 +105,7 @@ def ours(stub: EmbeddingServiceStub, users: list[str]) -> None:
     assert len(bert) == len(als) == len(users)
 
 
-def bare(client: "redis.Redis[bytes]", release: Release, users: list[str]) -> None:
+def bare(client: redis.Redis, release: Release, users: list[str]) -> None:
     """One pipeline, its replies as they are."""
     pipeline = client.pipeline(transaction=False)
     for keys in map(UserKeys, users):

@@ -14,14 +14,14 @@ batch of 128, against the notebook's one user after the other; `b128_over_floor`
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import numpy as np
-import rig
 
+from benchmarks import rig
 from ranking_service.network.graph import COMPILER_OPTIONS, import_jax
 from ranking_service.network.head import Head
 from ranking_service.network.lanes import Lanes
@@ -128,10 +128,12 @@ def _rival(pipe: Connection) -> None:
             floors[batch] = _floor_own_threads(batch)
             pipe.send((notebook(rows), whole_model(rows)))
         else:
-            way = {"notebook": partial(notebook, rows), "whole": partial(whole_model, rows), "floor": floors[batch]}[
-                name
-            ]
-            pipe.send(_timed(way))
+            ways: dict[str, Callable[[], Any]] = {
+                "notebook": partial(notebook, rows),
+                "whole": partial(whole_model, rows),
+                "floor": floors[batch],
+            }
+            pipe.send(_timed(ways[name]))
 
 
 def _rows(batch: int) -> Float32:
@@ -175,7 +177,7 @@ def _timed(way: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _medians(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def _medians(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Median seconds of each, in interleaved rounds, so that others' work on the machine meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):

@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 import psutil
-import rig
 
+from benchmarks import rig
 from tests.support.releases import write_random_release
 from twotower.rpc import open_async_channel
 from twotower.v1 import ranking_service_pb2, ranking_service_pb2_grpc, release_service_pb2, release_service_pb2_grpc

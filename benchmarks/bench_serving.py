@@ -28,12 +28,12 @@ from collections.abc import Callable
 from multiprocessing.context import SpawnContext
 from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import numpy as np
-import rig
 
+from benchmarks import rig
 from tests.support.processes import free_port
 from twotower import rpc
 from twotower.grpc_environment import prepare_grpc
@@ -135,7 +135,7 @@ def _serve_bytes(port: int, next_port: int) -> None:
     """Answer a kilobyte, after asking the server on `next_port` for it if there is one."""
 
     async def serve() -> None:
-        ask = rpc.open_async_channel(f"127.0.0.1:{next_port}").unary_unary("/bench.Bytes/Get")
+        ask: Any = rpc.open_async_channel(f"127.0.0.1:{next_port}").unary_unary("/bench.Bytes/Get")
 
         async def get(request: bytes, _: object) -> bytes:
             return await ask(request, wait_for_ready=True) if next_port else bytes(1_000)
@@ -152,7 +152,7 @@ def _serve_bytes(port: int, next_port: int) -> None:
 
 def _call_bytes(port: int) -> float:
     with rpc.open_channel(f"127.0.0.1:{port}") as channel:
-        ask = channel.unary_unary("/bench.Bytes/Get")
+        ask: Any = channel.unary_unary("/bench.Bytes/Get")
         ask(b"user", wait_for_ready=True, timeout=30)
         return 1e3 * float(np.median(_timed(lambda _: ask(b"user"))))
 
@@ -185,7 +185,8 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
 
         async def poisson(rate: float, seconds: float) -> list[float]:
             times: list[float] = []
-            calls, at = [], time.perf_counter()
+            calls: list[asyncio.Task[None]] = []
+            at = time.perf_counter()
             end = at + seconds
             gaps = np.random.default_rng(0)
             while at < end:
@@ -229,12 +230,17 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
 def _save(release: Release) -> Path:
     """The network for the rival."""
     weights = release.weights
-    tower = {f"kernel{i}": layer.kernel for i, layer in enumerate(weights.user_tower)}
+    tower: dict[str, Any] = {f"kernel{i}": layer.kernel for i, layer in enumerate(weights.user_tower)}
     tower |= {f"bias{i}": layer.bias for i, layer in enumerate(weights.user_tower)}
     first, second, last = weights.fusion
     _ENVIRONMENT.mkdir(parents=True, exist_ok=True)
     path = _ENVIRONMENT / "weights.npz"
-    rest = {"second": second.kernel, "second_bias": second.bias, "last": last.kernel, "last_bias": last.bias}
+    rest: dict[str, Any] = {
+        "second": second.kernel,
+        "second_bias": second.bias,
+        "last": last.kernel,
+        "last_bias": last.bias,
+    }
     np.savez(path, user_kernel=first.kernel[:64], products=release.product_fusion, **tower, **rest)
     return path
 

@@ -29,7 +29,7 @@ def serve(path: str, port: int) -> None:
     def elu(x: Any) -> Any:
         return np.maximum(x, 0) + np.exp(np.minimum(x, 0)) - 1
 
-    @batch
+    @batch  # type: ignore[untyped-decorator]
     def recommend(row: Any) -> dict[str, Any]:
         x = row
         for kernel, bias in tower:

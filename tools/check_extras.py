@@ -32,14 +32,14 @@ def check(extra: str, modules: list[str], forbidden: list[str], folder: Path) ->
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     install = [
-        python,
+        str(python),
         "-m",
         "pip",
         "install",
         "--quiet",
         "--disable-pip-version-check",
         "-c",
-        ROOT / "constraints.txt",
+        str(ROOT / "constraints.txt"),
         f"{ROOT}[{extra}]",
     ]
     subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
