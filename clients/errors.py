@@ -1,6 +1,6 @@
 """What a call may raise, and how a gRPC status becomes it.
 
-The errors that carry details are the kernel's own, so that client and server name one thing by one class::
+The errors that carry details are the kernel's own, so that client and server use the same classes::
 
     TwotowerError
     ├── InvalidArgument      the request breaks a rule; `violations` name each field and its bound
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from twotower.errors import FieldViolation, InvalidArgument, NotBuilt, NotFound, Overloaded, TwotowerError
@@ -108,16 +108,16 @@ def _status_of(metadata: Iterable[Any]) -> status_pb2.Status | None:
 
 
 def _violations(status: status_pb2.Status) -> list[FieldViolation]:
-    for detail in status.details:
-        bad_request = error_details_pb2.BadRequest()
-        if detail.Unpack(bad_request):
-            return [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
-    return []
+    bad_request = error_details_pb2.BadRequest()
+    _unpack(status, bad_request)
+    return [FieldViolation(broken.field, broken.description) for broken in bad_request.field_violations]
 
 
 def _retry_after_s(status: status_pb2.Status) -> float | None:
-    for detail in status.details:
-        retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(retry):
-            return float(retry.retry_delay.ToNanoseconds() / 1e9)
-    return None
+    retry = error_details_pb2.RetryInfo()
+    return float(retry.retry_delay.ToNanoseconds() / 1e9) if _unpack(status, retry) else None
+
+
+def _unpack(status: status_pb2.Status, message: Message) -> bool:
+    """Read the first detail of the message's type into it; False if there is none."""
+    return any(detail.Unpack(message) for detail in status.details)

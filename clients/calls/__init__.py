@@ -1,8 +1,8 @@
-"""The calls of the API as values: which method, with which request, within what time, and how its answer is read.
+"""The calls of the API as values: the request, its method and deadline, and how the answer is read.
 
 Both clients send these, so a call is written down once. Building one checks only what protobuf could not carry or could
-not tell apart (a number out of range, text that is not UTF-8, an empty list of which "only these" would mean "all");
-every other rule is the server's.
+not tell apart: a number out of range, text that is not UTF-8, an empty list of which "only these" would mean "all".
+Every other rule is the server's.
 """
 
 from clients.calls.embedding import (

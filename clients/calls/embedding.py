@@ -18,7 +18,7 @@ def new_review_id() -> str:
 
 @dataclass(frozen=True)
 class Review:
-    """A review to record; a value that can be sent any number of times and counts once.
+    """A review to record; it may be sent any number of times and counts once.
 
     Attributes:
         user_id: the author.
@@ -43,7 +43,7 @@ def record_review(review: Review) -> Call[results.RecordedReview]:
     """Add one review.
 
     Raises:
-        InvalidArgument: text that is not UTF-8, or a time without a time zone.
+        InvalidArgument: a text is not UTF-8, or the time has no time zone.
     """
     request = embedding_service_pb2.RecordReviewRequest(review=_review(review, "review"))
     return Call(request, lambda message: decoding.recorded_review(message, review.review_id))
@@ -72,7 +72,7 @@ def delete_user(user_id: str) -> Call[results.DeletedUser]:
 
 
 def get_user_features(user_id: str, space: results.EmbeddingSpace | None = None) -> Call[results.UserFeatures]:
-    """One user's features, in the active release's spaces if none are named."""
+    """One user's features, in the active release's spaces by default."""
     request = embedding_service_pb2.GetUserFeaturesRequest(user_id=text(user_id, "user_id"), space=_space(space))
     return Call(request, decoding.user_features)
 
@@ -80,7 +80,7 @@ def get_user_features(user_id: str, space: results.EmbeddingSpace | None = None)
 def batch_get_user_features(
     user_ids: Sequence[str], space: results.EmbeddingSpace | None = None
 ) -> Call[tuple[results.UserFeatures, ...]]:
-    """Many users' features, in the order asked."""
+    """Many users' features, in the order of `user_ids`."""
     request = embedding_service_pb2.BatchGetUserFeaturesRequest(
         user_ids=texts(user_ids, "user_ids"), space=_space(space)
     )

@@ -1,4 +1,7 @@
-"""Plain values to protobuf fields; what a field could not carry, or could not tell apart, is refused by name."""
+"""Plain values to protobuf fields.
+
+Each function raises InvalidArgument, naming the field, for what the field could not carry or could not tell apart.
+"""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +19,14 @@ _MAX_DURATION_S: Final = 315_576_000_000
 
 
 def uint32(value: int, field: str) -> int:
-    """A whole number."""
+    """A whole number from 0 to 2^32 - 1."""
     if not 0 <= value <= _MAX_UINT32:
         raise InvalidArgument([FieldViolation(field, f"must be 0 to {_MAX_UINT32}, got {value}")])
     return value
 
 
 def text(value: str, field: str) -> str:
-    """A text."""
+    """A text that is valid UTF-8."""
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -38,9 +41,10 @@ def texts(values: Sequence[str], field: str) -> list[str]:
     return [text(value, f"{field}[{index}]") for index, value in enumerate(values)]
 
 
-def only(values: Sequence[str] | None, field: str) -> list[str]:
-    """The texts of a rule "only these"; None is no rule. Protobuf writes None as no texts, so an empty list would mean
-    all: refused.
+def allow_list(values: Sequence[str] | None, field: str) -> list[str]:
+    """The texts of a rule "only these"; None is no rule.
+
+    Protobuf writes "no rule" as an empty list, so an empty list is refused: it would allow everything.
     """
     if values is None:
         return []
@@ -50,7 +54,7 @@ def only(values: Sequence[str] | None, field: str) -> list[str]:
 
 
 def duration(seconds: float | None, field: str) -> Duration | None:
-    """A time span."""
+    """A time span; None stays unset."""
     if seconds is None:
         return None
     if not math.isfinite(seconds) or abs(seconds) > _MAX_DURATION_S:
@@ -63,7 +67,7 @@ def duration(seconds: float | None, field: str) -> Duration | None:
 
 
 def timestamp(value: datetime | None, field: str) -> Timestamp | None:
-    """A moment."""
+    """A moment, which must have a time zone; None stays unset."""
     if value is None:
         return None
     if value.utcoffset() is None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
-from clients.calls.fields import duration, only, texts, uint32
+from clients.calls.fields import allow_list, duration, texts, uint32
 from twotower.v1 import ranking_service_pb2
 
 
@@ -53,8 +53,8 @@ def option_fields(options: BatchOptions, names: Collection[str]) -> dict[str, An
     """Turn options into fields of a request; an option is a field of the same name unless it is converted here.
 
     Raises:
-        TypeError: an option that is not among `names`.
-        InvalidArgument: a value that the request can't carry.
+        TypeError: an option is not among `names`.
+        InvalidArgument: the request can't carry a value.
     """
     if unknown := options.keys() - set(names):
         raise TypeError(f"unexpected option {min(unknown)!r}, must be one of {', '.join(names)}")
@@ -69,9 +69,9 @@ def _filter(rules: ProductFilter | None) -> ranking_service_pb2.ProductFilter | 
     if rules is None:
         return None
     return ranking_service_pb2.ProductFilter(
-        allowed_product_ids=only(rules.allowed_product_ids, "filter.allowed_product_ids"),
+        allowed_product_ids=allow_list(rules.allowed_product_ids, "filter.allowed_product_ids"),
         denied_product_ids=texts(rules.denied_product_ids, "filter.denied_product_ids"),
-        categories=only(rules.categories, "filter.categories"),
-        brands=only(rules.brands, "filter.brands"),
+        categories=allow_list(rules.categories, "filter.categories"),
+        brands=allow_list(rules.brands, "filter.brands"),
         min_predicted_rating=rules.min_predicted_rating,
     )

@@ -23,7 +23,7 @@ def recommend(
         options: those of :class:`clients.calls.options.RecommendOptions`.
 
     Raises:
-        InvalidArgument: a value that the request can't carry.
+        InvalidArgument: the request can't carry a value.
     """
     request = ranking_service_pb2.RecommendRequest(
         user_id=text(user_id, "user_id"),
@@ -78,7 +78,7 @@ def list_products(page_size: int, page_token: str) -> Call[results.ProductPage]:
 
 
 def upsert_products(products: Sequence[results.Product]) -> Call[results.UpsertedProducts]:
-    """Add products that the release does not have, or give those that it has another text."""
+    """Add products, or change the texts of those that the release has."""
     messages = [_product(product, f"products[{index}]") for index, product in enumerate(products)]
     request = ranking_service_pb2.UpsertProductsRequest(products=messages)
     return Call(request, decoding.upserted_products)

@@ -1,5 +1,6 @@
-"""From protobuf answers to results: pure functions, one an answer."""
+"""From the API's messages to results: a pure function per answer."""
 
+from clients.decoding.fields import enum_value
 from clients.decoding.ranking import (
     batch_recommendations,
     predictions,
@@ -22,7 +23,6 @@ from clients.decoding.users import (
     text_embeddings,
     user_features,
 )
-from clients.decoding.words import enum_value
 
 __all__ = [
     "answered_release",

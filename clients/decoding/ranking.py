@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from clients.decoding.words import enum_value, milliseconds, seconds
+from clients.decoding.fields import enum_value, milliseconds, seconds
 from clients.results import (
     AlsOrigin,
     BatchRecommendations,
@@ -48,32 +48,19 @@ def timing(message: ranking_service_pb2.Timing) -> Timing:
 
 def recommendations(message: ranking_service_pb2.RecommendResponse) -> Recommendations:
     """The best k of one user."""
-    return Recommendations(
-        release_id=message.release_id,
-        products=_scored(message.recommendations),
-        user=user_context(message.user),
-        timing=timing(message.timing),
-        popularity_source=_popularity_source(message.popularity_source),
-        next_page_token=message.next_page_token,
-    )
+    return _recommendations(message, message.recommendations, message.next_page_token)
 
 
 def predictions(message: ranking_service_pb2.PredictRatingsResponse) -> Recommendations:
     """Given products for one user."""
-    return Recommendations(
-        release_id=message.release_id,
-        products=_scored(message.predictions),
-        user=user_context(message.user),
-        timing=timing(message.timing),
-        popularity_source=_popularity_source(message.popularity_source),
-    )
+    return _recommendations(message, message.predictions)
 
 
 def batch_recommendations(message: ranking_service_pb2.BatchRecommendResponse) -> BatchRecommendations:
     """The best k of many users.
 
     Raises:
-        InvalidArgument: a column that is not as long as its product ids.
+        InvalidArgument: a column is not as long as its product ids.
     """
     return BatchRecommendations(
         release_id=message.release_id,
@@ -99,7 +86,7 @@ def product(message: types_pb2.Product) -> Product:
 
 
 def product_details(message: ranking_service_pb2.GetProductResponse) -> ProductDetails:
-    """One product and its release."""
+    """One product, and the release whose catalogue has it."""
     return ProductDetails(message.release_id, product(message.product))
 
 
@@ -113,7 +100,8 @@ def product_page(message: ranking_service_pb2.ListProductsResponse) -> ProductPa
 def similar_products(message: ranking_service_pb2.SimilarProductsResponse) -> SimilarProducts:
     """Neighbours of a product."""
     return SimilarProducts(
-        message.release_id, tuple(SimilarProduct(product(m.product), m.similarity) for m in message.products)
+        message.release_id,
+        tuple(SimilarProduct(product(similar.product), similar.similarity) for similar in message.products),
     )
 
 
@@ -133,17 +121,29 @@ def _ranked(row: ranking_service_pb2.RankedProducts, field: str, release_id: str
     )
 
 
-def _scored(messages: Iterable[ranking_service_pb2.Recommendation]) -> tuple[Recommendation, ...]:
-    return tuple(
-        Recommendation(
-            product_id=message.product_id,
-            name=message.name,
-            brand=message.brand,
-            score=message.score,
-            predicted_rating=message.predicted_rating,
-            explanation=_explanation(message.explanation) if message.HasField("explanation") else None,
-        )
-        for message in messages
+def _recommendations(
+    message: ranking_service_pb2.RecommendResponse | ranking_service_pb2.PredictRatingsResponse,
+    products: Iterable[ranking_service_pb2.Recommendation],
+    next_page_token: str = "",
+) -> Recommendations:
+    return Recommendations(
+        release_id=message.release_id,
+        products=tuple(map(_recommendation, products)),
+        user=user_context(message.user),
+        timing=timing(message.timing),
+        popularity_source=_popularity_source(message.popularity_source),
+        next_page_token=next_page_token,
+    )
+
+
+def _recommendation(message: ranking_service_pb2.Recommendation) -> Recommendation:
+    return Recommendation(
+        product_id=message.product_id,
+        name=message.name,
+        brand=message.brand,
+        score=message.score,
+        predicted_rating=message.predicted_rating,
+        explanation=_explanation(message.explanation) if message.HasField("explanation") else None,
     )
 
 

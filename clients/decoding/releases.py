@@ -3,14 +3,14 @@
 from datetime import UTC
 from typing import Protocol
 
+from clients.decoding.fields import enum_value
 from clients.decoding.users import embedding_space
-from clients.decoding.words import enum_value
 from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison
 from twotower.v1 import release_service_pb2
 
 
 class _Answer(Protocol):
-    """LoadRelease, SetLabel and Rollback all answer with the release that they changed."""
+    """The answer of LoadRelease, SetLabel and Rollback: the release that they changed."""
 
     @property
     def release(self) -> release_service_pb2.ReleaseInfo: ...

@@ -5,7 +5,7 @@ from datetime import UTC
 
 import numpy as np
 
-from clients.decoding.words import enum_value, seconds
+from clients.decoding.fields import enum_value, seconds
 from clients.errors import FieldViolation, InvalidArgument
 from clients.results import (
     AlsOrigin,
@@ -42,7 +42,7 @@ def recorded_reviews(
     """What became of the reviews that were sent under `review_ids`.
 
     Raises:
-        InvalidArgument: not one answer a review.
+        InvalidArgument: there is not one answer per review.
     """
     if len(message.results) != len(review_ids):
         raise InvalidArgument(
@@ -65,16 +65,16 @@ def user_features(message: embedding_service_pb2.GetUserFeaturesResponse) -> Use
     """A user's features.
 
     Raises:
-        InvalidArgument: a vector of another dimension.
+        InvalidArgument: a vector has another dimension.
     """
     return _features(message.features, "features", message.release_id)
 
 
 def batch_user_features(message: embedding_service_pb2.BatchGetUserFeaturesResponse) -> tuple[UserFeatures, ...]:
-    """Many users' features, in the order asked.
+    """Many users' features, in the order of the request.
 
     Raises:
-        InvalidArgument: a vector of another dimension.
+        InvalidArgument: a vector has another dimension.
     """
     return tuple(_features(row, f"features[{index}]", message.release_id) for index, row in enumerate(message.features))
 
@@ -83,13 +83,14 @@ def text_embeddings(message: embedding_service_pb2.EncodeTextsResponse) -> TextE
     """Embedded texts.
 
     Raises:
-        InvalidArgument: a vector of another dimension.
+        InvalidArgument: a vector has another dimension.
     """
-    rows = [from_vector(e.embedding, BERT_DIM, f"embeddings[{i}]") for i, e in enumerate(message.embeddings)]
+    texts = message.embeddings
+    vectors = [from_vector(text.embedding, BERT_DIM, f"embeddings[{index}]") for index, text in enumerate(texts)]
     return TextEmbeddings(
-        vectors=np.array(rows, np.float32).reshape(-1, BERT_DIM),
-        truncated=tuple(e.truncated for e in message.embeddings),
-        token_counts=tuple(e.token_count for e in message.embeddings),
+        vectors=np.array(vectors, np.float32).reshape(-1, BERT_DIM),
+        truncated=tuple(text.truncated for text in texts),
+        token_counts=tuple(text.token_count for text in texts),
         encoder_id=message.encoder_id,
     )
 
@@ -98,7 +99,7 @@ def popularity(message: embedding_service_pb2.GetPopularityResponse) -> Populari
     """Time-decayed review counts.
 
     Raises:
-        InvalidArgument: not one weight a product id.
+        InvalidArgument: there is not one weight per product id.
     """
     return Popularity(
         product_ids=tuple(message.product_ids),
@@ -109,7 +110,7 @@ def popularity(message: embedding_service_pb2.GetPopularityResponse) -> Populari
 
 
 def embedding_space(message: types_pb2.EmbeddingSpace) -> EmbeddingSpace:
-    """A pair of spaces."""
+    """The pair of spaces that vectors live in."""
     return EmbeddingSpace(message.encoder_id, message.als_id)
 
 
