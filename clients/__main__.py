@@ -8,7 +8,7 @@ from twotower.cli import DomainErrorGroup
 
 @click.group(cls=DomainErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Ask the services."""
+    """Call the services."""
 
 
 for command in (cli.recommend, cli.similar, cli.review, cli.user, cli.product, cli.release):

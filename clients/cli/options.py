@@ -1,4 +1,4 @@
-"""Options that commands share: where the services are, TLS, and JSON."""
+"""Options that commands share: addresses of the services, TLS, and JSON."""
 
 import functools
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _DEFAULTS = {"ranking": DEFAULT_RANKING, "embedding": DEFAULT_EMBEDDING}
 
 
 def asks(service: Literal["ranking", "embedding"]) -> Callable[[Command], Command]:
-    """Options for where the service is and how to trust it; the command is called with an open `client`."""
+    """Add the options that say where the service is and how to trust it; call the command with an open `client`."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -46,15 +46,15 @@ def asks(service: Literal["ranking", "embedding"]) -> Callable[[Command], Comman
 
 
 def json_option(command: Command) -> Command:
-    """``--json``."""
+    """Add ``--json``, which the command gets as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON object.")(command)
 
 
 def channel_tls(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ChannelTls | None:
-    """TLS of the options; plaintext if none is given.
+    """What the TLS options ask for; plaintext if none is given.
 
     Raises:
-        click.UsageError: a certificate without its key, or the other way round.
+        click.UsageError: a certificate was given without its key, or a key without its certificate.
     """
     if (certificate is None) != (key is None):
         raise click.UsageError("--tls-certificate and --tls-key go together")
@@ -70,15 +70,15 @@ def _address_option(service: str) -> Callable[[Command], Command]:
         show_default=True,
         show_envvar=True,
         metavar="HOST:PORT",
-        help=f"Where the {service} service is.",
+        help=f"Address of the {service} service.",
     )
 
 
 def _tls_options(command: Command) -> Command:
     for name, text in (
-        ("--tls-key", "PEM file of the client certificate's private key."),
-        ("--tls-certificate", "PEM file of the client certificate, where the service asks for one."),
-        ("--tls-ca", "PEM file of the service's certificate authority; implies --tls."),
+        ("--tls-key", "PEM file of the private key of that certificate."),
+        ("--tls-certificate", "PEM file of the client's certificate, if the service asks for one."),
+        ("--tls-ca", "PEM file of the certificate authority that signed the service's certificate; implies --tls."),
     ):
         variable = f"TWOTOWER_{name.strip('-').replace('-', '_').upper()}"
         command = click.option(name, type=_PEM, envvar=variable, show_envvar=True, help=text)(command)

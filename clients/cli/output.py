@@ -1,29 +1,32 @@
-"""What every command does with its answer: take the time, print JSON."""
+"""How commands print their answers: for people or as JSON."""
 
 import dataclasses
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import numpy as np
+from rich.console import RenderableType
 
-T = TypeVar("T")
-
-
-def timed(call: Callable[[], T]) -> tuple[T, float]:
-    """A call's answer and its milliseconds, connecting included."""
-    start = time.perf_counter()
-    answer = call()
-    return answer, (time.perf_counter() - start) * 1000
+from clients import tables
 
 
-def print_json(answer: Any, **more: object) -> None:
-    """An answer, a dataclass or a mapping, as one JSON object after the fields `more`."""
-    fields = answer if isinstance(answer, Mapping) else dataclasses.asdict(answer)
-    click.echo(json.dumps({**more, **fields}, ensure_ascii=False, indent=2, default=_plain))
+def show(answer: Any, *lines: RenderableType, as_json: bool, **fields: object) -> None:
+    """Print an answer as these lines, or as one JSON object that begins with `fields`."""
+    if as_json:
+        print_json(answer, **fields)
+        return
+    out = tables.console()
+    for line in lines:
+        out.print(line)
+
+
+def print_json(answer: Any, **first: object) -> None:
+    """Print an answer, a dataclass or a mapping, as one JSON object that begins with the fields `first`."""
+    fields = answer if isinstance(answer, Mapping) else vars(answer)
+    click.echo(json.dumps({**first, **fields}, ensure_ascii=False, indent=2, default=_plain))
 
 
 def _plain(value: object) -> object:
@@ -31,4 +34,6 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if dataclasses.is_dataclass(value):
+        return vars(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

@@ -10,7 +10,7 @@ import click
 
 from clients import tables
 from clients.cli.options import asks, json_option
-from clients.cli.output import print_json, timed
+from clients.cli.output import show
 from clients.recommender import TwotowerClient
 from clients.results import Product, ProductPage, UpsertedProducts
 
@@ -22,25 +22,21 @@ _IGNORED = ("review_count", "mean_rating")
 
 @click.group()
 def product() -> None:
-    """Look at the catalogue and add to it."""
+    """Show the catalogue and add to it."""
 
 
 @product.command("list")
 @click.option(
-    "-n", "--limit", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="Products to show."
+    "-n", "--limit", default=20, show_default=True, metavar="N", type=click.IntRange(min=1), help="Products to list."
 )
 @json_option
 @asks("ranking")
 def list_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
     """List products in catalogue order."""
-    page, latency_ms = timed(lambda: _first_products(client, limit))
-    if as_json:
-        print_json(page, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(tables.product_table(page.products))
-    out.print(f"{len(page.products):,} of {page.total_count:,} products")
-    out.print(tables.answer_line(page.release_id, latency_ms))
+    page, latency_ms = tables.timed(lambda: _first_products(client, limit))
+    table, footer = tables.product_table(page.products), tables.answer_line(page.release_id, latency_ms)
+    shown = f"{len(page.products):,} of {page.total_count:,} products"
+    show(page, table, shown, footer, as_json=as_json, latency_ms=latency_ms)
 
 
 @product.command("show")
@@ -49,25 +45,22 @@ def list_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
 @asks("ranking")
 def show_product(*, product_id: str, as_json: bool, client: TwotowerClient) -> None:
     """Show one product."""
-    details, latency_ms = timed(lambda: client.get_product(product_id))
-    if as_json:
-        print_json(details, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(tables.fields_table(tables.product_fields(details.product)))
-    out.print(tables.answer_line(details.release_id, latency_ms))
+    details, latency_ms = tables.timed(lambda: client.get_product(product_id))
+    table = tables.fields_table(tables.product_fields(details.product))
+    footer = tables.answer_line(details.release_id, latency_ms)
+    show(details, table, footer, as_json=as_json, latency_ms=latency_ms)
 
 
 @product.command("upsert")
 @click.option("--id", "product_id", metavar="PRODUCT", help="Id of the product.")
 @click.option("--name", default="", help="Display name.")
 @click.option("--brand", default="", help="Brand.")
-@click.option("--categories", default="", help="Comma-separated, most general first.")
+@click.option("--categories", default="", help="Categories, separated by commas, the most general first.")
 @click.option("--manufacturer", default="", help="Manufacturer.")
 @click.option(
     "--file",
     type=click.File(encoding="utf-8"),
-    help=f"Many products: a JSON object a line with {', '.join(_TEXTS)}; - for stdin.",
+    help=f"Add many products: a file of JSON objects, one per line, with {', '.join(_TEXTS)}; - for stdin.",
 )
 @json_option
 @asks("ranking")
@@ -82,24 +75,22 @@ def upsert_products(
     as_json: bool,
     client: TwotowerClient,
 ) -> None:
-    """Add a product, or give one another text; it can be recommended at once. With --file, what was sent before an
-    error stays added.
+    """Add a product, or change the texts of one.
+
+    It can be recommended at once. With --file, products that were sent before an error stay added.
     """
     if (product_id is None) == (file is None):
         raise click.UsageError("give either --id, with --name, or --file")
     one = Product(product_id or "", name, brand, categories, manufacturer)
     products = read_products(file) if file else [one]
-    answer, latency_ms = timed(lambda: _upsert(client, products))
-    if as_json:
-        print_json(answer, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(f"{answer.inserted_count:,} added, {answer.updated_count:,} updated")
-    out.print(tables.answer_line(answer.release_id, latency_ms))
+    answer, latency_ms = tables.timed(lambda: _upsert(client, products))
+    summary = f"{answer.inserted_count:,} added, {answer.updated_count:,} updated"
+    footer = tables.answer_line(answer.release_id, latency_ms)
+    show(answer, summary, footer, as_json=as_json, latency_ms=latency_ms)
 
 
 def read_products(lines: TextIO) -> list[Product]:
-    """Products of a file with a JSON object a line, as `product list --json` has them.
+    """Read products from a file with a JSON object per line, such as those of `product list --json`.
 
     Raises:
         click.ClickException: naming the line and what is wrong with it.

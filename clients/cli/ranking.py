@@ -1,6 +1,5 @@
 """`twotower recommend` and `twotower similar`."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Unpack, get_type_hints
@@ -10,7 +9,7 @@ import click
 from clients import tables
 from clients.calls import ProductFilter, RecommendOptions
 from clients.cli.options import Command, asks, json_option
-from clients.cli.output import print_json, timed
+from clients.cli.output import print_json, show
 from clients.recommender import TwotowerClient
 from clients.results import Recommendations
 
@@ -53,25 +52,28 @@ def recommend(
     client: TwotowerClient,
     **options: Unpack[RecommendOptions],
 ) -> None:
-    """Recommend products to USER; a user without reviews gets a cold-start answer."""
+    """Recommend products to USER.
+
+    A user without reviews gets a cold-start answer.
+    """
     options["filter"] = ProductFilter(allow or None, deny, category or None, brand or None, min_rating)
     answers = _pages(client, user, k, pages, options)
     if as_json:
         _print_json(user, answers, as_pages=pages is not None)
         return
     out = tables.console()
-    place = 1
+    rank = 1
     for answer, latency_ms in answers:
-        if place == 1:
+        if rank == 1:
             out.print(tables.user_line(user, answer.user))
         if answer.products:
-            out.print(tables.recommendation_table(answer.products, place))
+            out.print(tables.recommendation_table(answer.products, rank))
         else:
             out.print("no product is left to recommend")
         if options["explain"]:
-            out.print(tables.explanation_table(answer.products, place))
+            out.print(tables.explanation_table(answer.products, rank))
         out.print(tables.answer_line(answer.release_id, latency_ms, answer.timing, answer.popularity_source))
-        place += len(answer.products)
+        rank += len(answer.products)
 
 
 @click.command()
@@ -80,14 +82,10 @@ def recommend(
 @json_option
 @asks("ranking")
 def similar(*, product_id: str, k: int, as_json: bool, client: TwotowerClient) -> None:
-    """Show the products that are most like PRODUCT."""
-    answer, latency_ms = timed(lambda: client.similar_products(product_id, k))
-    if as_json:
-        print_json(answer, product_id=product_id, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(tables.similar_table(answer.products))
-    out.print(tables.answer_line(answer.release_id, latency_ms))
+    """List the products that are most like PRODUCT."""
+    answer, latency_ms = tables.timed(lambda: client.similar_products(product_id, k))
+    table, footer = tables.similar_table(answer.products), tables.answer_line(answer.release_id, latency_ms)
+    show(answer, table, footer, as_json=as_json, product_id=product_id, latency_ms=latency_ms)
 
 
 def _pages(
@@ -96,7 +94,7 @@ def _pages(
     """Each page and its milliseconds; one without a token if `pages` is None."""
     token = ""
     for _ in range(pages or 1):
-        answer, latency_ms = timed(
+        answer, latency_ms = tables.timed(
             partial(client.recommend, user_id, k, paginate=pages is not None, page_token=token, **options)
         )
         yield answer, latency_ms
@@ -105,5 +103,5 @@ def _pages(
 
 
 def _print_json(user_id: str, answers: Iterator[tuple[Recommendations, float]], *, as_pages: bool) -> None:
-    rows = [{"latency_ms": latency_ms, **dataclasses.asdict(answer)} for answer, latency_ms in answers]
+    rows = [{"latency_ms": latency_ms, **vars(answer)} for answer, latency_ms in answers]
     print_json({"pages": rows} if as_pages else rows[0], user_id=user_id)

@@ -1,13 +1,12 @@
 """`twotower release`."""
 
-import dataclasses
 from collections.abc import Callable
 
 import click
 
 from clients import tables
 from clients.cli.options import asks, json_option
-from clients.cli.output import print_json, timed
+from clients.cli.output import show
 from clients.recommender import TwotowerClient
 from clients.results import ReleaseInfo, ReleaseLabel
 
@@ -17,7 +16,7 @@ _LABELS = (ReleaseLabel.STABLE.value, ReleaseLabel.CANARY.value, ReleaseLabel.SH
 
 @click.group()
 def release() -> None:
-    """Say which release answers."""
+    """List releases and say which one answers."""
 
 
 @release.command("list")
@@ -25,16 +24,12 @@ def release() -> None:
 @asks("ranking")
 def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
     """List the releases in the ranking service's folder, newest first."""
-    releases, latency_ms = timed(client.list_releases)
-    if as_json:
-        print_json({"releases": [dataclasses.asdict(info) for info in releases]}, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(tables.release_table(releases))
-    for info in releases:
-        if info.shadow_comparison:
-            out.print(tables.shadow_line(info.release_id, info.shadow_comparison))
-    out.print(tables.latency_line(latency_ms))
+    releases, latency_ms = tables.timed(client.list_releases)
+    shadows = [
+        tables.shadow_line(info.release_id, info.shadow_comparison) for info in releases if info.shadow_comparison
+    ]
+    table, footer = tables.release_table(releases), tables.latency_line(latency_ms)
+    show({"releases": releases}, table, *shadows, footer, as_json=as_json, latency_ms=latency_ms)
 
 
 @release.command("load")
@@ -42,8 +37,9 @@ def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
 @json_option
 @asks("ranking")
 def load_release(*, release_id: str, as_json: bool, client: TwotowerClient) -> None:
-    """Verify RELEASE, warm it up and make it answer; the one before answers until then, and stays if anything is
-    wrong.
+    """Verify RELEASE, warm it up and make it answer.
+
+    Until then the release before it answers; it goes on if anything is wrong.
     """
     _change(lambda: client.load_release(release_id), as_json=as_json)
 
@@ -51,13 +47,15 @@ def load_release(*, release_id: str, as_json: bool, client: TwotowerClient) -> N
 @release.command("label")
 @click.argument("release_id", metavar="RELEASE")
 @click.argument("label", type=click.Choice(_LABELS))
-@click.option(
-    "--share", default=0.0, metavar="SHARE", help="For canary: its share of the users, above 0 and at most 1."
-)
+@click.option("--share", default=0.0, metavar="SHARE", help="The canary's share of the users, above 0 and at most 1.")
 @json_option
 @asks("ranking")
 def label_release(*, release_id: str, label: str, share: float, as_json: bool, client: TwotowerClient) -> None:
-    """Make RELEASE the stable one, the canary for a share of the users or the shadow, or take its label away."""
+    """Give RELEASE a label.
+
+    The stable release answers, the canary answers a share of the users, and the shadow is only compared with the
+    stable one; "none" takes the label away.
+    """
     value = ReleaseLabel.UNSPECIFIED if label == _NO_LABEL else ReleaseLabel(label)
     _change(lambda: client.set_label(release_id, value, canary_share=share), as_json=as_json)
 
@@ -66,15 +64,14 @@ def label_release(*, release_id: str, label: str, share: float, as_json: bool, c
 @json_option
 @asks("ranking")
 def rollback(*, as_json: bool, client: TwotowerClient) -> None:
-    """Make the previous stable release answer again, and take the canary away."""
+    """Make the previous stable release answer again.
+
+    The canary is taken away.
+    """
     _change(client.rollback, as_json=as_json)
 
 
 def _change(call: Callable[[], ReleaseInfo], *, as_json: bool) -> None:
-    info, latency_ms = timed(call)
-    if as_json:
-        print_json(info, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(tables.fields_table(tables.release_fields(info)))
-    out.print(tables.latency_line(latency_ms))
+    info, latency_ms = tables.timed(call)
+    table = tables.fields_table(tables.release_fields(info))
+    show(info, table, tables.latency_line(latency_ms), as_json=as_json, latency_ms=latency_ms)

@@ -4,7 +4,7 @@ import click
 
 from clients import tables
 from clients.cli.options import asks, json_option
-from clients.cli.output import print_json, timed
+from clients.cli.output import show
 from clients.recommender import TwotowerClient
 
 
@@ -14,13 +14,15 @@ def review() -> None:
 
 
 @review.command("add")
-@click.option("--user", required=True, help="The author.")
+@click.option("--user", required=True, help="Author of the review.")
 @click.option("--product", required=True, help="Id of the product; it need not be in the catalogue.")
-@click.option("--rating", required=True, type=float, metavar="STARS", help="0 to 5.")
-@click.option("--title", default="", help='"No Title" if not given.')
-@click.option("--text", default="", help='"No Review" if not given.')
+@click.option("--rating", required=True, type=float, metavar="STARS", help="Rating, 0 to 5.")
+@click.option("--title", default="", help='Title of the review; "No Title" if not given.')
+@click.option("--text", default="", help='Text of the review; "No Review" if not given.')
 @click.option(
-    "--review-id", metavar="ID", help="Idempotency key: the same id sent again counts once. A random one if not given."
+    "--review-id",
+    metavar="ID",
+    help="Idempotency key: a review sent again under its id counts once. Random if not given.",
 )
 @json_option
 @asks("embedding")
@@ -35,33 +37,26 @@ def add_review(
     as_json: bool,
     client: TwotowerClient,
 ) -> None:
-    """Record one review; the next recommendation knows of it."""
-    recorded, latency_ms = timed(
+    """Record one review; it counts in the next recommendation."""
+    recorded, latency_ms = tables.timed(
         lambda: client.record_review(user, product, rating, title=title, text=text, review_id=review_id)
     )
-    if as_json:
-        print_json(recorded, user_id=user, product_id=product, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    for line in tables.review_lines(user, product, recorded):
-        out.print(line)
-    out.print(tables.answer_line(recorded.release_id, latency_ms))
+    lines = [*tables.review_lines(user, product, recorded), tables.answer_line(recorded.release_id, latency_ms)]
+    show(recorded, *lines, as_json=as_json, user_id=user, product_id=product, latency_ms=latency_ms)
 
 
 @review.command("retract")
-@click.option("--user", required=True, help="The author.")
-@click.option("--review-id", required=True, metavar="ID", help="The id that the review was recorded under.")
+@click.option("--user", required=True, help="Author of the review.")
+@click.option("--review-id", required=True, metavar="ID", help="Id under which the review was recorded.")
 @json_option
 @asks("embedding")
 def retract_review(*, user: str, review_id: str, as_json: bool, client: TwotowerClient) -> None:
     """Take one review back, as if it had never been written."""
-    retracted, latency_ms = timed(lambda: client.retract_review(user, review_id))
-    if as_json:
-        print_json(retracted, user_id=user, review_id=review_id, latency_ms=latency_ms)
-        return
-    out = tables.console()
-    out.print(
-        tables.plain(f"review {review_id}: {'retracted' if retracted.retracted else 'was not there, nothing changed'}")
-    )
-    out.print(tables.review_count_line(user, retracted.review_count))
-    out.print(tables.answer_line(retracted.release_id, latency_ms))
+    retracted, latency_ms = tables.timed(lambda: client.retract_review(user, review_id))
+    outcome = "retracted" if retracted.retracted else "was not there, nothing changed"
+    lines = [
+        tables.plain(f"review {review_id}: {outcome}"),
+        tables.review_count_line(user, retracted.review_count),
+        tables.answer_line(retracted.release_id, latency_ms),
+    ]
+    show(retracted, *lines, as_json=as_json, user_id=user, review_id=review_id, latency_ms=latency_ms)

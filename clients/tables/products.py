@@ -9,38 +9,21 @@ from clients.tables.terminal import listing, plain
 
 
 def product_table(products: Sequence[Product]) -> Table:
-    """Part of the catalogue."""
-    table = listing()
-    table.add_column("Product id", overflow="fold")
-    table.add_column("Product", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("Brand", overflow="ellipsis", no_wrap=True, max_width=16)
-    table.add_column("Reviews", justify="right")
-    table.add_column("Mean rating", justify="right")
+    """A part of the catalogue."""
+    table = listing("Product id", "Product", "Brand", "Reviews", "Mean rating")
     for product in products:
-        mean = f"{product.mean_rating:.2f}" if product.review_count else "–"
-        table.add_row(
-            plain(product.product_id), plain(product.name), plain(product.brand), f"{product.review_count:,}", mean
-        )
+        texts = map(plain, (product.product_id, product.name, product.brand))
+        table.add_row(*texts, f"{product.review_count:,}", _mean_rating(product))
     return table
 
 
 def similar_table(products: Sequence[SimilarProduct]) -> Table:
     """Neighbours, nearest first."""
-    table = listing()
-    table.add_column("#", justify="right")
-    table.add_column("Product", overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column("Brand", overflow="ellipsis", no_wrap=True, max_width=16)
-    table.add_column("Similarity", justify="right")
-    table.add_column("Product id", overflow="fold")
-    for place, similar in enumerate(products, start=1):
+    table = listing("#", "Product", "Brand", "Similarity", "Product id")
+    for rank, similar in enumerate(products, start=1):
         product = similar.product
-        table.add_row(
-            str(place),
-            plain(product.name),
-            plain(product.brand),
-            f"{similar.similarity:.4f}",
-            plain(product.product_id),
-        )
+        similarity = f"{similar.similarity:.4f}"
+        table.add_row(str(rank), plain(product.name), plain(product.brand), similarity, plain(product.product_id))
     return table
 
 
@@ -53,5 +36,9 @@ def product_fields(product: Product) -> dict[str, str]:
         "Categories": product.categories or "–",
         "Manufacturer": product.manufacturer or "–",
         "Reviews": f"{product.review_count:,}",
-        "Mean rating": f"{product.mean_rating:.2f}" if product.review_count else "–",
+        "Mean rating": _mean_rating(product),
     }
+
+
+def _mean_rating(product: Product) -> str:
+    return f"{product.mean_rating:.2f}" if product.review_count else "–"

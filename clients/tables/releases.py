@@ -11,16 +11,10 @@ from clients.tables.terminal import count, listing, plain
 
 def release_table(releases: Sequence[ReleaseInfo]) -> Table:
     """Releases, newest first."""
-    table = listing()
-    table.add_column("Release", overflow="fold")
-    table.add_column("Label")
-    table.add_column("Preset")
-    table.add_column("Products", justify="right")
-    table.add_column("Written (UTC)", no_wrap=True)
+    table = listing("Release", "Label", "Preset", "Products", "Written (UTC)")
     for info in releases:
-        table.add_row(
-            plain(info.release_id), _label(info), plain(info.preset), f"{info.product_count:,}", _written(info)
-        )
+        count_cell = f"{info.product_count:,}"
+        table.add_row(plain(info.release_id), _label(info), plain(info.preset), count_cell, _written(info))
     return table
 
 
@@ -38,7 +32,7 @@ def release_fields(info: ReleaseInfo) -> dict[str, str]:
 
 
 def shadow_line(release_id: str, comparison: ShadowComparison) -> Text:
-    """How the shadow does."""
+    """How the shadow compares with the stable release."""
     if not comparison.user_count:
         return plain(f"shadow {release_id}: no user compared yet")
     overlap, difference = comparison.rank_overlap_at_10, comparison.mean_score_difference

@@ -23,7 +23,7 @@ _OUTCOMES = {
 
 
 def user_line(user_id: str, user: UserContext) -> Text:
-    """Who was answered, and from what."""
+    """The user who was answered, and what the answer was computed from."""
     line = plain(user_id).append(": ")
     line.stylize("bold")
     if user.degraded:
@@ -31,10 +31,10 @@ def user_line(user_id: str, user: UserContext) -> Text:
             "degraded: the embedding service did not answer, so cold-start features were used", style="yellow"
         )
     looked_up = "" if user.staleness_s is None else f" (looked up {age(user.staleness_s)} ago)"
-    return line.append(_known(user) + looked_up)
+    return line.append(_description(user) + looked_up)
 
 
-def _known(user: UserContext) -> str:
+def _description(user: UserContext) -> str:
     if user.kind is UserKind.WARM:
         changed = "" if user.feature_age_s is None else f", changed {age(user.feature_age_s)} ago"
         return f"warm user, {count(user.review_count, 'review')}{changed}, {_ALS_ORIGIN[user.als_origin]}"
@@ -46,7 +46,7 @@ def _known(user: UserContext) -> str:
 
 
 def user_fields(user: UserFeatures) -> dict[str, str]:
-    """One user's features; of the vectors only their lengths."""
+    """One user's features; vectors are shown by their lengths."""
     seen, shown = user.seen_product_ids, ", ".join(user.seen_product_ids[:_SHOWN_PRODUCTS])
     more = f" and {len(seen) - _SHOWN_PRODUCTS:,} more" if len(seen) > _SHOWN_PRODUCTS else ""
     return {
@@ -77,9 +77,7 @@ def review_lines(user_id: str, product_id: str, review: RecordedReview) -> list[
     if review.text_truncated:
         lines.append(Text("the text is longer than the encoder takes: the rest did not count", style="yellow"))
     if not review.product_known:
-        message = (
-            f"product {product_id} has no ALS factors in this release: the text counts, the purchase pattern does not"
-        )
-        lines.append(plain(message))
+        lacking = f"product {product_id} has no ALS factors in this release"
+        lines.append(plain(f"{lacking}: the text counts, the purchase pattern does not"))
         lines[-1].stylize("yellow")
     return lines
