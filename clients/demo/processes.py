@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from clients.errors import TwotowerError
 
-STOP_WITHIN_S: Final = 20.0
+_STOP_WITHIN_S: Final = 20.0
 _POLL_S: Final = 0.05
 _TAIL_LINES: Final = 15
 
@@ -32,12 +32,12 @@ class ProcessFailed(TwotowerError):
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that may no longer be there: the start time tells it from a later one with the same number.
+    """A process that may be gone; its start time tells it from a later one with the same number.
 
     Attributes:
         name: for messages.
         pid: number.
-        started: the kernel's start time, in clock ticks since boot.
+        started: start time, in clock ticks since boot; 0 if it was gone already.
     """
 
     name: str
@@ -46,17 +46,18 @@ class ProcessId:
 
     @classmethod
     def of(cls, name: str, pid: int) -> "ProcessId":
-        """The process that has the number now."""
+        """Identify the process that has the number now."""
         return cls(name, pid, _start_time(pid) or 0)
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; one that only waits to be reaped does not."""
+        """Whether the process still runs; one that only waits to be reaped does not."""
         return self.started != 0 and _start_time(self.pid) == self.started
 
-    def stop(self, within_s: float = STOP_WITHIN_S) -> None:
-        """SIGTERM, then SIGKILL to its whole group after `within_s` seconds. For processes that are not our
-        children.
+    def stop(self, within_s: float = _STOP_WITHIN_S) -> None:
+        """Send SIGTERM, then SIGKILL to its whole group after `within_s` seconds.
+
+        This is for processes that are not our children.
         """
         if not self.alive:
             return
@@ -70,8 +71,9 @@ class ProcessId:
 
 
 class Service:
-    """A Python module that runs as a server in the background, in a session of its own so that Ctrl-C reaches only the
-    demo.
+    """A Python module that runs as a server in the background.
+
+    It has a session of its own, so that Ctrl-C reaches only the demo.
 
     Args:
         name: for messages.
@@ -93,7 +95,7 @@ class Service:
         self.id = ProcessId.of(name, self._process.pid)
 
     def check(self) -> None:
-        """Raise ProcessFailed if it ended."""
+        """Raise ProcessFailed if the process ended."""
         if (code := self._process.poll()) is not None:
             raise ProcessFailed(f"the {self.name} ended with {describe_exit(code)} (log: {self.log})", self.tail())
 
@@ -101,13 +103,15 @@ class Service:
         """The last lines of its log."""
         return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
 
-    def stop(self) -> int:
-        """SIGTERM and wait; SIGKILL to its whole group if that takes too long. Returns the exit code, negative for a
-        signal.
+    def stop(self, within_s: float = _STOP_WITHIN_S) -> int:
+        """Send SIGTERM and wait; send SIGKILL to its whole group after `within_s` seconds.
+
+        Returns:
+            The exit code, negative for a signal.
         """
         self._process.terminate()
         try:
-            return self._process.wait(STOP_WITHIN_S)
+            return self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             kill_group(self._process.pid)
             return self._process.wait()
@@ -117,7 +121,7 @@ class Services:
     """The running services; a context manager that stops them in reverse order unless :meth:`keep` was called.
 
     Args:
-        on_start: told the ids of all whenever one was started.
+        on_start: called with the ids of all of them whenever one was started.
     """
 
     def __init__(self, on_start: Callable[[tuple[ProcessId, ...]], None]) -> None:
@@ -131,25 +135,25 @@ class Services:
         self.stop()
 
     def start(self, name: str, command: Sequence[str], log: Path) -> Service:
-        """Start one."""
+        """Start a service."""
         service = Service(name, command, log)
         self._running.append(service)
         self._on_start(tuple(running.id for running in self._running))
         return service
 
     def check(self) -> None:
-        """Raise ProcessFailed if one ended."""
+        """Raise ProcessFailed if a service ended."""
         for service in self._running:
             service.check()
 
     def keep(self) -> tuple[ProcessId, ...]:
-        """Leave them running."""
-        kept = tuple(service.id for service in self._running)
+        """Leave the services running and return their ids."""
+        ids = tuple(service.id for service in self._running)
         self._running.clear()
-        return kept
+        return ids
 
     def stop(self) -> dict[str, int]:
-        """Stop all, last started first; signals are put off meanwhile. Returns exit codes by name."""
+        """Stop all, last started first, and return their exit codes by name; signals are ignored meanwhile."""
         codes = {}
         with _handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)):
             while self._running:
@@ -158,12 +162,13 @@ class Services:
         return codes
 
 
-def run_module(command: Sequence[str]) -> None:
+def run_module(module: str, *arguments: object) -> None:
     """Run a Python module on this terminal to its end.
 
     Raises:
         ProcessFailed: its exit code is not 0.
     """
+    command = [module, *map(str, arguments)]
     code = subprocess.run([sys.executable, "-m", *command], stdin=subprocess.DEVNULL, check=False).returncode
     if code:
         raise ProcessFailed(f"`python -m {' '.join(command[:2])}` ended with {describe_exit(code)}")
@@ -171,10 +176,10 @@ def run_module(command: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped.
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that what it started is stopped.
 
-    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all; the block then ends in its own
-    time, but it does end as interrupted.
+    A Ctrl-C that arrives inside a callback of gRPC is lost there, exception and all. The block then goes on to its end,
+    and is interrupted there.
     """
     interrupted = False
 
@@ -203,19 +208,20 @@ def _handling(handlers: Mapping[signal.Signals, Any]) -> Iterator[None]:
 
 
 def describe_exit(code: int) -> str:
-    """An exit code as subprocess gives it, in words: negative ones are signals."""
+    """Name an exit code of subprocess, in which a negative number is a signal."""
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL to a process group that may be gone."""
+    """Send SIGKILL to a process group that may be gone."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
 
 
 def _start_time(pid: int) -> int | None:
-    """Start time of a running process in clock ticks since boot (proc(5), field 22); None if there is none or it waits
-    to be reaped.
+    """Start time of a running process in clock ticks since boot (proc(5), field 22).
+
+    None if there is no such process, or if it only waits to be reaped.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

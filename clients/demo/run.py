@@ -17,7 +17,7 @@ from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, ProcessId, Services, describe_exit, run_module
 from clients.demo.session import RunDirectory, Session
 from clients.demo.story import tell
-from clients.demo.users import Cast, cast
+from clients.demo.users import DemoUsers, choose_users
 from clients.errors import DeadlineExceeded, TwotowerError
 from clients.recommender import TwotowerClient
 from twotower.release import Release, list_releases
@@ -47,10 +47,13 @@ class Demo:
     _seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Session | None:
-        """From the review file to the last table; the session of the services if they were left running.
+        """Go from the review file to the last table.
+
+        Returns:
+            The session of the services if they were left running.
 
         Raises:
-            ProcessFailed: a part ended when or as it should not have.
+            ProcessFailed: a part ended too early, or not as it should.
             TwotowerError: a call failed.
         """
         self.directory.clear()
@@ -74,9 +77,9 @@ class Demo:
         self._print_times()
         return left_running
 
-    def _perform(self, services: Services, ranking: str, embedding: str) -> Cast:
+    def _perform(self, services: Services, ranking: str, embedding: str) -> DemoUsers:
         release = self._train()
-        users = cast(release)
+        users = choose_users(release)
         try:
             self._serve(services, release, ranking, embedding)
             with self._step("Recommend"), TwotowerClient(ranking, embedding) as client:
@@ -91,30 +94,9 @@ class Demo:
         if reviews is None:
             reviews = self.directory.sample
             with self._step(f"Make {SAMPLE_REVIEWS:,} synthetic reviews"):
-                run_module(
-                    [
-                        "trainer",
-                        "sample-data",
-                        str(reviews),
-                        "--reviews",
-                        str(SAMPLE_REVIEWS),
-                        "--seed",
-                        str(SAMPLE_SEED),
-                    ]
-                )
+                run_module("trainer", "sample-data", reviews, "--reviews", SAMPLE_REVIEWS, "--seed", SAMPLE_SEED)
         with self._step(f"Train {PRESET} on {reviews}"):
-            run_module(
-                [
-                    "trainer",
-                    "train",
-                    "--reviews",
-                    str(reviews),
-                    "--preset",
-                    PRESET,
-                    "--out",
-                    str(self.directory.releases),
-                ]
-            )
+            run_module("trainer", "train", "--reviews", reviews, "--preset", PRESET, "--out", self.directory.releases)
         (manifest,) = list_releases(self.directory.releases)
         return Release.open(self.directory.releases / manifest.release_id)
 
@@ -134,7 +116,7 @@ class Demo:
                 f"embedding service on {embedding}, ranking service on {ranking}; logs in {self.directory.logs}"
             )
         with self._step(f"Publish {release.release_id}"), TwotowerClient(ranking, embedding) as client:
-            run_module(["trainer", "publish", str(release.path), "--embedding", embedding, "--ranking", ranking])
+            run_module("trainer", "publish", release.path, "--embedding", embedding, "--ranking", ranking)
             _wait(services, client.wait_until_serving)
 
     def _stop(self, services: Services) -> None:
@@ -159,7 +141,7 @@ class Demo:
 
 
 def _wait(services: Services, wait: Callable[[float], None]) -> None:
-    """Wait in short turns, so that a service that ends is noticed at once."""
+    """Wait in short turns, so that a service that ends is noticed soon."""
     deadline = time.monotonic() + _START_WITHIN_S
     while True:
         services.check()
@@ -173,8 +155,9 @@ def _wait(services: Services, wait: Callable[[float], None]) -> None:
 
 
 def _addresses(keep_up: bool) -> tuple[str, str]:
-    """Addresses of ranking and embedding: the default ones if both are free and users are to find them there, else any
-    free ones.
+    """Addresses of ranking and embedding.
+
+    They are the default ones if the services stay up and both are free, so that commands find them; else any free ones.
     """
     if keep_up and all(_is_free(address) for address in (DEFAULT_RANKING, DEFAULT_EMBEDDING)):
         return DEFAULT_RANKING, DEFAULT_EMBEDDING

@@ -1,4 +1,4 @@
-"""What a demo that runs, or was left running, has on disk: `run/demo` in the working directory."""
+"""What a demo keeps on disk, in `run/demo` of the working directory, while it or its services run."""
 
 import dataclasses
 import json
@@ -23,8 +23,8 @@ class Session:
         services: in the order started.
         ranking: ``host:port``.
         embedding: ``host:port``.
-        user_id: one to ask for; "" while there is no release.
-        product_id: one to review; "" while there is no release.
+        user_id: a user to ask for; "" while there is no release.
+        product_id: a product to review; "" while there is no release.
     """
 
     owner: ProcessId | None
@@ -41,12 +41,12 @@ class Session:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the demo is gone without having stopped its services or left them on purpose."""
+        """Whether the demo ended without stopping its services or leaving them on purpose."""
         return self.owner is not None and not self.owner.alive
 
     @property
     def alive(self) -> bool:
-        """Whether any process of it still runs."""
+        """Whether any of its processes still runs."""
         return (self.owner is not None and self.owner.alive) or any(service.alive for service in self.services)
 
     def stop(self) -> None:
@@ -61,7 +61,7 @@ class RunDirectory:
     """The folder of one demo: releases, the store's data, logs and the session.
 
     Args:
-        path: the folder; made if missing.
+        path: the folder; :meth:`clear` makes it.
     """
 
     def __init__(self, path: Path = RUN_DIRECTORY) -> None:
@@ -72,7 +72,7 @@ class RunDirectory:
         self.sample = path / "sample_reviews.csv.gz"
 
     def session(self) -> Session | None:
-        """The session of the last demo here, if it has not ended."""
+        """Read the session of the last demo here; None if it ended."""
         try:
             raw = json.loads((self.path / _SESSION).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -82,7 +82,7 @@ class RunDirectory:
         return Session(**raw)
 
     def save(self, session: Session) -> None:
-        """Write the session, whole or not at all."""
+        """Write the session whole, or not at all."""
         temporary = self.path / f".{_SESSION}"
         temporary.write_text(json.dumps(dataclasses.asdict(session), indent=2) + "\n", encoding="utf-8")
         temporary.replace(self.path / _SESSION)
@@ -92,11 +92,11 @@ class RunDirectory:
         (self.path / _SESSION).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove what an earlier demo left, so that a cold user is cold again."""
+        """Empty what an earlier demo left, so that a cold user is cold again."""
         for name in _FRESH:
             shutil.rmtree(self.path / name, ignore_errors=True)
             (self.path / name).mkdir(parents=True)
 
     def log(self, name: str) -> Path:
-        """Log file of a process."""
+        """The log file of a process."""
         return self.logs / f"{name.replace(' ', '_')}.log"

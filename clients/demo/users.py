@@ -1,4 +1,4 @@
-"""Who the demo asks for."""
+"""The users for whom the demo asks."""
 
 import json
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ _USER_IDS: Final = "users/user_ids.jsonl"
 
 
 @dataclass(frozen=True)
-class Cast:
-    """The users of the demo, and what the cold one is going to review.
+class DemoUsers:
+    """The users of the demo, and the product that the cold one is going to review.
 
     Attributes:
-        warm: the user with most reviews in the release, but for the name that reviews without one were given.
-        cold: a name that the release does not have.
+        warm: the user with most reviews in the release, save for the name that stands in where a review has none.
+        cold: a name that is not in the release.
         anonymous: a name that many people share.
         product: the most reviewed product.
         product_count: products in the catalogue.
@@ -33,11 +33,11 @@ class Cast:
     product_count: int
 
 
-def cast(release: Release) -> Cast:
-    """Choose from what a release holds.
+def choose_users(release: Release) -> DemoUsers:
+    """Choose the demo's users from those of a release.
 
     Raises:
-        ReleaseInvalid: it has no users or no anonymous names.
+        ReleaseInvalid: the release has no user with reviews, or no anonymous names.
     """
     names = release.manifest.anonymous_names
     keys = anonymous_keys(names)
@@ -51,4 +51,4 @@ def cast(release: Release) -> Cast:
     taken = set(user_ids)
     cold = next(name for name in (NEWCOMER, *(f"{NEWCOMER}-{i}" for i in range(len(taken) + 1))) if name not in taken)
     product = max(release.catalogue, key=lambda candidate: candidate.review_count)
-    return Cast(warm, cold, names[0], product, len(release.catalogue))
+    return DemoUsers(warm, cold, names[0], product, len(release.catalogue))

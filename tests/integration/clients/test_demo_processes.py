@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from clients.demo import processes
 from clients.demo.processes import (
     ProcessFailed,
     ProcessId,
@@ -82,10 +81,9 @@ def test_kept_services_stay(folder: Path) -> None:
     assert service.stop() == 0
 
 
-def test_a_service_that_does_not_stop_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "STOP_WITHIN_S", 0.1)
+def test_a_service_that_does_not_stop_is_killed(folder: Path) -> None:
     service = until_ready(Service("service", ["stubborn"], folder / "log"))
-    assert service.stop() == -signal.SIGKILL
+    assert service.stop(within_s=0.1) == -signal.SIGKILL
     other = until_ready(Service("service", ["stubborn"], folder / "log"))
     other.id.stop(within_s=0.1)
     assert other.stop() == -signal.SIGKILL
@@ -102,9 +100,9 @@ def test_a_service_that_ends_is_noticed_with_its_last_words(folder: Path) -> Non
 
 
 def test_a_step_that_fails_is_named(folder: Path) -> None:
-    run_module(["fine"])
+    run_module("fine")
     with pytest.raises(ProcessFailed, match="`python -m dying now` ended with exit code 3"):
-        run_module(["dying", "now"])
+        run_module("dying", "now")
 
 
 def test_a_number_taken_by_another_process_is_not_the_process() -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from clients.demo.story import K, side_by_side, tell
-from clients.demo.users import NEWCOMER, Cast, cast
+from clients.demo.users import NEWCOMER, DemoUsers, choose_users
 from clients.recommender import TwotowerClient
 from clients.results import Recommendation
 from tests.support.memory_api import RELEASE_ID, MemoryServer
@@ -48,7 +48,7 @@ def test_the_story_shows_every_kind_of_user_and_the_changed_answer(server: Memor
     with TwotowerClient(server.address, server.address) as client:
         client.record_review("Ann", "p1", 4)
         console = Console(width=120, markup=False, record=True, file=io.StringIO())
-        tell(client, Cast("Ann", "new", "Anonymous", chosen, 10), console)
+        tell(client, DemoUsers("Ann", "new", "Anonymous", chosen, 10), console)
     text = console.export_text()
     for words in (
         "Ann: warm user, 1 review",
@@ -80,17 +80,17 @@ def with_users(release: Release, counts: dict[str, int]) -> Release:
 
 
 def test_the_warm_user_has_most_reviews_under_a_name_of_its_own(release: Release) -> None:
-    users = cast(with_users(release, {"Ann": 2, " anonymous ": 50, "Akshat": 9, "Bo": 7, "Cy": 7}))
+    users = choose_users(with_users(release, {"Ann": 2, " anonymous ": 50, "Akshat": 9, "Bo": 7, "Cy": 7}))
     assert users.warm == "Bo"
     assert users.product.review_count == max(item.review_count for item in release.catalogue)
 
 
 def test_the_newcomer_is_new(release: Release) -> None:
-    assert cast(with_users(release, {"Ann": 2})).cold == NEWCOMER
-    users = cast(with_users(release, {NEWCOMER: 3, f"{NEWCOMER}-0": 1}))
+    assert choose_users(with_users(release, {"Ann": 2})).cold == NEWCOMER
+    users = choose_users(with_users(release, {NEWCOMER: 3, f"{NEWCOMER}-0": 1}))
     assert users.cold not in {NEWCOMER, f"{NEWCOMER}-0"}
 
 
 def test_a_release_without_users_is_refused(release: Release) -> None:
     with pytest.raises(ReleaseInvalid, match="a user with reviews"):
-        cast(with_users(release, {"Anonymous": 5}))
+        choose_users(with_users(release, {"Anonymous": 5}))
