@@ -5,14 +5,14 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from embedding_service.settings import Settings
+from embedding_service.settings import EmbeddingSettings
 from twotower.grpc_environment import prepare_grpc
 
 
 def main() -> None:
     """Read the settings and serve."""
     try:
-        settings = CliApp.run(Settings)
+        settings = CliApp.run(EmbeddingSettings)
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()

@@ -13,13 +13,13 @@ from embedding_service.api.servicer import EmbeddingServicer
 from embedding_service.redis_store.client import connect, redis_tls
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.idle_users import IdleUsers
-from embedding_service.redis_store.popularity_store import RedisPopularity
+from embedding_service.redis_store.popularity_store import RedisPopularityStore
 from embedding_service.redis_store.url import EMBEDDED
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from embedding_service.releases.encoding_queue import Encoder, EncodingQueue
 from embedding_service.releases.monitor import Monitor
 from embedding_service.releases.spaces import Spaces
-from embedding_service.settings import Settings
+from embedding_service.settings import EmbeddingSettings
 from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
@@ -46,7 +46,7 @@ def open_text_encoder(threads: int | None) -> Callable[[Path], Encoder]:
 
 @contextlib.asynccontextmanager
 async def running_service(
-    settings: Settings, open_encoder: Callable[[Path], Encoder] | None = None
+    settings: EmbeddingSettings, open_encoder: Callable[[Path], Encoder] | None = None
 ) -> AsyncIterator[Server]:
     """The service, listening; everything is stopped on leaving.
 
@@ -64,14 +64,14 @@ async def running_service(
             await redis_server.start()
             stack.push_async_callback(redis_server.stop)
             url = redis_server.url
-        link = connect(
+        client = connect(
             url,
             timeout_s=settings.redis_timeout_ms / 1000,
             connections=settings.redis_connections,
             tls=redis_tls(settings.redis_ca, settings.redis_certificate, settings.redis_key),
             wait_replicas=settings.redis_wait_replicas,
         )
-        store = RedisStore(link)
+        store = RedisUserStore(client)
         stack.push_async_callback(store.close)
 
         def open_queue(encoder: Encoder) -> EncodingQueue:
@@ -83,7 +83,9 @@ async def running_service(
         spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
         stack.push_async_callback(spaces.close)
         servicer = EmbeddingServicer(
-            Users(store, spaces), Popularity(RedisPopularity(link, store.outboxes), spaces), Importer(store, spaces)
+            Users(store, spaces),
+            Popularity(RedisPopularityStore(client, store.outboxes), spaces),
+            Importer(store, spaces),
         )
         server = Server(
             settings.listen,
@@ -96,15 +98,15 @@ async def running_service(
         stack.push_async_callback(server.stop)
         _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
-        backgrounds = [monitor.run(), store.outboxes.run(), store.dropping.run()]
+        backgrounds = [monitor.run(), store.outboxes.run(), store.retired_spaces.run()]
         if settings.user_ttl_days is not None:
-            backgrounds.append(IdleUsers(link, store.outboxes, settings.user_ttl_days).run())
+            backgrounds.append(IdleUsers(client, store.outboxes, settings.user_ttl_days).run())
         for background in backgrounds:
             stack.push_async_callback(_cancel, asyncio.create_task(background))
         yield server
 
 
-def describe(settings: Settings) -> str:
+def describe(settings: EmbeddingSettings) -> str:
     """The store in words, without user name and password."""
     if settings.store == EMBEDDED:
         return f"embedded Redis in {settings.data_dir}"
@@ -122,7 +124,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
-def _server_tls(settings: Settings) -> ServerTls | None:
+def _server_tls(settings: EmbeddingSettings) -> ServerTls | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     return ServerTls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)

@@ -1,4 +1,4 @@
-"""The port to users' state: what the use cases need of a store, and the values that cross it."""
+"""The ports to users' state and popularity: what the use cases need of a store, and the values that cross it."""
 
 import hashlib
 import struct
@@ -22,7 +22,7 @@ class AlsOrigin(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What became of a review. The numbers are those of the script."""
+    """What became of a review."""
 
     RECORDED = 1
     DUPLICATE = 2
@@ -109,7 +109,7 @@ class StoredUsers:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class UserSnapshot:
     """One user's state of one moment.
 
     Attributes:
@@ -127,8 +127,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class FoldedIn:
-    """An ALS vector, and all products reviewed, to keep as long as the state that they were made from is the user's
-    state.
+    """An ALS vector and all products reviewed, valid as long as the user's state is the one they were made from.
+
+    Attributes:
+        user_id: the user.
+        changed_us: version of that state.
+        vector: (64,) float32.
+        origin: FOLDED_IN, or NONE if no product reviewed has factors.
+        product_ids: products reviewed.
     """
 
     user_id: str
@@ -146,7 +152,7 @@ class HourlyCounts:
         product_ids: product of each row.
         hours: (rows,) int64, hours since 1970.
         counts: (rows,) int64, reviews.
-        offsets_s: (rows,) int64, sum of the reviews' times after the begin of the hour, in seconds.
+        offsets_s: (rows,) int64, sum of the reviews' times since the beginning of the hour, in seconds.
     """
 
     product_ids: Sequence[str]
@@ -173,28 +179,30 @@ class ImportedUser:
 
 
 class UserStore(Protocol):
-    """Users' state. Every write is atomic for one user; every method raises StoreUnavailable within a bounded time if
-    the store is away.
+    """Users' state.
+
+    Every write is atomic for one user. Every method raises StoreUnavailable within a bounded time if the store is away.
     """
 
     async def active_release(self) -> ActiveRelease:
-        """The releases that answer. Also the probe of the store's health: a store of another schema version is
-        unavailable.
+        """The releases that answer.
+
+        Also the probe of the store's health: a store of another schema version is unavailable.
         """
 
     async def activate(self, active: ActiveRelease) -> None:
         """Remember which releases answer."""
 
     async def register_space(self, space: Space) -> None:
-        """Remember that users may have keys in this space."""
+        """Remember that users may have state in this space."""
 
     async def retire_spaces(self, kept: Sequence[Space]) -> None:
-        """Drop the keys of every other space, in the background."""
+        """Drop the state in every other space, in the background."""
 
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
-        """State of many users in one round trip, in the order asked."""
+        """State of many users in one round trip, in the order of `user_ids`."""
 
-    async def snapshots(self, encoder_id: str, user_ids: Sequence[str]) -> list[Snapshot]:
+    async def snapshots(self, encoder_id: str, user_ids: Sequence[str]) -> list[UserSnapshot]:
         """State of many users with their rating sums, each of one moment."""
 
     async def record(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Change]:
@@ -220,12 +228,13 @@ class UserStore(Protocol):
             Users that would have had more reviews than can be summed exactly; they are unchanged.
         """
 
-    async def record_shared(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
-        """Count reviews of anonymous names in live popularity, each once as long as its id is remembered; no state is
-        kept.
+    async def record_anonymous(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
+        """Count reviews of anonymous names in live popularity, each once as long as its id is remembered.
+
+        No state is kept.
         """
 
-    async def retract_shared(self, encoder_id: str, user_id: str, review_id: str) -> bool:
+    async def retract_anonymous(self, encoder_id: str, user_id: str, review_id: str) -> bool:
         """Take an anonymous review out of live popularity; False if it is not remembered."""
 
     async def close(self) -> None:
@@ -236,7 +245,7 @@ class PopularityStore(Protocol):
     """Counts of reviews by product and hour, which follow users' logs."""
 
     async def settle(self) -> None:
-        """Count what this process has written since."""
+        """Count what this process has written and not counted yet."""
 
     async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
         """The counts of the days up to `now_us`, back to `horizon_days` before the newest of them."""

@@ -3,19 +3,19 @@
 import sys
 
 from embedding_service.bootstrap import running_service
-from embedding_service.settings import Settings
+from embedding_service.settings import EmbeddingSettings
 from twotower import rpc
 from twotower.errors import TwotowerError
 from twotower.logs import configure_logging
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: EmbeddingSettings) -> None:
     """Run until SIGTERM or SIGINT, then drain and stop."""
     async with running_service(settings) as server:
         await server.run_until_signal()
 
 
-def run(settings: Settings) -> None:
+def run(settings: EmbeddingSettings) -> None:
     """Serve; a problem at start is one line and exit code 1."""
     try:
         configure_logging("embedding_service", settings.log_level)

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from embedding_service.redis_store.url import EMBEDDED, SCHEMES
 
 
-class Settings(BaseSettings):
+class EmbeddingSettings(BaseSettings):
     """Keeps users' state in Redis and answers feature look-ups over gRPC."""
 
     model_config = SettingsConfigDict(
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     )
 
     @model_validator(mode="after")
-    def _check(self) -> "Settings":
+    def _check(self) -> "EmbeddingSettings":
         if self.store != EMBEDDED and self.store.partition("://")[0] not in SCHEMES:
             raise ValueError(
                 "store: must be 'embedded', or a URL that begins with one of "

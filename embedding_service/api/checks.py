@@ -1,6 +1,6 @@
-"""Whether requests keep the rules of the API's field comments: pure functions, all violations of a request at once.
+"""Checks of requests against the rules of the API's field comments: pure functions.
 
-Raises :class:`~twotower.errors.InvalidArgument` with one violation a broken rule.
+Each raises :class:`~twotower.errors.InvalidArgument` with all violations of a request at once, one per broken rule.
 """
 
 import math
@@ -19,134 +19,140 @@ MAX_BATCH_REVIEWS: Final = 256
 MAX_BATCH_TEXTS: Final = 256
 MAX_TEXT_BYTES: Final = 64 * 1024
 MAX_VIOLATIONS: Final = 20
-"""Enough to mend a request by; thousands would not fit the status that carries them."""
+"""Enough to mend a request by; thousands would not fit into the status that carries them."""
 _LAYOUTS: Final = frozenset(pb.FeatureLayout.values())
 # Year 1 to year 9999, as google.protobuf.Timestamp has it.
 _MIN_SECONDS: Final = -62_135_596_800
 _MAX_SECONDS: Final = 253_402_300_799
 
 
-def check_user_id(user_id: str) -> None:
-    """``user_id`` alone."""
-    _raise(_id("user_id", user_id))
+def check_get_user_features(request: pb.GetUserFeaturesRequest) -> None:
+    """One user."""
+    raise_if_any(_id("user_id", request.user_id))
 
 
-def check_batch_features(request: pb.BatchGetUserFeaturesRequest) -> None:
-    """Features of many users."""
-    _raise(_user_ids(request.user_ids) + _layout(request.layout))
+def check_batch_get_user_features(request: pb.BatchGetUserFeaturesRequest) -> None:
+    """1 to 1,024 users, and a layout that exists."""
+    raise_if_any(_user_ids(request.user_ids) + _layout(request.layout))
 
 
-def check_stream_features(request: pb.StreamUserFeaturesRequest) -> None:
-    """Features of many users on an open call."""
-    _raise(_user_ids(request.user_ids))
+def check_stream_user_features(request: pb.StreamUserFeaturesRequest) -> None:
+    """1 to 1,024 users."""
+    raise_if_any(_user_ids(request.user_ids))
 
 
-def check_record(request: pb.RecordReviewRequest) -> None:
-    """One review to add."""
-    _raise(_review("review", request.review))
+def check_record_review(request: pb.RecordReviewRequest) -> None:
+    """One review."""
+    raise_if_any(_review("review", request.review))
 
 
-def check_batch_record(request: pb.BatchRecordReviewsRequest) -> None:
-    """Many reviews to add."""
-    found = _count("reviews", len(request.reviews), MAX_BATCH_REVIEWS)
-    _raise(
-        found
-        or [violation for i, review in enumerate(request.reviews) for violation in _review(f"reviews[{i}]", review)]
-    )
+def check_batch_record_reviews(request: pb.BatchRecordReviewsRequest) -> None:
+    """1 to 256 reviews."""
+    raise_if_any(_count("reviews", len(request.reviews), MAX_BATCH_REVIEWS))
+    raise_if_any([broken for i, review in enumerate(request.reviews) for broken in _review(f"reviews[{i}]", review)])
 
 
-def check_retract(request: pb.RetractReviewRequest) -> None:
-    """One review to take back."""
-    _raise(_id("user_id", request.user_id) + _id("review_id", request.review_id))
+def check_retract_review(request: pb.RetractReviewRequest) -> None:
+    """The ids of a user and a review."""
+    raise_if_any(_id("user_id", request.user_id) + _id("review_id", request.review_id))
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Texts to embed."""
-    found = _count("texts", len(texts), MAX_BATCH_TEXTS)
-    _raise(found or [violation for i, text in enumerate(texts) for violation in _text(f"texts[{i}]", text)])
+def check_delete_user(request: pb.DeleteUserRequest) -> None:
+    """One user."""
+    raise_if_any(_id("user_id", request.user_id))
 
 
-def check_header(header: pb.ImportHeader) -> None:
-    """The first message of an import."""
-    found = [FieldViolation(f"header.{name}", "must be set") for name in ("release_id",) if not getattr(header, name)]
-    found += [
-        FieldViolation(f"header.space.{name}", "must be set")
-        for name in ("encoder_id", "als_id")
-        if not getattr(header.space, name)
-    ]
-    _raise(found)
+def check_encode_texts(request: pb.EncodeTextsRequest) -> None:
+    """1 to 256 texts."""
+    raise_if_any(_count("texts", len(request.texts), MAX_BATCH_TEXTS))
+    raise_if_any([broken for i, text in enumerate(request.texts) for broken in _text(f"texts[{i}]", text)])
 
 
-def check_import_batch(batch: pb.ImportBatch) -> None:
-    """A later message of an import; vectors are checked when they are converted."""
-    found = _count("batch.users", len(batch.users), MAX_BATCH_USERS)
-    for i, user in enumerate(batch.users):
-        if found:
-            break
-        found = _imported_user(f"batch.users[{i}]", user)
-    _raise(found)
+def check_import_users_header(request: pb.ImportUsersRequest) -> None:
+    """The first message: a header that names a release and its space."""
+    if request.WhichOneof("part") != "header":
+        raise InvalidArgument([FieldViolation("header", "must be the first message")])
+    header = request.header
+    required = {
+        "header.release_id": header.release_id,
+        "header.space.encoder_id": header.space.encoder_id,
+        "header.space.als_id": header.space.als_id,
+    }
+    raise_if_any([FieldViolation(field, "must be set") for field, value in required.items() if not value])
+
+
+def check_import_users_batch(request: pb.ImportUsersRequest) -> None:
+    """A later message: 1 to 1,024 users, their vectors aside, which are checked when they are converted."""
+    part = request.WhichOneof("part")
+    if part != "batch":
+        description = "must be a batch of users after the first message"
+        raise InvalidArgument([FieldViolation("header" if part else "part", description)])
+    users = request.batch.users
+    raise_if_any(_count("batch.users", len(users), MAX_BATCH_USERS))
+    for i, user in enumerate(users):
+        raise_if_any(_imported_user(f"batch.users[{i}]", user))
+
+
+def raise_if_any(violations: Sequence[FieldViolation]) -> None:
+    """Raise InvalidArgument with the first violations if there are any."""
+    if violations:
+        raise InvalidArgument(violations[:MAX_VIOLATIONS])
 
 
 def _imported_user(field: str, user: pb.ImportedUser) -> list[FieldViolation]:
-    found = _id(f"{field}.user_id", user.user_id)
+    violations = _id(f"{field}.user_id", user.user_id)
     if len(user.reviews) > MAX_REVIEWS_PER_USER:
-        found.append(
+        violations.append(
             FieldViolation(f"{field}.reviews", f"must be at most {MAX_REVIEWS_PER_USER}, got {len(user.reviews)}")
         )
     review_ids = set()
     for i, review in enumerate(user.reviews):
         path = f"{field}.reviews[{i}]"
-        found += _id(f"{path}.review_id", review.review_id) + _id(f"{path}.product_id", review.product_id)
-        found += _rating(f"{path}.rating", review.rating)
+        violations += _id(f"{path}.review_id", review.review_id) + _id(f"{path}.product_id", review.product_id)
+        violations += _rating(f"{path}.rating", review.rating)
         if review.HasField("review_time"):
-            found += _time(f"{path}.review_time", review.review_time)
+            violations += _time(f"{path}.review_time", review.review_time)
         if len(review.fixed_point) != 2 * BERT_DIM:
-            found.append(
+            violations.append(
                 FieldViolation(f"{path}.fixed_point", f"must be {2 * BERT_DIM} bytes, got {len(review.fixed_point)}")
             )
         if review.review_id in review_ids:
-            found.append(
+            violations.append(
                 FieldViolation(f"{path}.review_id", f"must be unique per user, {review.review_id!r} came before")
             )
         review_ids.add(review.review_id)
-    return found
+    return violations
 
 
 def _review(field: str, review: types_pb2.Review) -> list[FieldViolation]:
-    found = [
-        violation
-        for name in ("review_id", "user_id", "product_id")
-        for violation in _id(f"{field}.{name}", getattr(review, name))
-    ]
-    found += _rating(f"{field}.rating", review.rating)
-    found += _text(f"{field}.title", review.title) + _text(f"{field}.text", review.text)
+    violations = _id(f"{field}.review_id", review.review_id)
+    violations += _id(f"{field}.user_id", review.user_id) + _id(f"{field}.product_id", review.product_id)
+    violations += _rating(f"{field}.rating", review.rating)
+    violations += _text(f"{field}.title", review.title) + _text(f"{field}.text", review.text)
     if review.HasField("review_time"):
-        found += _time(f"{field}.review_time", review.review_time)
-    return found
+        violations += _time(f"{field}.review_time", review.review_time)
+    return violations
 
 
 def _user_ids(user_ids: Sequence[str]) -> list[FieldViolation]:
-    found = _count("user_ids", len(user_ids), MAX_BATCH_USERS)
-    if found:
-        return found
+    if violations := _count("user_ids", len(user_ids), MAX_BATCH_USERS):
+        return violations
     # The usual case first, and at the least cost: thousands of ids a call, and most calls break no rule.
     problems = [(i, problem) for i, problem in enumerate(map(id_problem, user_ids)) if problem]
     return [FieldViolation(f"user_ids[{i}]", problem) for i, problem in problems]
 
 
 def _layout(layout: int) -> list[FieldViolation]:
-    return (
-        []
-        if layout in _LAYOUTS
-        else [FieldViolation("layout", f"must be one of {', '.join(pb.FeatureLayout.keys())}, got {layout}")]
-    )
+    if layout in _LAYOUTS:
+        return []
+    return [FieldViolation("layout", f"must be one of {', '.join(pb.FeatureLayout.keys())}, got {layout}")]
 
 
 def _text(field: str, text: str) -> list[FieldViolation]:
     size = len(text.encode())
-    return (
-        [] if size <= MAX_TEXT_BYTES else [FieldViolation(field, f"must be at most {MAX_TEXT_BYTES} bytes, got {size}")]
-    )
+    if size <= MAX_TEXT_BYTES:
+        return []
+    return [FieldViolation(field, f"must be at most {MAX_TEXT_BYTES} bytes, got {size}")]
 
 
 def _id(field: str, value: str) -> list[FieldViolation]:
@@ -166,10 +172,5 @@ def _time(field: str, time: Timestamp) -> list[FieldViolation]:
     return [FieldViolation(field, "must be between the years 1 and 9999, with 0 to 999,999,999 nanoseconds")]
 
 
-def _count(field: str, found: int, most: int) -> list[FieldViolation]:
-    return [] if 1 <= found <= most else [FieldViolation(field, f"must have 1 to {most} elements, got {found}")]
-
-
-def _raise(violations: list[FieldViolation]) -> None:
-    if violations:
-        raise InvalidArgument(violations[:MAX_VIOLATIONS])
+def _count(field: str, count: int, limit: int) -> list[FieldViolation]:
+    return [] if 1 <= count <= limit else [FieldViolation(field, f"must have 1 to {limit} elements, got {count}")]

@@ -7,10 +7,9 @@ import grpc
 
 from embedding_service.api import checks, messages
 from embedding_service.ports import Space
-from embedding_service.usecases.importing import Import, Importer
+from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
-from twotower.errors import FieldViolation, InvalidArgument
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import embedding_service_pb2_grpc as pb_grpc
 
@@ -29,7 +28,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self, request: pb.GetUserFeaturesRequest, context: _Context
     ) -> pb.GetUserFeaturesResponse:
         """Features of one user."""
-        checks.check_user_id(request.user_id)
+        checks.check_get_user_features(request)
         features = await self._users.features([request.user_id], _space(request))
         batch = pb.BatchGetUserFeaturesResponse()
         messages.add_features(features, batch.features.add)
@@ -39,7 +38,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self, request: pb.BatchGetUserFeaturesRequest, context: _Context
     ) -> pb.BatchGetUserFeaturesResponse:
         """Features of many users."""
-        checks.check_batch_features(request)
+        checks.check_batch_get_user_features(request)
         features = await self._users.features(list(request.user_ids), _space(request))
         response = pb.BatchGetUserFeaturesResponse(release_id=features.release.release_id)
         if request.layout == pb.FEATURE_LAYOUT_COLUMNS:
@@ -53,7 +52,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     ) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
         """Features of many users, again and again."""
         async for request in request_iterator:
-            checks.check_stream_features(request)
+            checks.check_stream_user_features(request)
             features = await self._users.features(list(request.user_ids), _space(request))
             response = pb.StreamUserFeaturesResponse(release_id=features.release.release_id)
             messages.fill_columns(features, response.columns)
@@ -61,7 +60,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
 
     async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
         """Add one review."""
-        checks.check_record(request)
+        checks.check_record_review(request)
         [recorded] = await self._users.record([messages.to_written_review(request.review)])
         return messages.from_recorded(recorded)
 
@@ -69,19 +68,19 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self, request: pb.BatchRecordReviewsRequest, context: _Context
     ) -> pb.BatchRecordReviewsResponse:
         """Add many reviews."""
-        checks.check_batch_record(request)
+        checks.check_batch_record_reviews(request)
         recorded = await self._users.record([messages.to_written_review(review) for review in request.reviews])
         return pb.BatchRecordReviewsResponse(results=map(messages.from_recorded, recorded))
 
     async def RetractReview(self, request: pb.RetractReviewRequest, context: _Context) -> pb.RetractReviewResponse:
         """Take one review back."""
-        checks.check_retract(request)
+        checks.check_retract_review(request)
         retracted, count, release_id = await self._users.retract(request.user_id, request.review_id)
         return pb.RetractReviewResponse(retracted=retracted, review_count=count, release_id=release_id)
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: _Context) -> pb.DeleteUserResponse:
         """Forget a user."""
-        checks.check_user_id(request.user_id)
+        checks.check_delete_user(request)
         return pb.DeleteUserResponse(deleted=await self._users.delete(request.user_id))
 
     async def ImportUsers(
@@ -89,11 +88,13 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     ) -> pb.ImportUsersResponse:
         """The trainer's bulk load."""
         async with self._importer:
-            running: Import | None = None
+            first = await anext(request_iterator, pb.ImportUsersRequest())
+            checks.check_import_users_header(first)
+            space = messages.to_space(first.header.space)
+            running = await self._importer.begin(first.header.release_id, space, first.header.user_count)
             async for request in request_iterator:
-                running = await self._import(running, request)
-            if running is None:
-                raise _out_of_place("header", "must be the first message")
+                checks.check_import_users_batch(request)
+                await running.add(messages.to_batch(request.batch))
             await running.finish()
         return pb.ImportUsersResponse(
             user_count=running.users,
@@ -104,7 +105,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
 
     async def EncodeTexts(self, request: pb.EncodeTextsRequest, context: _Context) -> pb.EncodeTextsResponse:
         """Embed texts."""
-        checks.check_texts(request.texts)
+        checks.check_encode_texts(request)
         encoded, encoder_id = await self._users.encode(list(request.texts))
         return pb.EncodeTextsResponse(embeddings=messages.from_encoded(encoded), encoder_id=encoder_id)
 
@@ -112,26 +113,8 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         """Live popularity."""
         return messages.from_popularity(await self._popularity.live(request.als_id))
 
-    async def _import(self, running: Import | None, request: pb.ImportUsersRequest) -> Import:
-        part = request.WhichOneof("part")
-        if running is None:
-            if part != "header":
-                raise _out_of_place("header", "must be the first message")
-            checks.check_header(request.header)
-            header = request.header
-            return await self._importer.begin(header.release_id, messages.to_space(header.space), header.user_count)
-        if part != "batch":
-            raise _out_of_place("header" if part else "part", "must be a batch of users after the first message")
-        checks.check_import_batch(request.batch)
-        await running.add(messages.to_batch(request.batch))
-        return running
-
 
 def _space(
     request: pb.GetUserFeaturesRequest | pb.BatchGetUserFeaturesRequest | pb.StreamUserFeaturesRequest,
 ) -> Space | None:
     return messages.to_space(request.space) if request.HasField("space") else None
-
-
-def _out_of_place(field: str, description: str) -> InvalidArgument:
-    return InvalidArgument([FieldViolation(field, description)])

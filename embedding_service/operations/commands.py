@@ -41,14 +41,14 @@ async def _opened(options: dict[str, Any]) -> AsyncIterator[Any]:
     """The store; the embedded one is that of the running service, or is started for the command."""
     from embedding_service.redis_store.client import connect, redis_tls
     from embedding_service.redis_store.embedded import running_or_started
-    from embedding_service.redis_store.user_store import RedisStore
+    from embedding_service.redis_store.user_store import RedisUserStore
 
     async with contextlib.AsyncExitStack() as stack:
         url = options["store"]
         if url == EMBEDDED:
             url = await stack.enter_async_context(running_or_started(options["data_dir"]))
         tls = redis_tls(options["redis_ca"], options["redis_certificate"], options["redis_key"])
-        opened = RedisStore(connect(url, timeout_s=_TIMEOUT_S, connections=4, tls=tls))
+        opened = RedisUserStore(connect(url, timeout_s=_TIMEOUT_S, connections=4, tls=tls))
         stack.push_async_callback(opened.close)
         yield opened
 
@@ -86,11 +86,11 @@ def verify(repair: bool, **store: Any) -> None:
 
 
 async def _verify(repair: bool, options: dict[str, Any]) -> None:
-    from embedding_service.operations.verify import Upkeep
+    from embedding_service.operations.verify import Verifier
 
     async with _opened(options) as store:
         with _counting("users") as count:
-            found = await Upkeep(store).verify(repair=repair, on_progress=count)
+            found = await Verifier(store).verify(repair=repair, on_progress=count)
     click.echo(f"{found.users} users, {found.reviews} reviews")
     for user_id, encoder_id, problem in found.problems:
         click.echo(f"  {user_id!r}, encoder {encoder_id}: {problem}")
@@ -114,11 +114,11 @@ def migrate(**store: Any) -> None:
 
 
 async def _migrate(options: dict[str, Any]) -> None:
-    from embedding_service.operations.verify import Upkeep
+    from embedding_service.operations.verify import Verifier
     from embedding_service.redis_store.keys import SCHEMA_VERSION
 
     async with _opened(options) as store:
-        version = await Upkeep(store).migrate()
+        version = await Verifier(store).migrate()
     click.echo(
         f"schema version {version} → {SCHEMA_VERSION}"
         if version != SCHEMA_VERSION
@@ -137,7 +137,7 @@ async def _du(options: dict[str, Any]) -> None:
     from embedding_service.operations.usage import usage
 
     async with _opened(options) as store:
-        found = await usage(store.link)
+        found = await usage(store.client)
     click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'a key':>10}{'a user':>10}")
     for kind in sorted(found.keys):
         size = found.bytes_of(kind)

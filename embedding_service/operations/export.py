@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from embedding_service.operations.verify import Upkeep
+from embedding_service.operations.verify import Verifier
 from embedding_service.ports import Space
 from embedding_service.redis_store.layouts import unpack_accumulators
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from twotower.features import running_mean
 
 
 async def export_users(
-    store: RedisStore, space: Space, path: Path, on_progress: Callable[[int], None] = lambda _: None
+    store: RedisUserStore, space: Space, path: Path, on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
     """Write the state of every user in a space as Parquet, a row a user, complete or not at all.
 
@@ -42,7 +42,7 @@ async def export_users(
     rows = 0
     try:
         with parquet.ParquetWriter(temporary, schema) as writer:
-            async for logs in Upkeep(store).logs():
+            async for logs in Verifier(store).logs():
                 states = [log for log in logs if log.encoder_id == space.encoder_id and log.accumulator]
                 if not states:
                     continue

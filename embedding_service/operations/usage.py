@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from embedding_service.redis_store.client import RedisLink
+from embedding_service.redis_store.client import RedisClient
 from embedding_service.redis_store.keys import USER_PATTERN, unpack_key
 
 SAMPLE_EVERY: Final = 20
@@ -31,7 +31,7 @@ class Usage:
         return self.keys[kind] * self.sampled_bytes[kind] / max(self.sampled[kind], 1)
 
 
-async def usage(link: RedisLink) -> Usage:
+async def usage(client: RedisClient) -> Usage:
     """Ask Redis for the memory of every twentieth key, and of the first ones of each kind.
 
     Raises:
@@ -39,7 +39,7 @@ async def usage(link: RedisLink) -> Usage:
     """
     found = Usage()
     users: set[str] = set()
-    async for keys in link.scan(USER_PATTERN):
+    async for keys in client.scan(USER_PATTERN):
         asked = []
         for key in keys:
             user, kind, _ = unpack_key(key)
@@ -48,7 +48,7 @@ async def usage(link: RedisLink) -> Usage:
             if found.keys[kind] % SAMPLE_EVERY == 0 or found.keys[kind] < SAMPLE_EVERY:
                 asked.append((kind, key))
             found.keys[kind] += 1
-        replies = await link.send([("MEMORY USAGE", key) for _, key in asked])
+        replies = await client.send([("MEMORY USAGE", key) for _, key in asked])
         for (kind, _), size in zip(asked, replies, strict=True):
             found.sampled[kind] += 1
             found.sampled_bytes[kind] += size or 0

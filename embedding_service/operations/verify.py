@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from embedding_service.redis_store.client import Call, Script
+from embedding_service.redis_store.client import Script, ScriptCall
 from embedding_service.redis_store.keys import (
     ALS_PATTERN,
     ENCODER_IDS_KEY,
@@ -29,8 +29,8 @@ from embedding_service.redis_store.layouts import (
     unpack_seen_counts,
 )
 from embedding_service.redis_store.outboxes import Changes, changes_of
-from embedding_service.redis_store.popularity_store import RedisPopularity
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.popularity_store import RedisPopularityStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from twotower.errors import StoreUnavailable
 
 _STATE: Final = frozenset({"acc", "log", "seen"})
@@ -76,7 +76,7 @@ class UserLog:
 
 @dataclass
 class Verified:
-    """What :meth:`Upkeep.verify` found.
+    """What :meth:`Verifier.verify` found.
 
     Attributes:
         users: states looked at, one an encoder's space.
@@ -99,7 +99,7 @@ class Verified:
         return not self.problems and not any(self.popularity.values())
 
 
-class Upkeep:
+class Verifier:
     """Verifies and mends a store, by SCAN; may run beside a service.
 
     Args:
@@ -107,10 +107,10 @@ class Upkeep:
         clock: seconds since 1970.
     """
 
-    def __init__(self, store: RedisStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: RedisUserStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
-        self._link = store.link
-        self._popularity = RedisPopularity(store.link, store.outboxes)
+        self._client = store.client
+        self._popularity = RedisPopularityStore(store.client, store.outboxes)
         self._clock = clock
         self._read = Script("read_user", prelude=False)
         self._repair = Script("repair_user")
@@ -118,7 +118,7 @@ class Upkeep:
     async def logs(self) -> AsyncIterator[list[UserLog]]:
         """Every user's state, some at a time, each once."""
         done: set[tuple[str, str]] = set()
-        async for keys in self._link.scan(USER_PATTERN):
+        async for keys in self._client.scan(USER_PATTERN):
             states = {(user, of) for user, kind, of in map(unpack_key, keys) if kind in _STATE} - done
             done |= states
             yield await self._logs_of(sorted(states))
@@ -148,7 +148,9 @@ class Upkeep:
             on_progress(len(logs))
         await self._settle()
         quiet = before == await self._written()
-        encoder_ids = {value.decode() for value in await self._link.one("SMEMBERS", ENCODER_IDS_KEY)} | expected.keys()
+        encoder_ids = {
+            value.decode() for value in await self._client.one("SMEMBERS", ENCODER_IDS_KEY)
+        } | expected.keys()
         for encoder_id in sorted(encoder_ids):
             differences = await self._differences(encoder_id, changes_of(expected.get(encoder_id, [])))
             wrong = sum(abs(unpack_counter(change)[0]) for fields in differences.values() for change in fields.values())
@@ -173,27 +175,27 @@ class Upkeep:
         Raises:
             StoreUnavailable: the store is of a later version, or changed meanwhile.
         """
-        version = int(await self._link.one("GET", SCHEMA_KEY) or SCHEMA_VERSION)
+        version = int(await self._client.one("GET", SCHEMA_KEY) or SCHEMA_VERSION)
         if version == SCHEMA_VERSION:
             return version
         if version != 1:
             raise StoreUnavailable(f"the store has schema version {version}, which this version can't migrate")
-        async for keys in self._link.scan(ALS_PATTERN):
-            await self._link.send([("UNLINK", key) for key in keys])
+        async for keys in self._client.scan(ALS_PATTERN):
+            await self._client.send([("UNLINK", key) for key in keys])
         found = await self.verify(repair=True, on_progress=on_progress)
         if not found.repaired:
             raise StoreUnavailable("reviews were written meanwhile: stop every embedding service first")
-        await self._link.one("SET", SCHEMA_KEY, SCHEMA_VERSION)
+        await self._client.one("SET", SCHEMA_KEY, SCHEMA_VERSION)
         return version
 
     async def _logs_of(self, states: Sequence[tuple[str, str]]) -> list[UserLog]:
         calls = [
-            Call([keys.accumulator(of), keys.log(of), keys.seen(of)])
+            ScriptCall([keys.accumulator(of), keys.log(of), keys.seen(of)])
             for keys, of in ((UserKeys(user), of) for user, of in states)
         ]
         logs = []
         for (user, of), (accumulator, log, seen) in zip(
-            states, await self._link.evaluate(self._read, calls), strict=True
+            states, await self._client.evaluate(self._read, calls), strict=True
         ):
             reviews = {name.decode(): unpack_entry(entry) for name, entry in zip(log[::2], log[1::2], strict=True)}
             logs.append(UserLog(user, of, accumulator, unpack_seen_counts(seen), reviews))
@@ -202,8 +204,8 @@ class Upkeep:
     async def _repair_users(self, states: set[tuple[str, str]]) -> None:
         now_us = round(self._clock() * 1e6)
         keys = [(UserKeys(user), of) for user, of in sorted(states)]
-        calls = [Call([user.accumulator(of), user.log(of), user.seen(of)], [now_us]) for user, of in keys]
-        await self._link.evaluate(self._repair, calls, durable=True)
+        calls = [ScriptCall([user.accumulator(of), user.log(of), user.seen(of)], [now_us]) for user, of in keys]
+        await self._client.evaluate(self._repair, calls, durable=True)
 
     async def _settle(self) -> None:
         await self._store.outboxes.sweep()

@@ -36,8 +36,8 @@ always`, waits for the disk: with 12 connections instead of 4 an import takes tw
 
 def connect(
     url: str, *, timeout_s: float, connections: int, tls: Mapping[str, str] | None = None, wait_replicas: int = 0
-) -> "RedisLink":
-    """A link of bounded size that fails within a bounded time.
+) -> "RedisClient":
+    """A client of bounded size that fails within a bounded time.
 
     A connection that was lost is opened again at once and the command sent again: every write is idempotent. A command
     that timed out is not, so that a caller never waits longer than `timeout_s` for a Redis that hangs.
@@ -54,7 +54,7 @@ def connect(
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
         "protocol": 2,  # replies of the form that every Redis since 2.6 gives
-        "retry": Retry(NoBackoff(), 0),  # the link tries again
+        "retry": Retry(NoBackoff(), 0),  # the client tries again
         **(tls or {}),
     }
     waiting: dict[str, int] = {"wait_replicas": wait_replicas, "wait_ms": round(timeout_s * 500)}
@@ -62,11 +62,11 @@ def connect(
     if scheme in CLUSTER_SCHEMES:
         address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
         cluster = RedisCluster.from_url(address, max_connections=connections, require_full_coverage=False, **options)
-        return RedisLink(Cluster(cluster, **waiting))
+        return RedisClient(Cluster(cluster, **waiting))
     pool, sentinels = (
         _by_sentinel(url, options) if scheme in SENTINEL_SCHEMES else (ConnectionPool.from_url(url, **options), [])
     )
-    return RedisLink(
+    return RedisClient(
         OneServer(
             Connections(pool.make_connection, limit=connections, timeout_s=timeout_s), sentinels=sentinels, **waiting
         )
@@ -80,9 +80,9 @@ def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, 
     account = {"username": parts.username, "password": parts.password}
     credentials = {name: unquote(value) for name, value in account.items() if value}
     database = int(parse_qs(parts.query).get("db", ["0"])[0])
-    shared = {**options, "ssl": secure}
+    per_server = {**options, "ssl": secure}
     sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor without types
-        [(host, int(port)) for host, port in hosts], sentinel_kwargs=dict(shared), **shared, **credentials
+        [(host, int(port)) for host, port in hosts], sentinel_kwargs=dict(per_server), **per_server, **credentials
     )
     primary: Redis = sentinel.master_for(parts.path.strip("/"), db=database)
     return primary.connection_pool, sentinel.sentinels
@@ -106,7 +106,7 @@ class Script:
 
 
 @dataclass(frozen=True)
-class Call:
+class ScriptCall:
     """One call of a script. In a cluster all keys are in one slot; `outbox` is the one among them that it may push
     to.
     """
@@ -116,11 +116,11 @@ class Call:
     outbox: str = ""
 
 
-class RedisLink:
+class RedisClient:
     """Sends pipelines of commands, each answered by itself; the store's errors instead of Redis'.
 
     Args:
-        servers: where they go, owned by the link from now on.
+        servers: where they go, owned by the client from now on.
     """
 
     def __init__(self, servers: Servers) -> None:
@@ -143,7 +143,7 @@ class RedisLink:
         """The reply to one command."""
         return (await self.send([command]))[0]
 
-    async def evaluate(self, script: Script, calls: Sequence[Call], *, durable: bool = False) -> list[Any]:
+    async def evaluate(self, script: Script, calls: Sequence[ScriptCall], *, durable: bool = False) -> list[Any]:
         """Run a script for each call in one round trip, those of one first key in order.
 
         A Redis that does not know the script is told and asked again.
@@ -191,7 +191,7 @@ class RedisLink:
         """Close connections."""
         await self._servers.close()
 
-    async def _evaluate(self, script: Script, calls: Sequence[Call], durable: bool) -> list[Any]:
+    async def _evaluate(self, script: Script, calls: Sequence[ScriptCall], durable: bool) -> list[Any]:
         parts = min(_MOST_PIPELINES, self._servers.spare, len(calls) // _CALLS_A_PIPELINE)
         if parts < 2:
             return await self._evaluate_in_order(script, calls, durable)
@@ -211,7 +211,7 @@ class RedisLink:
                 replies[i] = reply
         return replies
 
-    async def _evaluate_in_order(self, script: Script, calls: Sequence[Call], durable: bool) -> list[Any]:
+    async def _evaluate_in_order(self, script: Script, calls: Sequence[ScriptCall], durable: bool) -> list[Any]:
         commands = [("EVALSHA", script.sha, len(call.keys), *call.keys, *call.arguments) for call in calls]
         return await self._servers.pipeline(commands, [call.keys[0] for call in calls] if durable else ())
 

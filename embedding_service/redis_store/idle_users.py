@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from embedding_service.redis_store.client import Call, RedisLink, Script
+from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import ACCUMULATOR_PATTERN, UserKeys, unpack_key
 from embedding_service.redis_store.layouts import STAMP_RANGE, pack_stamp
 from embedding_service.redis_store.outboxes import Outboxes
@@ -31,16 +31,16 @@ class IdleUsers:
         it was looked at.
 
     Args:
-        link: to Redis.
+        client: of Redis.
         outboxes: that take the users' reviews out of live popularity.
         ttl_days: how long a state may go without a change; a look-up is no change.
         clock: seconds since 1970.
     """
 
     def __init__(
-        self, link: RedisLink, outboxes: Outboxes, ttl_days: float, clock: Callable[[], float] = time.time
+        self, client: RedisClient, outboxes: Outboxes, ttl_days: float, clock: Callable[[], float] = time.time
     ) -> None:
-        self._link = link
+        self._client = client
         self._outboxes = outboxes
         self._ttl_us = ttl_days * US_PER_DAY
         self._clock = clock
@@ -69,8 +69,8 @@ class IdleUsers:
             StoreUnavailable.
         """
         removed = 0
-        async for keys in self._link.scan(ACCUMULATOR_PATTERN):
-            stamps = await self._link.send([("GETRANGE", key, *STAMP_RANGE) for key in keys])
+        async for keys in self._client.scan(ACCUMULATOR_PATTERN):
+            stamps = await self._client.send([("GETRANGE", key, *STAMP_RANGE) for key in keys])
             # As bytes, big-endian: an accumulator that is gone meanwhile has none.
             idle_since = pack_stamp(max(0, round(self._clock() * 1e6 - self._ttl_us)))
             idle = [(key, stamp) for key, stamp in zip(keys, stamps, strict=True) if stamp and stamp < idle_since]
@@ -80,15 +80,15 @@ class IdleUsers:
         return removed
 
     async def _remove(self, idle: Sequence[tuple[bytes, bytes]]) -> int:
-        _, als_ids = await known_ids(self._link)
+        _, als_ids = await known_ids(self._client)
         calls = []
         for key, stamp in idle:
             user_id, _, encoder_id = unpack_key(key)
             user = UserKeys(user_id)
             outbox = self._outboxes.of(user, encoder_id)
             derived = [user.accumulator(encoder_id), user.seen(encoder_id), *map(user.als, als_ids)]
-            calls.append(Call([user.log(encoder_id), outbox, *derived], [stamp], outbox))
+            calls.append(ScriptCall([user.log(encoder_id), outbox, *derived], [stamp], outbox))
         try:
-            return sum(await self._link.evaluate(self._expire, calls, durable=True))
+            return sum(await self._client.evaluate(self._expire, calls, durable=True))
         finally:
             self._outboxes.wake(call.outbox for call in calls)

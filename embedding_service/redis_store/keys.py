@@ -13,9 +13,10 @@ SCHEMA_KEY: Final = "tt:schema"
 ACTIVE_KEY: Final = "tt:active"
 ENCODER_IDS_KEY: Final = "tt:encoder_ids"
 ALS_IDS_KEY: Final = "tt:als_ids"
-DROPPING_ENCODER_IDS_KEY: Final = "tt:dropping:encoder_ids"
-DROPPING_ALS_IDS_KEY: Final = "tt:dropping:als_ids"
-DROPPING_LOCK_KEY: Final = "tt:dropping:lock"
+# "dropping" is a persisted name: the keys of retired spaces are being dropped.
+RETIRED_ENCODER_IDS_KEY: Final = "tt:dropping:encoder_ids"
+RETIRED_ALS_IDS_KEY: Final = "tt:dropping:als_ids"
+DROP_LOCK_KEY: Final = "tt:dropping:lock"
 USER_PATTERN: Final = "tt:{u:*"
 ALS_PATTERN: Final = "tt:{u:*}:als:*"
 ACCUMULATOR_PATTERN: Final = "tt:{u:*}:acc:*"
@@ -56,18 +57,20 @@ class UserKeys:
         """ALS vector, the change that it was made from, its origin, and the products seen."""
         return f"{self._tag}als:{als_id}"
 
-    def shared(self, encoder_id: str, review_id: str) -> str:
-        """What is remembered, for a while, of one review under a name that many people share."""
+    def anonymous(self, encoder_id: str, review_id: str) -> str:
+        """String: what is remembered, for a while, of one review under an anonymous name."""
+        # "shared" is a persisted name: a name that many people share.
         return f"{self._tag}shared:{encoder_id}:{review_id}"
 
     @property
-    def gone(self) -> str:
+    def tombstones(self) -> str:
         """Sorted set: reviews taken back, by the time of that; the empty id is the whole user."""
+        # "gone" is a persisted name.
         return f"{self._tag}gone"
 
 
 def keys_to_read(encoder_id: str, als_id: str, user_ids: Sequence[str]) -> list[str]:
-    """Accumulator and ALS record of users, by turns."""
+    """Keys of the accumulators and ALS records of users, by turns."""
     suffixes = f"}}:acc:{encoder_id}", f"}}:als:{als_id}"
     return [
         head + suffix

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from embedding_service.redis_store.client import Call, RedisLink, Script
+from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import (
     ENCODER_IDS_KEY,
     PopularityKeys,
@@ -41,8 +41,8 @@ class Outboxes:
     On one server there is one outbox an encoder; in a cluster one for each slot that was written to.
     """
 
-    def __init__(self, link: RedisLink) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
         self._dirty: set[str] = set()
         self._woken = asyncio.Event()
         self._draining = asyncio.Lock()
@@ -52,7 +52,7 @@ class Outboxes:
 
     def of(self, keys: UserKeys, encoder_id: str) -> str:
         """The outbox of a user."""
-        return outbox_key(keys, encoder_id, is_cluster=self._link.is_cluster)
+        return outbox_key(keys, encoder_id, is_cluster=self._client.is_cluster)
 
     def wake(self, outboxes: Iterable[str]) -> None:
         """These may have new entries."""
@@ -65,7 +65,7 @@ class Outboxes:
         """
         loop = asyncio.get_running_loop()
         swept = -1e9
-        period_s = _CLUSTER_SWEEP_S if self._link.is_cluster else _SWEEP_S
+        period_s = _CLUSTER_SWEEP_S if self._client.is_cluster else _SWEEP_S
         while True:
             try:
                 if loop.time() - swept > period_s:
@@ -88,9 +88,9 @@ class Outboxes:
 
     async def positions(self) -> dict[str, tuple[int, int]]:
         """For every outbox that was ever used: entries taken out so far, entries in it."""
-        encoder_ids = sorted(value.decode() for value in await self._link.one("SMEMBERS", ENCODER_IDS_KEY))
-        names = all_outbox_keys(encoder_ids, is_cluster=self._link.is_cluster)
-        replies = await self._link.send(
+        encoder_ids = sorted(value.decode() for value in await self._client.one("SMEMBERS", ENCODER_IDS_KEY))
+        names = all_outbox_keys(encoder_ids, is_cluster=self._client.is_cluster)
+        replies = await self._client.send(
             [command for name in names for command in (("GET", outbox_position_key(name)), ("LLEN", name))]
         )
         pairs = zip(names, replies[::2], replies[1::2], strict=True)
@@ -110,7 +110,7 @@ class Outboxes:
 
     async def add(self, encoder_id: str, source: str, changes: Changes) -> None:
         """Add changes that come from no outbox: a repair; `source` has a position of its own."""
-        first = int(await self._link.one("HGET", PopularityKeys(encoder_id).positions, source) or 0)
+        first = int(await self._client.one("HGET", PopularityKeys(encoder_id).positions, source) or 0)
         days = sorted(changes)
         for start in range(0, len(days), _PAGE_DAYS):
             page = {day: changes[day] for day in days[start : start + _PAGE_DAYS]}
@@ -119,15 +119,18 @@ class Outboxes:
     async def _drain_one(self, name: str) -> None:
         encoder_id = encoder_of_outbox(name)
         while True:
-            [(first, raw)] = await self._link.evaluate(self._peek, [Call([name, outbox_position_key(name)], [_PAGE])])
+            [(first, raw)] = await self._client.evaluate(
+                self._peek, [ScriptCall([name, outbox_position_key(name)], [_PAGE])]
+            )
             if not raw:
                 return
             applied = await self._apply_page(
                 encoder_id, name, first, len(raw), changes_of(map(unpack_outbox_entry, raw))
             )
             # Another service may have applied another number of them.
-            await self._link.evaluate(
-                self._trim, [Call([name, outbox_position_key(name)], [first, min(max(applied - first, 0), len(raw))])]
+            await self._client.evaluate(
+                self._trim,
+                [ScriptCall([name, outbox_position_key(name)], [first, min(max(applied - first, 0), len(raw))])],
             )
 
     async def _apply_page(self, encoder_id: str, source: str, first: int, entries: int, changes: Changes) -> int:
@@ -137,8 +140,8 @@ class Outboxes:
             arguments += [day, len(fields)]
             for field, change in fields.items():
                 arguments += [field, change]
-        call = Call([keys.days, keys.positions, *map(keys.day, changes)], arguments)
-        [applied] = await self._link.evaluate(self._apply, [call])
+        call = ScriptCall([keys.days, keys.positions, *map(keys.day, changes)], arguments)
+        [applied] = await self._client.evaluate(self._apply, [call])
         return int(applied)
 
 

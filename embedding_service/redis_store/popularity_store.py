@@ -3,18 +3,18 @@
 import numpy as np
 
 from embedding_service.ports import HourlyCounts
-from embedding_service.redis_store.client import RedisLink
+from embedding_service.redis_store.client import RedisClient
 from embedding_service.redis_store.keys import PopularityKeys
 from embedding_service.redis_store.layouts import FIELD_HOUR, FIELD_PRODUCT, unpack_counter, unpack_hash
 from embedding_service.redis_store.outboxes import Changes, Outboxes
 from twotower.scoring import US_PER_DAY
 
 
-class RedisPopularity:
+class RedisPopularityStore:
     """A :class:`~embedding_service.ports.PopularityStore`."""
 
-    def __init__(self, link: RedisLink, outboxes: Outboxes) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient, outboxes: Outboxes) -> None:
+        self._client = client
         self._outboxes = outboxes
 
     async def settle(self) -> None:
@@ -25,17 +25,17 @@ class RedisPopularity:
         """See the protocol."""
         keys = PopularityKeys(encoder_id)
         today = now_us // US_PER_DAY
-        newest = await self._link.one("ZREVRANGEBYSCORE", keys.days, today, "-inf", "LIMIT", 0, 1)
+        newest = await self._client.one("ZREVRANGEBYSCORE", keys.days, today, "-inf", "LIMIT", 0, 1)
         if not newest:
             return HourlyCounts([], *np.zeros((3, 0), np.int64))
         days = [
-            int(day) for day in await self._link.one("ZRANGEBYSCORE", keys.days, int(newest[0]) - horizon_days, today)
+            int(day) for day in await self._client.one("ZRANGEBYSCORE", keys.days, int(newest[0]) - horizon_days, today)
         ]
         return await self.hours_of_days(encoder_id, days)
 
     async def all_days(self, encoder_id: str) -> list[int]:
         """Days since 1970 that have counters."""
-        return [int(day) for day in await self._link.one("ZRANGE", PopularityKeys(encoder_id).days, 0, -1)]
+        return [int(day) for day in await self._client.one("ZRANGE", PopularityKeys(encoder_id).days, 0, -1)]
 
     async def hours_of_days(self, encoder_id: str, days: list[int]) -> HourlyCounts:
         """The counters of days, named and anonymous reviews together."""
@@ -51,7 +51,7 @@ class RedisPopularity:
     async def fields_of_days(self, encoder_id: str, days: list[int]) -> Changes:
         """The hashes of days as they are."""
         keys = PopularityKeys(encoder_id)
-        replies = await self._link.send([("HGETALL", keys.day(day)) for day in days])
+        replies = await self._client.send([("HGETALL", keys.day(day)) for day in days])
         return {
             day: {field: int(packed) for field, packed in unpack_hash(fields)}
             for day, fields in zip(days, replies, strict=True)

@@ -1,6 +1,4 @@
-"""Drops the keys of spaces that no loaded release has any more: by SCAN and UNLINK, a page at a time, in the
-background.
-"""
+"""Drops the keys of retired spaces: by SCAN and UNLINK, a page at a time, in the background."""
 
 import asyncio
 import contextlib
@@ -10,13 +8,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from embedding_service.ports import Space
-from embedding_service.redis_store.client import RedisLink
+from embedding_service.redis_store.client import RedisClient
 from embedding_service.redis_store.keys import (
     ALS_IDS_KEY,
-    DROPPING_ALS_IDS_KEY,
-    DROPPING_ENCODER_IDS_KEY,
-    DROPPING_LOCK_KEY,
+    DROP_LOCK_KEY,
     ENCODER_IDS_KEY,
+    RETIRED_ALS_IDS_KEY,
+    RETIRED_ENCODER_IDS_KEY,
     is_in_space,
     space_pattern,
 )
@@ -24,56 +22,55 @@ from twotower.errors import StoreUnavailable
 
 _LOG = logging.getLogger(__name__)
 _LOCK_MS: Final = 10_000
-"""Far longer than a page takes: whoever finds the lock gone may be sure that no page is under way."""
+"""Far longer than a page takes: whoever finds no lock may be sure that no page is under way."""
 _PERIOD_S: Final = 60.0
 _PAUSE_S: Final = 0.02
-_SETS: Final = ((ENCODER_IDS_KEY, DROPPING_ENCODER_IDS_KEY), (ALS_IDS_KEY, DROPPING_ALS_IDS_KEY))
+_SETS: Final = ((ENCODER_IDS_KEY, RETIRED_ENCODER_IDS_KEY), (ALS_IDS_KEY, RETIRED_ALS_IDS_KEY))
 
 
-async def known_ids(link: RedisLink) -> tuple[list[str], list[str]]:
-    """Encoder ids and ALS ids under which users may have keys, those being dropped included."""
-    replies = await link.send([("SMEMBERS", name) for names in _SETS for name in names])
-    found = [{value.decode() for value in values} for values in replies]
-    return sorted(found[0] | found[1]), sorted(found[2] | found[3])
+async def known_ids(client: RedisClient) -> tuple[list[str], list[str]]:
+    """Encoder ids and ALS ids under which users may have keys, the retired ones included."""
+    replies = await client.send([("SMEMBERS", name) for names in _SETS for name in names])
+    used_encoders, retired_encoders, used_als, retired_als = ({value.decode() for value in ids} for ids in replies)
+    return sorted(used_encoders | retired_encoders), sorted(used_als | retired_als)
 
 
-class Dropping:
+class RetiredSpaces:
     """Retires spaces and drops their keys.
 
     A retired id waits in a set of its own, so that a service that dies leaves the rest to the next one. An import that
-    wants a retired space back takes its id out of the set and then waits until nobody drops; the dropper looks at the
-    set before every page.
+    wants a retired space back takes its id out of the set and then waits until nobody drops; whoever drops looks at
+    the set before every page.
 
     Args:
-        link: to Redis.
+        client: of Redis.
     """
 
-    def __init__(self, link: RedisLink) -> None:
-        self._link = link
+    def __init__(self, client: RedisClient) -> None:
+        self._client = client
         self._woken = asyncio.Event()
 
     async def register(self, space: Space) -> None:
         """Users may have keys in this space from now on; nobody drops them."""
-        ids = (space.encoder_id, space.als_id)
         commands = [
             command
-            for (used, dropping), of in zip(_SETS, ids, strict=True)
-            for command in (("SADD", used, of), ("SREM", dropping, of))
+            for (used, retired), space_id in zip(_SETS, (space.encoder_id, space.als_id), strict=True)
+            for command in (("SADD", used, space_id), ("SREM", retired, space_id))
         ]
-        replies = await self._link.send(commands)
-        while any(replies[1::2]) and await self._link.one("EXISTS", DROPPING_LOCK_KEY):  # noqa: ASYNC110 - another process may hold it
+        was_retired = any((await self._client.send(commands))[1::2])
+        while was_retired and await self._client.one("EXISTS", DROP_LOCK_KEY):  # noqa: ASYNC110 - another process may hold it
             await asyncio.sleep(0.1)
 
     async def retire(self, kept: Sequence[Space]) -> None:
         """Drop every other space, sometime soon."""
-        keep = ({space.encoder_id for space in kept}, {space.als_id for space in kept})
-        for (used, dropping), ids in zip(_SETS, keep, strict=True):
-            retired = sorted({value.decode() for value in await self._link.one("SMEMBERS", used)} - ids)
-            if retired:
+        kept_ids = ({space.encoder_id for space in kept}, {space.als_id for space in kept})
+        for (used, retired), ids in zip(_SETS, kept_ids, strict=True):
+            unused = sorted({value.decode() for value in await self._client.one("SMEMBERS", used)} - ids)
+            if unused:
                 # In this order: an id that is in both sets is dropped and registered again by the next import; one in
                 # neither would stay.
-                await self._link.one("SADD", dropping, *retired)
-                await self._link.one("SREM", used, *retired)
+                await self._client.one("SADD", retired, *unused)
+                await self._client.one("SREM", used, *unused)
         self._woken.set()
 
     async def run(self) -> None:
@@ -82,9 +79,9 @@ class Dropping:
             try:
                 await self.drop()
             except StoreUnavailable as error:
-                _LOG.debug("dropping waits: %s", error)
+                _LOG.debug("retired spaces wait: %s", error)
             except Exception:
-                _LOG.exception("unexpected error while dropping old spaces")
+                _LOG.exception("unexpected error while dropping retired spaces")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PERIOD_S):
                     await self._woken.wait()
@@ -98,24 +95,26 @@ class Dropping:
         """
         token = secrets.token_hex(8)
         dropped = 0
-        for _, dropping in _SETS:
-            for of in sorted(value.decode() for value in await self._link.one("SMEMBERS", dropping)):
-                if not await self._link.one("SET", DROPPING_LOCK_KEY, token, "NX", "PX", _LOCK_MS):
+        for _, retired in _SETS:
+            for space_id in sorted(value.decode() for value in await self._client.one("SMEMBERS", retired)):
+                if not await self._client.one("SET", DROP_LOCK_KEY, token, "NX", "PX", _LOCK_MS):
                     return dropped
                 try:
-                    dropped += await self._drop_space(dropping, of)
+                    dropped += await self._drop_space(retired, space_id)
                 finally:
-                    await self._link.one("DEL", DROPPING_LOCK_KEY)
+                    await self._client.one("DEL", DROP_LOCK_KEY)
         return dropped
 
-    async def _drop_space(self, dropping: str, of: str) -> int:
+    async def _drop_space(self, retired: str, space_id: str) -> int:
         dropped = 0
-        async for keys in self._link.scan(space_pattern(of)):
-            _, still = await self._link.send([("PEXPIRE", DROPPING_LOCK_KEY, _LOCK_MS), ("SISMEMBER", dropping, of)])
-            if not still:
+        async for keys in self._client.scan(space_pattern(space_id)):
+            _, is_retired = await self._client.send(
+                [("PEXPIRE", DROP_LOCK_KEY, _LOCK_MS), ("SISMEMBER", retired, space_id)]
+            )
+            if not is_retired:
                 return dropped
-            dropped += sum(await self._link.send([("UNLINK", key) for key in keys if is_in_space(key, of)]))
+            dropped += sum(await self._client.send([("UNLINK", key) for key in keys if is_in_space(key, space_id)]))
             await asyncio.sleep(_PAUSE_S)
-        await self._link.one("SREM", dropping, of)
-        _LOG.info("dropped %d keys of the space %s", dropped, of)
+        await self._client.one("SREM", retired, space_id)
+        _LOG.info("dropped %d keys of the space %s", dropped, space_id)
         return dropped

@@ -1,4 +1,4 @@
-"""What is behind a link: one server (or the primary that Sentinel names), or a cluster."""
+"""What a client sends to: one server (or the primary that Sentinel names), or a cluster."""
 
 import asyncio
 import contextlib

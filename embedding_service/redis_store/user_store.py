@@ -12,11 +12,11 @@ from embedding_service.ports import (
     ImportedUser,
     NewReview,
     Outcome,
-    Snapshot,
     Space,
     StoredUsers,
+    UserSnapshot,
 )
-from embedding_service.redis_store.client import Call, RedisLink, Script
+from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import ACTIVE_KEY, SCHEMA_KEY, SCHEMA_VERSION, UserKeys, keys_to_read
 from embedding_service.redis_store.layouts import (
     NO_ALS_VECTOR,
@@ -32,49 +32,49 @@ from embedding_service.redis_store.layouts import (
     unpack_users,
 )
 from embedding_service.redis_store.outboxes import Outboxes
-from embedding_service.redis_store.retired_spaces import Dropping, known_ids
+from embedding_service.redis_store.retired_spaces import RetiredSpaces, known_ids
 from twotower.errors import StoreUnavailable
 from twotower.features import MAX_REVIEWS_PER_USER
 
-REMEMBER_SHARED_S: Final = 7 * 86_400
+REMEMBER_ANONYMOUS_S: Final = 7 * 86_400
 """How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone
 retries.
 """
 
 
-class RedisStore:
+class RedisUserStore:
     """A :class:`~embedding_service.ports.UserStore` in Redis 6.2 or later.
 
     Args:
-        link: to Redis, owned by the store from now on.
+        client: of Redis, owned by the store from now on.
         clock: seconds since 1970.
         max_reviews_per_user: a review beyond it is answered FULL.
     """
 
     def __init__(
         self,
-        link: RedisLink,
+        client: RedisClient,
         *,
         clock: Callable[[], float] = time.time,
         max_reviews_per_user: int = MAX_REVIEWS_PER_USER,
     ) -> None:
-        self.link = link
-        self.outboxes = Outboxes(link)
-        self.dropping = Dropping(link)
+        self.client = client
+        self.outboxes = Outboxes(client)
+        self.retired_spaces = RetiredSpaces(client)
         self._clock = clock
         self._max_reviews = max_reviews_per_user
         self._record = Script("record_review")
         self._retract = Script("retract_review")
         self._import = Script("import_user")
         self._delete = Script("delete_user")
-        self._record_shared = Script("record_shared", prelude=False)
-        self._retract_shared = Script("retract_shared", prelude=False)
+        self._record_anonymous = Script("record_anonymous", prelude=False)
+        self._retract_anonymous = Script("retract_anonymous", prelude=False)
         self._put_als = Script("put_als", prelude=False)
         self._snapshot = Script("snapshot", prelude=False)
 
     async def active_release(self) -> ActiveRelease:
         """See the protocol."""
-        _, schema, (release_id, previous_id) = await self.link.send(
+        _, schema, (release_id, previous_id) = await self.client.send(
             [
                 ("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"),
                 ("GET", SCHEMA_KEY),
@@ -90,36 +90,36 @@ class RedisStore:
 
     async def activate(self, active: ActiveRelease) -> None:
         """See the protocol."""
-        await self.link.one("HSET", ACTIVE_KEY, "release_id", active.release_id, "previous_id", active.previous_id)
+        await self.client.one("HSET", ACTIVE_KEY, "release_id", active.release_id, "previous_id", active.previous_id)
 
     async def register_space(self, space: Space) -> None:
         """See the protocol."""
-        await self.dropping.register(space)
+        await self.retired_spaces.register(space)
 
     async def retire_spaces(self, kept: Sequence[Space]) -> None:
         """See the protocol."""
-        await self.dropping.retire(kept)
+        await self.retired_spaces.retire(kept)
 
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
         """See the protocol."""
         keys = keys_to_read(space.encoder_id, space.als_id, user_ids)
-        if self.link.is_cluster:
+        if self.client.is_cluster:
             values = [
                 value
-                for pair in await self.link.send([("MGET", *keys[i : i + 2]) for i in range(0, len(keys), 2)])
+                for pair in await self.client.send([("MGET", *keys[i : i + 2]) for i in range(0, len(keys), 2)])
                 for value in pair
             ]
         else:
-            values = await self.link.one("MGET", *keys)
+            values = await self.client.one("MGET", *keys)
         return unpack_users(values[::2], values[1::2])
 
-    async def snapshots(self, encoder_id: str, user_ids: Sequence[str]) -> list[Snapshot]:
+    async def snapshots(self, encoder_id: str, user_ids: Sequence[str]) -> list[UserSnapshot]:
         """See the protocol."""
-        calls = [Call([keys.accumulator(encoder_id), keys.seen(encoder_id)]) for keys in map(UserKeys, user_ids)]
-        replies = await self.link.evaluate(self._snapshot, calls)
+        calls = [ScriptCall([keys.accumulator(encoder_id), keys.seen(encoder_id)]) for keys in map(UserKeys, user_ids)]
+        replies = await self.client.evaluate(self._snapshot, calls)
         sums, counts, changed_us = unpack_accumulators([accumulator for accumulator, _ in replies])
         columns = zip(sums, counts.tolist(), changed_us.tolist(), replies, strict=True)
-        return [Snapshot(row, count, changed, unpack_stars(seen)) for row, count, changed, (_, seen) in columns]
+        return [UserSnapshot(row, count, changed, unpack_stars(seen)) for row, count, changed, (_, seen) in columns]
 
     async def record(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Change]:
         """See the protocol."""
@@ -128,8 +128,10 @@ class RedisStore:
         for review in reviews:
             keys = UserKeys(review.user_id)
             outbox = self.outboxes.of(keys, encoder_id)
-            names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), outbox, keys.gone]
-            calls.append(Call(names, [review.review_id, _entry(review, now_us), now_us, self._max_reviews], outbox))
+            names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), outbox, keys.tombstones]
+            calls.append(
+                ScriptCall(names, [review.review_id, _entry(review, now_us), now_us, self._max_reviews], outbox)
+            )
         return [
             Change(
                 Outcome(outcome),
@@ -140,7 +142,7 @@ class RedisStore:
             for outcome, count, changed_us, seen in await self._write(self._record, calls)
         ]
 
-    async def record_shared(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
+    async def record_anonymous(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
         """See the protocol."""
         now_us = self._now_us()
         calls = []
@@ -149,13 +151,13 @@ class RedisStore:
             time_us = now_us if review.time_us is None else review.time_us
             outbox = self.outboxes.of(keys, encoder_id)
             calls.append(
-                Call(
-                    [keys.shared(encoder_id, review.review_id), outbox],
-                    [review.digest, pack_outbox_tail(time_us, review.product_id), REMEMBER_SHARED_S],
+                ScriptCall(
+                    [keys.anonymous(encoder_id, review.review_id), outbox],
+                    [review.digest, pack_outbox_tail(time_us, review.product_id), REMEMBER_ANONYMOUS_S],
                     outbox,
                 )
             )
-        return [Outcome(outcome) for outcome in await self._write(self._record_shared, calls)]
+        return [Outcome(outcome) for outcome in await self._write(self._record_anonymous, calls)]
 
     async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:
         """See the protocol."""
@@ -164,39 +166,39 @@ class RedisStore:
             keys = UserKeys(item.user_id)
             record = pack_als_record(item.vector, item.changed_us, item.origin, item.product_ids)
             calls.append(
-                Call(
+                ScriptCall(
                     [keys.accumulator(space.encoder_id), keys.als(space.als_id)], [pack_stamp(item.changed_us), record]
                 )
             )
-        await self.link.evaluate(self._put_als, calls)
+        await self.client.evaluate(self._put_als, calls)
 
     async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
         """See the protocol."""
         keys, encoder_id = UserKeys(user_id), space.encoder_id
         names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
         outbox = self.outboxes.of(keys, encoder_id)
-        call = Call([*names, outbox, keys.gone], [review_id, self._now_us()], outbox)
+        call = ScriptCall([*names, outbox, keys.tombstones], [review_id, self._now_us()], outbox)
         [(found, count, changed_us, seen)] = await self._write(self._retract, [call])
         return Change(Outcome.REPLACED, count, changed_us, unpack_stars(seen)) if found else None
 
-    async def retract_shared(self, encoder_id: str, user_id: str, review_id: str) -> bool:
+    async def retract_anonymous(self, encoder_id: str, user_id: str, review_id: str) -> bool:
         """See the protocol."""
         keys = UserKeys(user_id)
         outbox = self.outboxes.of(keys, encoder_id)
         [found] = await self._write(
-            self._retract_shared, [Call([keys.shared(encoder_id, review_id), outbox], outbox=outbox)]
+            self._retract_anonymous, [ScriptCall([keys.anonymous(encoder_id, review_id), outbox], outbox=outbox)]
         )
         return bool(found)
 
     async def delete(self, user_id: str) -> bool:
         """See the protocol."""
-        encoder_ids, als_ids = await known_ids(self.link)
+        encoder_ids, als_ids = await known_ids(self.client)
         keys, now_us = UserKeys(user_id), self._now_us()
         calls = []
         for encoder_id in encoder_ids:
             derived = [keys.accumulator(encoder_id), keys.seen(encoder_id), *map(keys.als, als_ids)]
             outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(Call([keys.log(encoder_id), outbox, keys.gone, *derived], [now_us], outbox))
+            calls.append(ScriptCall([keys.log(encoder_id), outbox, keys.tombstones, *derived], [now_us], outbox))
         return any(await self._write(self._delete, calls))
 
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
@@ -222,17 +224,17 @@ class RedisStore:
             for review in user.reviews:
                 state += [review.review_id, _entry(review, 0)]
             outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(Call([*names, outbox, keys.gone], state, outbox))
+            calls.append(ScriptCall([*names, outbox, keys.tombstones], state, outbox))
         replies = await self._write(self._import, calls)
         return [user.user_id for user, reply in zip(users, replies, strict=True) if reply < 0]
 
     async def close(self) -> None:
         """See the protocol."""
-        await self.link.close()
+        await self.client.close()
 
-    async def _write(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def _write(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
         try:
-            return await self.link.evaluate(script, calls, durable=True)
+            return await self.client.evaluate(script, calls, durable=True)
         finally:
             self.outboxes.wake(call.outbox for call in calls)
 

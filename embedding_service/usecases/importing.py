@@ -120,9 +120,11 @@ class Import:
         )
 
     def _imported(self, batch: Batch) -> list[ImportedUser]:
-        shared = [is_anonymous(user.user_id, self._release.anonymous) for user in batch.users]
-        self.anonymous += sum(shared)
-        reviewers = [(user, anonymous) for user, anonymous in zip(batch.users, shared, strict=True) if user.reviews]
+        anonymous_rows = [is_anonymous(user.user_id, self._release.anonymous) for user in batch.users]
+        self.anonymous += sum(anonymous_rows)
+        reviewers = [
+            (user, anonymous) for user, anonymous in zip(batch.users, anonymous_rows, strict=True) if user.reviews
+        ]
         if not reviewers:
             return []
         starts = np.cumsum([0] + [len(user.reviews) for user, _ in reviewers[:-1]])

@@ -114,7 +114,7 @@ class Users:
         stored = await self._store.read(release.space, distinct)
         anonymous = [is_anonymous(user_id, release.anonymous) for user_id in distinct]
         if True in anonymous:  # also one whose name was an ordinary one in an earlier release
-            _forget(stored, [row for row, shared in enumerate(anonymous) if shared])
+            _forget(stored, [row for row, is_one in enumerate(anonymous) if is_one])
         all_fresh = stored.als_origins.all()  # the usual case; a user without state has no fresh vector either
         if not all_fresh:
             missing = np.flatnonzero((stored.als_origins == AlsOrigin.MISSING) & (stored.counts > 0))
@@ -155,7 +155,9 @@ class Users:
         ]
         queue = self._spaces.queue
         if anonymous:
-            await self._store.record_shared(release.space.encoder_id, [_shared_review(reviews[i]) for i in anonymous])
+            await self._store.record_anonymous(
+                release.space.encoder_id, [_anonymous_review(reviews[i]) for i in anonymous]
+            )
         if not named:
             return results
         encoded = await queue.encode([review_text(reviews[i].title, reviews[i].text) for i in named])
@@ -183,7 +185,11 @@ class Users:
         """
         release = self._spaces.active
         if is_anonymous(user_id, release.anonymous):
-            return await self._store.retract_shared(release.space.encoder_id, user_id, review_id), 0, release.release_id
+            return (
+                await self._store.retract_anonymous(release.space.encoder_id, user_id, review_id),
+                0,
+                release.release_id,
+            )
         change = await self._store.retract(release.space, user_id, review_id)
         if change is None:
             [left] = (await self._store.read(release.space, [user_id])).counts.tolist()
@@ -279,7 +285,7 @@ def _folded(
     ]
 
 
-def _shared_review(review: WrittenReview) -> NewReview:
+def _anonymous_review(review: WrittenReview) -> NewReview:
     """A review under an anonymous name, which is never embedded."""
     return _new_review(review, _NO_EMBEDDING)
 

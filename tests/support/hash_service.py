@@ -5,20 +5,20 @@ killed.
 from pydantic_settings import CliApp
 
 from embedding_service.bootstrap import running_service
-from embedding_service.settings import Settings
+from embedding_service.settings import EmbeddingSettings
 from tests.support.encoders import HashEncoder
 from twotower.encoder import encoder_id
 from twotower.logs import configure_logging
 from twotower.rpc import run
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: EmbeddingSettings) -> None:
     """Run until SIGTERM."""
     async with running_service(settings, lambda path: HashEncoder(encoder_id(path))) as server:
         await server.run_until_signal()
 
 
 if __name__ == "__main__":
-    settings = CliApp.run(Settings)
+    settings = CliApp.run(EmbeddingSettings)
     configure_logging("embedding_service", settings.log_level)
     run(serve(settings))

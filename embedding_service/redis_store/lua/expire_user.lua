@@ -1,7 +1,7 @@
 -- Removes the state of a user who was idle for too long, unless it has changed since that was found.
 --
 -- KEYS: log, outbox, accumulator, then every other key to delete
--- ARGV: the stamp that was found: time of the last change, as bytes
+-- ARGV: stamp of the state that was found
 -- Returns 1 if it was removed.
 
 local log, outbox, accumulator = KEYS[1], KEYS[2], KEYS[3]

@@ -1,12 +1,12 @@
 -- Merges imported reviews into a user's state: a review of an id that is there is replaced exactly, others
--- stay. The same again changes nothing, the state's age included. What was taken back since is left out.
+-- stay. The same again changes nothing, the state's age included. What has a tombstone is left out.
 --
--- KEYS: accumulator, log, seen, ALS record, outbox, what is remembered as taken back
+-- KEYS: accumulator, log, seen, ALS record, outbox, tombstones
 -- ARGV: sums and count of the imported reviews, ALS vector or none, what follows the stamp in the ALS record,
 --       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
 -- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
-local accumulator, log, seen, als, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local accumulator, log, seen, als, outbox, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local sums_and_count, als_vector, als_tail = ARGV[1], ARGV[2], ARGV[3]
 local now, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, LAST = 6, #ARGV
@@ -28,8 +28,8 @@ local function write_review(index, old)
     push_popularity(outbox, '+', entry)
 end
 
--- All of them for a user who has none: one command per key and thousand arguments, because a call takes only so
--- many.
+-- All of them for a user who has none, some hundred reviews at a time, because a call takes only so many
+-- arguments.
 local function write_all()
     local products, reviews, micro_stars = {}, {}, {}
     for first = FIRST, LAST, 1000 do
@@ -44,7 +44,7 @@ local function write_all()
                 reviews[product], micro_stars[product] = 0, 0
             end
             reviews[product] = reviews[product] + 1
-            micro_stars[product] = micro_stars[product] + stars_of(entry)
+            micro_stars[product] = micro_stars[product] + micro_stars_of(entry)
             if is_counted(entry) then entries[#entries + 1] = popularity_entry('+', entry) end
         end
         if #entries > 0 then redis.call('RPUSH', outbox, unpack(entries)) end
@@ -54,9 +54,9 @@ local function write_all()
     end
 end
 
-local remembered = redis.call('EXISTS', gone) == 1
-local there = redis.call('HLEN', log)
-if there == 0 and not remembered then -- the usual case: nothing to merge with
+local has_tombstones = redis.call('EXISTS', tombstones) == 1
+local logged = redis.call('HLEN', log)
+if logged == 0 and not has_tombstones then -- the usual case: nothing to merge with
     if imported > limit then return -1 end
     local stamp = pack_changed(next_change({ changed = 0 }, now))
     write_all()
@@ -65,26 +65,27 @@ if there == 0 and not remembered then -- the usual case: nothing to merge with
     return 1
 end
 
-local deleted = remembered and gone_since(gone, '', now)
-local function is_gone(index)
-    return remembered and (deleted and time_of(ARGV[index + 1]) <= deleted or gone_since(gone, ARGV[index], now))
+local deleted = has_tombstones and tombstone_time(tombstones, '', now)
+local function is_taken_back(index)
+    if not has_tombstones then return false end
+    return deleted and time_of(ARGV[index + 1]) <= deleted or tombstone_time(tombstones, ARGV[index], now)
 end
 
 local changed, old, new, left_out = {}, {}, 0, 0
 for i = FIRST, LAST, 2 do
-    local known = redis.call('HGET', log, ARGV[i])
-    if is_gone(i) then
+    local entry = redis.call('HGET', log, ARGV[i])
+    if is_taken_back(i) then
         left_out = left_out + 1
-    elseif not known then
+    elseif not entry then
         new = new + 1
         changed[#changed + 1] = i
-    elseif not same_content(known, ARGV[i + 1]) then
-        old[i] = known
+    elseif not same_content(entry, ARGV[i + 1]) then
+        old[i] = entry
         changed[#changed + 1] = i
     end
 end
-if there + new > limit then return -1 end
-local exact = left_out == 0 and there + new == imported
+if logged + new > limit then return -1 end
+local exact = left_out == 0 and logged + new == imported
 if #changed == 0 then
     if exact then put_als(redis.call('GETRANGE', accumulator, STAMP_START, STAMP_STOP)) end
     return 0

@@ -1,9 +1,10 @@
--- What the scripts that handle log entries have in common; put in front of each of them, after the constants of
--- layouts.py that they name: formats, positions, flags, kinds, outcomes. docs/formats/redis.md has the layouts.
+-- What the scripts that handle log entries have in common, put in front of each of them. The constants that
+-- are declared nowhere here (formats, positions, flags, kinds, outcomes) are those of layouts.py, put in
+-- front of that.
 --
--- The sums are added here and written with one SET rather than with BITFIELD INCRBY: every bound is checked before
--- anything is written, and the append-only file and the replicas get 1.5 kB per review rather than 20 kB
--- (docs/adr/0009-sums-in-lua.md).
+-- The sums are added here and written with one SET rather than with BITFIELD INCRBY: every bound is checked
+-- before anything is written, and the append-only file and the replicas get 1.5 kB per review rather than 20
+-- kB (docs/adr/0009-sums-in-lua.md).
 
 local MAX_SUM = 2 ^ 31 - 1
 local HALF = 2 ^ 32 -- a stamp is read and written in two halves
@@ -26,7 +27,8 @@ local function pack_changed(changed)
     return struct.pack(STAMP, math.floor(changed / HALF), changed % HALF)
 end
 
--- Strictly later than the last change, so that it also serves as the state's version, whatever the callers' clocks say.
+-- Strictly later than the last change, so that it also serves as the state's version, whatever the callers'
+-- clocks say.
 local function next_change(state, now)
     return math.max(state.changed + 1, now)
 end
@@ -54,8 +56,7 @@ local function product_of(entry)
     return string.sub(entry, PRODUCT_FIRST)
 end
 
--- The rating in millionths of a star.
-local function stars_of(entry)
+local function micro_stars_of(entry)
     return (struct.unpack(RATING, entry, RATING_FIRST))
 end
 
@@ -69,11 +70,10 @@ local function add_seen(key, entry, sign)
     local reviews, micro_stars = 0, 0
     local old = redis.call('HGET', key, product)
     if old then
-        local n, m = string.match(old, '^(%d+):(%d+)$')
-        reviews, micro_stars = tonumber(n), tonumber(m)
+        reviews, micro_stars = string.match(old, '^(%d+):(%d+)$') -- Lua reads them as numbers below
     end
     reviews = reviews + sign
-    micro_stars = micro_stars + sign * stars_of(entry)
+    micro_stars = micro_stars + sign * micro_stars_of(entry)
     if reviews > 0 then
         redis.call('HSET', key, product, pack_seen(reviews, micro_stars))
     else
@@ -85,8 +85,8 @@ local function has(entry, flag)
     return math.floor(string.byte(entry, FLAGS_FIRST) / flag) % 2 == 1
 end
 
--- Two entries from texts are compared by the digest of all that the author wrote. An imported one has no text, so
--- its vector stands for it.
+-- Two entries from texts are compared by the digest of all that the author wrote. An imported one has no
+-- text, so its vector stands for it.
 local function same_content(a, b)
     if a == b then return true end
     local function same(first, last)
@@ -98,8 +98,8 @@ local function same_content(a, b)
     return same(RATING_FIRST, RATING_LAST) and same(VECTOR_FIRST, -1)
 end
 
--- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it, pushed in
--- the same atomic step. A review that was imported without a time is in no counter.
+-- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it is
+-- pushed in the same atomic step. A review that was imported without a time is in no counter.
 local function is_counted(entry)
     return string.byte(entry, FLAGS_FIRST) ~= 0
 end
@@ -116,20 +116,20 @@ local function time_of(entry)
     return (struct.unpack(TIME, entry, TIME_FIRST))
 end
 
--- What was taken back is remembered, so that an import of an older file does not bring it back: review id → time in
--- µs, and under the empty id, which no review has, the time of the user's deletion.
-local GONE_KEPT_US, GONE_MOST = 90 * 86400 * 1000000, 10000
-local function remember_gone(gone, review_id, now)
-    redis.call('ZADD', gone, string.format('%.0f', now), review_id)
-    redis.call('ZREMRANGEBYSCORE', gone, '-inf', string.format('%.0f', now - GONE_KEPT_US))
-    redis.call('ZREMRANGEBYRANK', gone, 0, -GONE_MOST - 1)
-    redis.call('PEXPIRE', gone, GONE_KEPT_US / 1000)
+-- Tombstones remember what was taken back, so that an import of an older file does not bring it back: review
+-- id → time in µs, and under the empty id, which no review has, the time of the user's deletion.
+local TOMBSTONE_TTL_US, MAX_TOMBSTONES = 90 * 86400 * 1000000, 10000
+local function add_tombstone(tombstones, review_id, now)
+    redis.call('ZADD', tombstones, string.format('%.0f', now), review_id)
+    redis.call('ZREMRANGEBYSCORE', tombstones, '-inf', string.format('%.0f', now - TOMBSTONE_TTL_US))
+    redis.call('ZREMRANGEBYRANK', tombstones, 0, -MAX_TOMBSTONES - 1)
+    redis.call('PEXPIRE', tombstones, TOMBSTONE_TTL_US / 1000)
 end
 
--- When it was taken back, if that is still remembered.
-local function gone_since(gone, review_id, now)
-    local since = tonumber(redis.call('ZSCORE', gone, review_id) or nil)
-    return since and since > now - GONE_KEPT_US and since
+-- When a review was retracted, or its user deleted, if that is still remembered; otherwise nil or false.
+local function tombstone_time(tombstones, review_id, now)
+    local since = tonumber(redis.call('ZSCORE', tombstones, review_id) or nil)
+    return since and since > now - TOMBSTONE_TTL_US and since
 end
 
 -- Removes a user's state in one encoder's space, and its reviews from live popularity.

@@ -2,9 +2,9 @@
 --
 -- KEYS: accumulator, ALS record
 -- ARGV: stamp of the state that it was made from, ALS record
+-- Returns 1 if it was stored.
 
-if redis.call('GETRANGE', KEYS[1], STAMP_START, STAMP_STOP) ~= ARGV[1] then
-    return 0
-end
-redis.call('SET', KEYS[2], ARGV[2])
+local accumulator, als = KEYS[1], KEYS[2]
+if redis.call('GETRANGE', accumulator, STAMP_START, STAMP_STOP) ~= ARGV[1] then return 0 end
+redis.call('SET', als, ARGV[2])
 return 1

@@ -1,11 +1,11 @@
 -- Adds one review to a user's state, once.
 --
--- KEYS: accumulator, log, seen, outbox, what is remembered as taken back
+-- KEYS: accumulator, log, seen, outbox, tombstones
 -- ARGV: review id, log entry, now in µs, most reviews a user may have
--- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the last
--- is empty if nothing changed.
+-- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the
+-- last is empty if nothing changed.
 
-local accumulator, log, seen, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local accumulator, log, seen, outbox, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local review_id, entry, now, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local old = redis.call('HGET', log, review_id)
@@ -26,11 +26,12 @@ state.changed = next_change(state, now)
 
 write_state(accumulator, state)
 redis.call('HSET', log, review_id, entry)
-redis.call('ZREM', gone, review_id) -- its author has written it again
+redis.call('ZREM', tombstones, review_id) -- its author has written it again
 if old then
     add_seen(seen, old, -1)
     push_popularity(outbox, '-', old)
 end
 add_seen(seen, entry, 1)
 push_popularity(outbox, '+', entry)
-return { old and OUTCOME_REPLACED or OUTCOME_RECORDED, state.count, state.changed, redis.call('HGETALL', seen) }
+local outcome = old and OUTCOME_REPLACED or OUTCOME_RECORDED
+return { outcome, state.count, state.changed, redis.call('HGETALL', seen) }

@@ -2,6 +2,7 @@
 --
 -- KEYS: accumulator, log, seen
 -- ARGV: now in µs
+-- Returns the number of reviews in the log.
 
 local accumulator, log, seen = KEYS[1], KEYS[2], KEYS[3]
 local entries = redis.call('HVALS', log)

@@ -1,11 +1,11 @@
--- Takes one review back, and remembers that. A user whose last review it was has no state afterwards.
+-- Takes one review back, and leaves a tombstone. A user whose last review it was has no state afterwards.
 --
--- KEYS: accumulator, log, seen, ALS record, outbox, what is remembered as taken back
+-- KEYS: accumulator, log, seen, ALS record, outbox, tombstones
 -- ARGV: review id, now in µs
--- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL gives
--- them}.
+-- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL
+-- gives them}.
 
-local accumulator, log, seen, als, outbox, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local accumulator, log, seen, als, outbox, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local review_id, now = ARGV[1], tonumber(ARGV[2])
 
 local old = redis.call('HGET', log, review_id)
@@ -14,7 +14,7 @@ if not old then
     return { 0, state.count, state.changed, {} }
 end
 push_popularity(outbox, '-', old)
-remember_gone(gone, review_id, now)
+add_tombstone(tombstones, review_id, now)
 if state.count <= 1 then
     redis.call('DEL', accumulator, log, seen, als)
     return { 1, 0, 0, {} }

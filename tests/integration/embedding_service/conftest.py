@@ -12,8 +12,8 @@ import pytest
 from embedding_service.bootstrap import running_service
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
-from embedding_service.redis_store.user_store import RedisStore
-from embedding_service.settings import Settings
+from embedding_service.redis_store.user_store import RedisUserStore
+from embedding_service.settings import EmbeddingSettings
 from tests.support.encoders import HashEncoder
 from tests.support.releases import write_random_release
 from twotower.encoder import encoder_id
@@ -32,9 +32,9 @@ async def redis_server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 
 
 @pytest.fixture
-async def store(redis_server: RedisServer) -> AsyncIterator[RedisStore]:
+async def store(redis_server: RedisServer) -> AsyncIterator[RedisUserStore]:
     """A store in it."""
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=8))
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=8))
     yield store
     await store.close()
 
@@ -81,7 +81,7 @@ async def start_service(releases: Path, tmp_path: Path) -> AsyncIterator[StartSe
                 "releases": releases,
                 "drain_s": 2.0,
             }
-            settings_ = Settings(**(defaults | settings))
+            settings_ = EmbeddingSettings(**(defaults | settings))
             server = await stack.enter_async_context(
                 running_service(settings_, lambda path: HashEncoder(encoder_id(path)))
             )

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from embedding_service.operations.verify import Upkeep, UserLog
+from embedding_service.operations.verify import UserLog, Verifier
 from embedding_service.ports import ImportedUser, NewReview, Outcome, Space
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
-from embedding_service.redis_store.popularity_store import RedisPopularity
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.popularity_store import RedisPopularityStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.encoders import hash_vector
 
 OPERATIONS = int(os.environ.get("TWOTOWER_OPERATIONS", "400"))
@@ -67,17 +67,17 @@ USER = st.sampled_from(USERS)
 
 
 class Machine(RuleBasedStateMachine):
-    """The model is two dictionaries: reviews under names, and those under shared names."""
+    """The model is two dictionaries: reviews under names, and those under anonymous names."""
 
     done = 0
     clock: ClassVar[list[int]] = [1]
-    store: RedisStore
+    store: RedisUserStore
     run: Any
 
     def __init__(self) -> None:
         super().__init__()
         self.log: dict[tuple[str, str], Content] = {}
-        self.shared: dict[tuple[str, str], Content] = {}
+        self.anonymous_log: dict[tuple[str, str], Content] = {}
         self.retracted: set[tuple[str, str]] = set()
         self.deleted_s: dict[str, int] = {}
         self.now_s = 1
@@ -173,10 +173,10 @@ class Machine(RuleBasedStateMachine):
     def anonymous(self, key: tuple[str, str], content: Content | None) -> None:
         """Record or retract an anonymous review."""
         if content:
-            expected = self._outcome(self.shared, key, content)
-            assert self.run(self.store.record_shared(ENCODER, [content.review(*key)])) == [expected]
+            expected = self._outcome(self.anonymous_log, key, content)
+            assert self.run(self.store.record_anonymous(ENCODER, [content.review(*key)])) == [expected]
         else:
-            assert self.run(self.store.retract_shared(ENCODER, *key)) == (self.shared.pop(key, None) is not None)
+            assert self.run(self.store.retract_anonymous(ENCODER, *key)) == (self.anonymous_log.pop(key, None) is not None)
         Machine.done += 1
 
     def teardown(self) -> None:
@@ -184,11 +184,11 @@ class Machine(RuleBasedStateMachine):
         try:
             self.run(self._compare())
         finally:
-            self.run(self.store.link.one("FLUSHALL"))
+            self.run(self.store.client.one("FLUSHALL"))
 
     async def _compare(self) -> None:
-        popularity = RedisPopularity(self.store.link, self.store.outboxes)
-        logs: dict[str, UserLog] = {log.user_id: log async for page in Upkeep(self.store).logs() for log in page}
+        popularity = RedisPopularityStore(self.store.client, self.store.outboxes)
+        logs: dict[str, UserLog] = {log.user_id: log async for page in Verifier(self.store).logs() for log in page}
         assert logs.keys() == {user for user, _ in self.log}
         stored = await self.store.read(SPACE, USERS)
         for row, user in enumerate(USERS):
@@ -217,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         for product, hour, count, offset in columns:
             counted[product, hour] += count
             offsets[product, hour] += offset
-        contents_ = [*self.log.values(), *self.shared.values()]
+        contents_ = [*self.log.values(), *self.anonymous_log.values()]
         assert counted == Counter((content.product, content.time_s // 3600) for content in contents_)
         expected: Counter[tuple[str, int]] = Counter()
         for content in contents_:
@@ -230,7 +230,9 @@ def test_state_equals_a_plain_model_of_it() -> None:
         server = RedisServer(Path(folder), appendfsync="no")
         runner.run(server.start())
         Machine.run = staticmethod(runner.run)
-        Machine.store = RedisStore(connect(server.url, timeout_s=5.0, connections=8), clock=lambda: Machine.clock[0])
+        Machine.store = RedisUserStore(
+            connect(server.url, timeout_s=5.0, connections=8), clock=lambda: Machine.clock[0]
+        )
         try:
             while Machine.done < OPERATIONS:
                 checks = [HealthCheck.too_slow, HealthCheck.data_too_large]

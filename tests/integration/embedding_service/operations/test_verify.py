@@ -1,4 +1,4 @@
-"""Verify, repair, migrate, du, export and the dropping of old spaces, on a real Redis with real damage."""
+"""Verify, repair, migrate, du, export and the dropping of retired spaces, on a real Redis with real damage."""
 
 import asyncio
 import struct
@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from embedding_service.operations.commands import du, migrate, verify
 from embedding_service.operations.export import export_users
 from embedding_service.operations.usage import usage
-from embedding_service.operations.verify import Upkeep
+from embedding_service.operations.verify import Verifier
 from embedding_service.ports import ActiveRelease, AlsOrigin, FoldedIn, ImportedUser, Space
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.keys import SCHEMA_KEY, PopularityKeys, UserKeys
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from tests.integration.embedding_service.conftest import StartService
 from tests.integration.embedding_service.test_service import features, imported_user, publish, record
 from tests.integration.embedding_service.usecases.test_popularity import new_review
@@ -33,7 +33,7 @@ DAY = 11_574  # of the reviews of new_review
 
 
 @pytest.fixture
-async def filled(store: RedisStore) -> RedisStore:
+async def filled(store: RedisUserStore) -> RedisUserStore:
     """Ten users of three reviews, among them one whose name looks like a key."""
     await store.register_space(SPACE)
     names = [f"user {i}" for i in range(9)] + ["{100%}:log:x"]
@@ -42,8 +42,8 @@ async def filled(store: RedisStore) -> RedisStore:
     return store
 
 
-async def test_a_sound_store_is_clean(filled: RedisStore) -> None:
-    found = await Upkeep(filled).verify()
+async def test_a_sound_store_is_clean(filled: RedisUserStore) -> None:
+    found = await Verifier(filled).verify()
     assert (found.users, found.reviews, found.problems, found.popularity, found.clean) == (
         10,
         30,
@@ -53,9 +53,9 @@ async def test_a_sound_store_is_clean(filled: RedisStore) -> None:
     )
 
 
-async def test_every_damage_is_found_and_mended(filled: RedisStore) -> None:
+async def test_every_damage_is_found_and_mended(filled: RedisUserStore) -> None:
     keys = [UserKeys(f"user {i}") for i in range(6)]
-    await filled.link.send(
+    await filled.client.send(
         [
             ("SETRANGE", keys[0].accumulator(ENCODER), 0, struct.pack(">i", 7)),
             ("SETRANGE", keys[1].accumulator(ENCODER), 1536, struct.pack(">I", 9)),
@@ -66,35 +66,35 @@ async def test_every_damage_is_found_and_mended(filled: RedisStore) -> None:
             ("HINCRBY", PopularityKeys(ENCODER).day(DAY), "u01p1", 3 << 40),
         ]
     )
-    found = await Upkeep(filled).verify()
+    found = await Verifier(filled).verify()
     assert {user for user, _, _ in found.problems} == {f"user {i}" for i in range(6)}
     assert found.popularity[ENCODER]
     assert not found.clean
-    mended = await Upkeep(filled).verify(repair=True)
+    mended = await Verifier(filled).verify(repair=True)
     assert mended.repaired
-    assert (await Upkeep(filled).verify()).clean
+    assert (await Verifier(filled).verify()).clean
     users = await filled.read(SPACE, ["user 0", "user 2", "user 5"])
     assert users.counts.tolist() == [3, 3, 0]
     np.testing.assert_array_equal(users.sums[1], np.sum([hash_vector(f"r{i}") for i in range(3)], axis=0, dtype=int))
 
 
-async def test_a_store_of_schema_1_is_migrated(filled: RedisStore, redis_server: RedisServer) -> None:
+async def test_a_store_of_schema_1_is_migrated(filled: RedisUserStore, redis_server: RedisServer) -> None:
     # As version 1 left it: no counters, and ALS records without products.
     [snapshot] = await filled.snapshots(ENCODER, ["user 1"])
     await filled.keep_als(
         SPACE, [FoldedIn("user 1", snapshot.changed_us, np.ones(64, np.float32), AlsOrigin.FOLDED_IN, [])]
     )
-    async for names in filled.link.scan("tt:{pop}*"):
-        await filled.link.send([("DEL", name) for name in names])
-    await filled.link.one("SET", SCHEMA_KEY, 1)
+    async for names in filled.client.scan("tt:{pop}*"):
+        await filled.client.send([("DEL", name) for name in names])
+    await filled.client.one("SET", SCHEMA_KEY, 1)
     with pytest.raises(Exception, match="twotower migrate"):
         await filled.active_release()
     for _ in range(2):
-        await Upkeep(filled).migrate()
+        await Verifier(filled).migrate()
         assert await filled.active_release() == ActiveRelease()
     assert (await filled.read(SPACE, ["user 1"])).als_origins.tolist() == [AlsOrigin.MISSING]
-    assert (await Upkeep(filled).verify()).clean
-    assert await filled.link.one("HLEN", PopularityKeys(ENCODER).day(DAY)) == 3
+    assert (await Verifier(filled).verify()).clean
+    assert await filled.client.one("HLEN", PopularityKeys(ENCODER).day(DAY)) == 3
 
 
 def test_the_commands_speak_to_the_embedded_store(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_commands_speak_to_the_embedded_store(tmp_path: Path) -> None:
     assert "no such folder" in str(result.exception)
 
 
-async def test_a_warm_user_takes_no_more_than_is_promised(filled: RedisStore) -> None:
+async def test_a_warm_user_takes_no_more_than_is_promised(filled: RedisUserStore) -> None:
     users = [f"user {i}" for i in range(9)]
     versions = [snapshot.changed_us for snapshot in await filled.snapshots(ENCODER, users)]
     vector = np.ones(64, np.float32)
@@ -120,7 +120,7 @@ async def test_a_warm_user_takes_no_more_than_is_promised(filled: RedisStore) ->
     await filled.keep_als(
         SPACE, [FoldedIn(*pair, vector, AlsOrigin.FOLDED_IN, products) for pair in zip(users, versions, strict=True)]
     )
-    found = await usage(filled.link)
+    found = await usage(filled.client)
     assert found.users == 10
     assert found.keys == {"acc": 10, "log": 10, "seen": 10, "als": 9}
     assert sum(found.bytes_of(kind) for kind in ("acc", "seen", "als")) / found.users <= 2700
@@ -132,7 +132,7 @@ async def test_exported_users_are_what_the_service_answers(
     service = await start_service(store=redis_server.url)
     await publish(service, release, [imported_user("trained", ["a", "b"])])
     await record(service, "r1", "live", product_id(3))
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=2))
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=2))
     file = tmp_path / "users.parquet"
     assert await export_users(store, Space(release.manifest.encoder_id, release.manifest.als_id), file) == 2
     rows = {row["user_id"]: row for row in pq.read_table(file).to_pylist()}
@@ -145,13 +145,13 @@ async def test_exported_users_are_what_the_service_answers(
     await store.close()
 
 
-async def keys_of(store: RedisStore, *ids: str) -> int:
+async def keys_of(store: RedisUserStore, *ids: str) -> int:
     """How many keys belong to spaces."""
-    found = [key async for page in store.link.scan("tt:*") for key in page]
+    found = [key async for page in store.client.scan("tt:*") for key in page]
     return sum(any(key.decode().split("}:")[-1].split(":")[1:2] == [of] for of in ids) for key in found)
 
 
-async def test_a_retired_space_is_dropped_and_no_other(filled: RedisStore) -> None:
+async def test_a_retired_space_is_dropped_and_no_other(filled: RedisUserStore) -> None:
     other, third = Space("encoder-2", "als-2"), Space("encoder-2", "als-3")
     for space in (other, third):
         await filled.register_space(space)
@@ -166,16 +166,16 @@ async def test_a_retired_space_is_dropped_and_no_other(filled: RedisStore) -> No
     kept = await keys_of(filled, "encoder-2", "als-2", "als-3")
     assert await keys_of(filled, "encoder-1")
     await filled.retire_spaces([other, third])
-    await filled.dropping.drop()
+    await filled.retired_spaces.drop()
     assert await keys_of(filled, "encoder-1", "als-1") == 0
     assert await keys_of(filled, "encoder-2", "als-2", "als-3") == kept
-    assert (await Upkeep(filled).verify()).clean
+    assert (await Verifier(filled).verify()).clean
 
 
-async def test_an_import_takes_a_retired_space_back(filled: RedisStore) -> None:
+async def test_an_import_takes_a_retired_space_back(filled: RedisUserStore) -> None:
     await filled.retire_spaces([])
     await filled.register_space(SPACE)
-    assert await filled.dropping.drop() == 0
+    assert await filled.retired_spaces.drop() == 0
     assert (await filled.read(SPACE, ["user 1"])).counts.tolist() == [3]
 
 
@@ -184,7 +184,7 @@ async def test_the_releases_that_answer_keep_their_spaces(
 ) -> None:
     third = write_random_release(releases, seed=2, products=30)
     service = await start_service(store=redis_server.url)
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=2))
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=2))
     ids = [one.manifest.als_id for one in (release, other_release, third)]
     for one in (release, other_release, third):
         await publish(service, one, [imported_user("warm", ["a", "b"])])

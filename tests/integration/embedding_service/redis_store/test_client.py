@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from embedding_service.operations.verify import Upkeep
+from embedding_service.operations.verify import Verifier
 from embedding_service.ports import Outcome, Space
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer, redis_executable
 from embedding_service.redis_store.keys import slot_of_tag, slot_tags
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from tests.integration.embedding_service.usecases.test_popularity import new_review
 from tests.support.certificates import write_certificates
 from tests.support.processes import free_port
@@ -60,7 +60,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def written(store: RedisStore) -> Outcome:
+async def written(store: RedisUserStore) -> Outcome:
     """Write a review."""
     await store.register_space(SPACE)
     [change] = await store.record(SPACE.encoder_id, [new_review("r1")])
@@ -69,14 +69,14 @@ async def written(store: RedisStore) -> Outcome:
 
 async def test_tls_with_a_client_certificate(tls_port: int, pem: dict[str, str]) -> None:
     url = f"rediss://127.0.0.1:{tls_port}/0"
-    store = RedisStore(connect(url, timeout_s=5.0, connections=2, tls=pem))
+    store = RedisUserStore(connect(url, timeout_s=5.0, connections=2, tls=pem))
     assert await written(store) is Outcome.RECORDED
     await store.close()
     for options in (
         {},
         {"ssl_ca_certs": pem["ssl_ca_certs"]},
     ):  # an authority that it does not know; no certificate of its own
-        stranger = RedisStore(connect(url, timeout_s=5.0, connections=2, tls=options))
+        stranger = RedisUserStore(connect(url, timeout_s=5.0, connections=2, tls=options))
         with pytest.raises(StoreUnavailable):
             await stranger.active_release()
         await stranger.close()
@@ -87,11 +87,11 @@ async def test_an_acl_user_needs_only_the_keys_of_the_contract(redis_server: Red
         commands = "+@read +@write +@scripting +@connection -@dangerous +memory|usage +scan"
         admin.execute_command("ACL SETUSER", "twotower", "on", ">p@ss/word", "~tt:*", *commands.split())
     url = redis_server.url.replace("unix://", "unix://twotower:p%40ss%2Fword@")
-    store = RedisStore(connect(url, timeout_s=5.0, connections=2))
+    store = RedisUserStore(connect(url, timeout_s=5.0, connections=2))
     assert await written(store) is Outcome.RECORDED
-    assert (await Upkeep(store).verify(repair=True)).clean
+    assert (await Verifier(store).verify(repair=True)).clean
     with pytest.raises(StoreUnavailable, match="no permission"):
-        await store.link.one("SET", "other", 1)
+        await store.client.one("SET", "other", 1)
     await store.close()
 
 
@@ -131,14 +131,14 @@ async def test_the_primary_is_found_through_sentinel_and_followed(tmp_path: Path
         processes.append(started(str(config), "--sentinel"))
         with redis.Redis(port=ports[2], decode_responses=True) as sentinel:
             await until(lambda: sentinel.sentinel_master("main")["num-slaves"] == 1)
-        store = RedisStore(
+        store = RedisUserStore(
             connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2, wait_replicas=1)
         )
         assert await insist(store) is Outcome.RECORDED
         os.kill(processes[0].pid, signal.SIGKILL)
         processes[0].wait()
         await store.close()
-        store = RedisStore(connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2))
+        store = RedisUserStore(connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2))
         assert await insist(store) is Outcome.DUPLICATE
         await store.close()
     finally:
@@ -152,7 +152,7 @@ def started(*arguments: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([str(redis_executable()), *arguments])
 
 
-async def insist(store: RedisStore) -> Outcome:
+async def insist(store: RedisUserStore) -> Outcome:
     """Write a review, again and again while there is no primary."""
     while True:
         try:

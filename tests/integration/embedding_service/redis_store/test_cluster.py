@@ -16,10 +16,10 @@ import pytest
 import redis
 from grpc_health.v1 import health_pb2
 
-from embedding_service.operations.verify import Upkeep
+from embedding_service.operations.verify import Verifier
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import redis_executable
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from tests.integration.embedding_service.conftest import StartService
 from tests.integration.embedding_service.test_service import (
     array,
@@ -174,8 +174,8 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
         np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, len(texts)))
     assert dict(zip(*_counts(await until_answered(lambda: live(service))), strict=True))[product_id(7)] == acknowledged
 
-    store = RedisStore(connect(cluster.url, timeout_s=5.0, connections=4))
-    verified = await Upkeep(store).verify()
+    store = RedisUserStore(connect(cluster.url, timeout_s=5.0, connections=4))
+    verified = await Verifier(store).verify()
     assert verified.clean, verified
     assert (await service.stub.DeleteUser(pb.DeleteUserRequest(user_id=users[0]))).deleted
     await store.close()

@@ -96,7 +96,7 @@ async def test_who_waits_behind_one_that_is_given_up_is_answered(redis_server: R
 
 
 async def test_nobody_there_is_said_as_the_store_is_away() -> None:
-    link = connect("redis://127.0.0.1:1/0", timeout_s=0.5, connections=1)
+    client = connect("redis://127.0.0.1:1/0", timeout_s=0.5, connections=1)
     with pytest.raises(StoreUnavailable, match="does not answer"):
-        await link.one("GET", "k")
-    await link.close()
+        await client.one("GET", "k")
+    await client.close()

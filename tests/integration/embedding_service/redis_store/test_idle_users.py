@@ -5,12 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
-from embedding_service.operations.verify import Upkeep
+from embedding_service.operations.verify import Verifier
 from embedding_service.ports import AlsOrigin, FoldedIn, ImportedUser, Space
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.idle_users import IdleUsers
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from tests.integration.embedding_service.conftest import StartService
 from tests.integration.embedding_service.test_service import features, imported_user, publish, record
 from tests.integration.embedding_service.usecases.test_popularity import counts, live, new_review
@@ -40,20 +40,20 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def store(redis_server: RedisServer, clock: Clock) -> RedisStore:
+async def store(redis_server: RedisServer, clock: Clock) -> RedisUserStore:
     """A store whose clock is the test's."""
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=4), clock=clock)
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=4), clock=clock)
     for space in (OLD, SPACE):
         await store.register_space(space)
     return store
 
 
-async def user_keys(store: RedisStore) -> list[str]:
-    return sorted([key.decode() async for page in store.link.scan("tt:{u:*") for key in page])
+async def user_keys(store: RedisUserStore) -> list[str]:
+    return sorted([key.decode() async for page in store.client.scan("tt:{u:*") for key in page])
 
 
-async def test_who_was_idle_is_gone_whole_and_nobody_else(store: RedisStore, clock: Clock) -> None:
-    idle = IdleUsers(store.link, store.outboxes, 10, clock)
+async def test_who_was_idle_is_gone_whole_and_nobody_else(store: RedisUserStore, clock: Clock) -> None:
+    idle = IdleUsers(store.client, store.outboxes, 10, clock)
     for user in ("idle", "{%} idle", "reader", "writer"):
         [change] = await store.record(ENCODER, [new_review("r1", f"p of {user}", user_id=user)])
         for space in (OLD, SPACE):
@@ -70,18 +70,18 @@ async def test_who_was_idle_is_gone_whole_and_nobody_else(store: RedisStore, clo
     assert {key[key.index(":") : key.index("}")] for key in await user_keys(store)} == {":{u:writer"}
     assert (await store.read(SPACE, ["idle", "{%} idle", "reader", "writer"])).counts.tolist() == [0, 0, 0, 2]
     assert await counts(store) == {"p of writer": 1, "p2": 1}
-    assert (await Upkeep(store).verify()).clean
+    assert (await Verifier(store).verify()).clean
     assert await idle.sweep() == 0
     await store.close()
 
 
-async def test_an_import_brings_an_idle_user_back_and_counts_once(store: RedisStore, clock: Clock) -> None:
-    idle = IdleUsers(store.link, store.outboxes, 10, clock)
+async def test_an_import_brings_an_idle_user_back_and_counts_once(store: RedisUserStore, clock: Clock) -> None:
+    idle = IdleUsers(store.client, store.outboxes, 10, clock)
     user = ImportedUser("u1", [new_review("r1")], hash_vector("r1").astype(np.int32), ALS)
     for _ in range(3):
         await store.merge(SPACE, [user])
         assert await counts(store) == {"p1": 1}
-        assert (await Upkeep(store).verify()).clean
+        assert (await Verifier(store).verify()).clean
         clock.now_s += 11 * DAY_S
         assert await idle.sweep() == 1
         assert await counts(store) == {}
@@ -90,9 +90,9 @@ async def test_an_import_brings_an_idle_user_back_and_counts_once(store: RedisSt
 
 
 async def test_a_user_who_writes_while_being_removed_is_there_with_all_reviews_or_the_new_one(
-    store: RedisStore, clock: Clock
+    store: RedisUserStore, clock: Clock
 ) -> None:
-    idle = [IdleUsers(store.link, store.outboxes, 10, clock) for _ in range(3)]
+    idle = [IdleUsers(store.client, store.outboxes, 10, clock) for _ in range(3)]
     for round_ in range(20):
         names = [f"u{number}" for number in range(8)]
         await store.record(ENCODER, [new_review("old", user_id=name) for name in names])
@@ -104,7 +104,7 @@ async def test_a_user_who_writes_while_being_removed_is_there_with_all_reviews_o
             assert count in (1, 2)
             await store.delete(name)
     assert await counts(store) == {}
-    assert (await Upkeep(store).verify()).clean
+    assert (await Verifier(store).verify()).clean
     await store.close()
 
 
@@ -118,7 +118,7 @@ async def test_the_service_removes_by_itself(
         while (await features(service, user)).kind == types_pb2.USER_KIND_WARM:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
     assert list((await live(service)).product_ids) == []
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=2))
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=2))
     assert await user_keys(store) == []
-    assert (await Upkeep(store).verify()).clean
+    assert (await Verifier(store).verify()).clean
     await store.close()

@@ -15,7 +15,7 @@ from embedding_service.ports import ActiveRelease, AlsOrigin, FoldedIn, Imported
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.keys import SCHEMA_KEY, UserKeys
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.encoders import hash_vector
 from twotower.errors import StoreUnavailable
 
@@ -51,7 +51,7 @@ async def value(redis: Redis, key: Any) -> object:
     return await (redis.get(key) if kind == b"string" else redis.hgetall(key))
 
 
-async def test_a_new_user_has_nothing(store: RedisStore) -> None:
+async def test_a_new_user_has_nothing(store: RedisUserStore) -> None:
     users = await store.read(SPACE, ["nobody", "no {body}"])
     assert users.counts.tolist() == [0, 0]
     assert not users.sums.any()
@@ -59,7 +59,9 @@ async def test_a_new_user_has_nothing(store: RedisStore) -> None:
     assert users.seen_product_ids == [[], []]
 
 
-async def test_the_same_review_counts_once_and_changes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_the_same_review_counts_once_and_changes_nothing(
+    store: RedisUserStore, redis_server: RedisServer
+) -> None:
     [first] = await store.record(ENCODER, [review()])
     before = await dump(redis_server)
     again = await store.record(ENCODER, [review(), review()])
@@ -69,7 +71,7 @@ async def test_the_same_review_counts_once_and_changes_nothing(store: RedisStore
     assert await dump(redis_server) == before
 
 
-async def test_a_review_with_other_content_is_replaced_exactly(store: RedisStore) -> None:
+async def test_a_review_with_other_content_is_replaced_exactly(store: RedisUserStore) -> None:
     await store.record(ENCODER, [review("r1", rating=4.1), review("r2", product_id="p2", text="other")])
     [change] = await store.record(ENCODER, [review("r1", product_id="p3", rating=0.3, text="edited")])
     assert (change.outcome, change.review_count) == (Outcome.REPLACED, 2)
@@ -78,13 +80,13 @@ async def test_a_review_with_other_content_is_replaced_exactly(store: RedisStore
     np.testing.assert_array_equal(users.sums[0], hash_vector("edited").astype(int) + hash_vector("other"))
 
 
-async def test_an_imported_review_sent_again_by_its_author_is_a_duplicate(store: RedisStore) -> None:
+async def test_an_imported_review_sent_again_by_its_author_is_a_duplicate(store: RedisUserStore) -> None:
     await store.merge(SPACE, [ImportedUser("u1", [imported("r1", "text")], hash_vector("text").astype(np.int32), ALS)])
     changes = await store.record(ENCODER, [review("r1", text="text"), review("r1", text="other text")])
     assert [change.outcome for change in changes] == [Outcome.DUPLICATE, Outcome.REPLACED]
 
 
-async def test_two_hundred_writers_of_one_user_sum_exactly(store: RedisStore) -> None:
+async def test_two_hundred_writers_of_one_user_sum_exactly(store: RedisUserStore) -> None:
     texts = [f"text {i}" for i in range(200)]
     await asyncio.gather(*(store.record(ENCODER, [review(f"r{i}", text=text)]) for i, text in enumerate(texts)))
     users = await store.read(SPACE, ["u1"])
@@ -93,7 +95,7 @@ async def test_two_hundred_writers_of_one_user_sum_exactly(store: RedisStore) ->
 
 
 async def test_a_full_user_is_refused_and_unchanged(redis_server: RedisServer) -> None:
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), max_reviews_per_user=2)
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=1), max_reviews_per_user=2)
     await store.record(ENCODER, [review("r1"), review("r2")])
     before = await dump(redis_server)
     full, replaced = await store.record(ENCODER, [review("r3"), review("r2", text="new")])
@@ -107,7 +109,7 @@ async def test_a_full_user_is_refused_and_unchanged(redis_server: RedisServer) -
     await store.close()
 
 
-async def test_an_overflow_writes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_an_overflow_writes_nothing(store: RedisUserStore, redis_server: RedisServer) -> None:
     vector = hash_vector("text").astype(np.int32)
     nearly = (
         np.where(np.arange(384) == 383, 2**31 - 1, 0).astype(np.int32)
@@ -121,7 +123,7 @@ async def test_an_overflow_writes_nothing(store: RedisStore, redis_server: Redis
     assert await dump(redis_server) == before
 
 
-async def test_an_als_vector_is_kept_only_for_the_state_it_was_made_from(store: RedisStore) -> None:
+async def test_an_als_vector_is_kept_only_for_the_state_it_was_made_from(store: RedisUserStore) -> None:
     [first] = await store.record(ENCODER, [review("r1")])
     [second] = await store.record(ENCODER, [review("r2")])
     await store.keep_als(SPACE, [FoldedIn("u1", first.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p1"])])
@@ -137,7 +139,7 @@ async def test_an_als_vector_is_kept_only_for_the_state_it_was_made_from(store: 
 
 async def test_versions_grow_even_if_the_clock_goes_back(redis_server: RedisServer) -> None:
     times = iter([2000.0, 1000.0, 3000.0])
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: next(times))
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: next(times))
     changes = [(await store.record(ENCODER, [review(f"r{i}")]))[0].changed_us for i in range(3)]
     assert changes == [2_000_000_000, 2_000_000_001, 3_000_000_000]
     await store.close()
@@ -148,7 +150,7 @@ def imported_user(reviews: Sequence[NewReview], user_id: str = "u1") -> Imported
     return ImportedUser(user_id, reviews, sums, ALS)
 
 
-async def test_importing_a_user_twice_changes_nothing(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_importing_a_user_twice_changes_nothing(store: RedisUserStore, redis_server: RedisServer) -> None:
     await store.record(ENCODER, [review("mine", user_id="u2")])
     user = imported_user([imported("r1", "a"), imported("r2", "b", rating=3.0)])
     assert await store.merge(SPACE, [user]) == []
@@ -164,7 +166,7 @@ async def test_importing_a_user_twice_changes_nothing(store: RedisStore, redis_s
     assert snapshot.stars == {"p1": 7.0}
 
 
-async def test_an_import_keeps_the_reviews_recorded_since(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_an_import_keeps_the_reviews_recorded_since(store: RedisUserStore, redis_server: RedisServer) -> None:
     await store.record(ENCODER, [review("live", product_id="p9", text="live"), review("r1", text="as it was")])
     user = imported_user([imported("r1", "a"), imported("r2", "b", rating=3.0)])
     await store.merge(SPACE, [user])
@@ -182,7 +184,7 @@ async def test_an_import_keeps_the_reviews_recorded_since(store: RedisStore, red
     assert (await store.read(SPACE, ["u1"])).als_origins.tolist() == [AlsOrigin.TRAINED]
 
 
-async def test_an_import_of_an_older_file_brings_nothing_back_that_was_retracted(store: RedisStore) -> None:
+async def test_an_import_of_an_older_file_brings_nothing_back_that_was_retracted(store: RedisUserStore) -> None:
     user = imported_user([imported("r1", "a"), imported("r2", "b", product_id="p2")])
     await store.merge(SPACE, [user])
     await store.retract(SPACE, "u1", "r1")
@@ -203,7 +205,7 @@ async def test_an_import_of_an_older_file_brings_nothing_back_that_was_retracted
 
 async def test_a_deleted_user_stays_deleted_for_what_was_written_before(redis_server: RedisServer) -> None:
     now_s = 2_000_000.0
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
     await store.register_space(SPACE)
     user = imported_user(
         [imported("old", "a"), imported("undated", "b", time_us=None), imported("new", "c", time_us=2_000_001_000_000)]
@@ -224,14 +226,14 @@ async def test_a_deleted_user_stays_deleted_for_what_was_written_before(redis_se
 
 async def test_what_was_taken_back_is_remembered_for_ninety_days(redis_server: RedisServer) -> None:
     now_s = 1_700_000_000.0
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=1), clock=lambda: now_s)
     await store.register_space(SPACE)
     users = [imported_user([imported("r1", "a"), imported("r2", "b")], name) for name in ("retracted", "deleted")]
     await store.merge(SPACE, users)
     await store.retract(SPACE, "retracted", "r1")
     await store.delete("deleted")
     for name in ("retracted", "deleted"):
-        assert 89 * 86_400 < await store.link.one("TTL", UserKeys(name).gone) <= 90 * 86_400
+        assert 89 * 86_400 < await store.client.one("TTL", UserKeys(name).tombstones) <= 90 * 86_400
     for days, expected in ((89.9, [1, 0]), (0.2, [2, 2])):
         now_s += days * 86_400
         await store.merge(SPACE, users)
@@ -240,7 +242,7 @@ async def test_what_was_taken_back_is_remembered_for_ninety_days(redis_server: R
 
 
 async def test_an_import_beyond_the_limit_leaves_the_user_unchanged(redis_server: RedisServer) -> None:
-    store = RedisStore(connect(redis_server.url, timeout_s=5.0, connections=1), max_reviews_per_user=2)
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=1), max_reviews_per_user=2)
     await store.record(ENCODER, [review("live"), review("r1")])
     before = await dump(redis_server)
     assert await store.merge(SPACE, [imported_user([imported("r1", "a"), imported("r2", "b")])]) == ["u1"]
@@ -252,7 +254,7 @@ async def test_an_import_beyond_the_limit_leaves_the_user_unchanged(redis_server
     await store.close()
 
 
-async def test_spaces_stay_apart(store: RedisStore) -> None:
+async def test_spaces_stay_apart(store: RedisUserStore) -> None:
     other = Space("encoder-2", "als-2")
     await store.record(ENCODER, [review()])
     users = await store.read(other, ["u1"])
@@ -261,7 +263,7 @@ async def test_spaces_stay_apart(store: RedisStore) -> None:
 
 
 async def test_taking_back_the_last_review_leaves_only_that_it_was_taken_back(
-    store: RedisStore, redis_server: RedisServer
+    store: RedisUserStore, redis_server: RedisServer
 ) -> None:
     await store.record(ENCODER, [review("r1", text="a"), review("r2", text="b", rating=2.5)])
     change = await store.retract(SPACE, "u1", "r1")
@@ -270,24 +272,24 @@ async def test_taking_back_the_last_review_leaves_only_that_it_was_taken_back(
     np.testing.assert_array_equal((await store.read(SPACE, ["u1"])).sums[0], hash_vector("b"))
     assert await store.retract(SPACE, "u1", "r1") is None
     assert await store.retract(SPACE, "u1", "r2") is not None
-    [(key, gone)] = (await dump(redis_server)).items()
-    assert key.decode() == UserKeys("u1").gone
-    assert isinstance(gone, list)
-    assert [name for name, _ in gone] == [b"r1", b"r2"]
+    [(key, tombstones)] = (await dump(redis_server)).items()
+    assert key.decode() == UserKeys("u1").tombstones
+    assert isinstance(tombstones, list)
+    assert [name for name, _ in tombstones] == [b"r1", b"r2"]
 
 
-async def test_a_deleted_user_is_gone_from_every_space(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_a_deleted_user_is_gone_from_every_space(store: RedisUserStore, redis_server: RedisServer) -> None:
     for space in (SPACE, Space("encoder-2", "als-2")):
         await store.register_space(space)
         await store.merge(space, [ImportedUser("u1", [imported("r1", "a")], hash_vector("a").astype(np.int32), ALS)])
     assert await store.delete("u1")
     assert not await store.delete("u1")
     async with Redis.from_url(redis_server.url) as redis:
-        assert await redis.keys("tt:{u:*") == [UserKeys("u1").gone.encode()]
+        assert await redis.keys("tt:{u:*") == [UserKeys("u1").tombstones.encode()]
 
 
 async def test_which_release_is_active_is_remembered_and_another_schema_is_refused(
-    store: RedisStore, redis_server: RedisServer
+    store: RedisUserStore, redis_server: RedisServer
 ) -> None:
     assert await store.active_release() == ActiveRelease()
     await store.activate(ActiveRelease("new", "old"))
@@ -298,7 +300,7 @@ async def test_which_release_is_active_is_remembered_and_another_schema_is_refus
         await store.active_release()
 
 
-async def test_a_redis_that_forgot_the_scripts_is_told_again(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_a_redis_that_forgot_the_scripts_is_told_again(store: RedisUserStore, redis_server: RedisServer) -> None:
     await store.record(ENCODER, [review("r1")])
     async with Redis.from_url(redis_server.url) as redis:
         await redis.script_flush()
@@ -306,7 +308,7 @@ async def test_a_redis_that_forgot_the_scripts_is_told_again(store: RedisStore, 
     assert [change.outcome for change in changes] == [Outcome.DUPLICATE, Outcome.RECORDED]
 
 
-async def test_a_user_of_the_size_that_is_promised(store: RedisStore, redis_server: RedisServer) -> None:
+async def test_a_user_of_the_size_that_is_promised(store: RedisUserStore, redis_server: RedisServer) -> None:
     user = ImportedUser("a name of usual size", [imported("r" * 20, "a")], hash_vector("a").astype(np.int32), ALS)
     await store.merge(SPACE, [user])
     keys = UserKeys(user.user_id)
@@ -330,7 +332,7 @@ OPERATIONS = st.lists(
 @given(operations=OPERATIONS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_state_is_always_the_sum_of_the_log(
-    store: RedisStore, redis_server: RedisServer, operations: list[tuple[str, str, str, float, str]]
+    store: RedisUserStore, redis_server: RedisServer, operations: list[tuple[str, str, str, float, str]]
 ) -> None:
     log: dict[str, tuple[str, float, str]] = {}
     for kind, review_id, product_id, rating, text in operations:
@@ -366,13 +368,13 @@ async def test_a_directory_has_one_owner_and_keeps_its_data(tmp_path: Path, monk
     await first.start()
     with pytest.raises(StoreUnavailable, match="in use by another"):
         await RedisServer(tmp_path / ("long" * 40)).start()
-    store = RedisStore(connect(first.url, timeout_s=5.0, connections=1))
+    store = RedisUserStore(connect(first.url, timeout_s=5.0, connections=1))
     await store.record(ENCODER, [review()])
     await store.close()
     await first.stop()
     second = RedisServer(tmp_path / ("long" * 40))
     await second.start()
-    store = RedisStore(connect(second.url, timeout_s=5.0, connections=1))
+    store = RedisUserStore(connect(second.url, timeout_s=5.0, connections=1))
     assert (await store.record(ENCODER, [review()]))[0].outcome is Outcome.DUPLICATE
     await store.close()
     await second.stop()

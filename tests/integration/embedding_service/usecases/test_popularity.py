@@ -16,8 +16,8 @@ from embedding_service.redis_store.client import Script
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.keys import PopularityKeys, UserKeys
 from embedding_service.redis_store.outboxes import Outboxes
-from embedding_service.redis_store.popularity_store import RedisPopularity
-from embedding_service.redis_store.user_store import RedisStore
+from embedding_service.redis_store.popularity_store import RedisPopularityStore
+from embedding_service.redis_store.user_store import RedisUserStore
 from embedding_service.releases.spaces import LoadedRelease
 from tests.integration.embedding_service.conftest import Service, StartService
 from tests.integration.embedding_service.test_service import array, publish, record, until_answered
@@ -40,9 +40,9 @@ def new_review(review_id: str, product: str = "p1", time_s: float = 1e9, user_id
     return NewReview(user_id, review_id, product, 4.0, round(time_s * 1e6), hash_vector(review_id), digest)
 
 
-async def counts(store: RedisStore) -> dict[str, int]:
+async def counts(store: RedisUserStore) -> dict[str, int]:
     """Reviews by product in the counters."""
-    popularity = RedisPopularity(store.link, store.outboxes)
+    popularity = RedisPopularityStore(store.client, store.outboxes)
     await popularity.settle()
     hourly = await popularity.hours_of_days(ENCODER, await popularity.all_days(ENCODER))
     found: dict[str, int] = {}
@@ -51,7 +51,7 @@ async def counts(store: RedisStore) -> dict[str, int]:
     return found
 
 
-async def test_every_kind_of_change_is_counted_once(store: RedisStore) -> None:
+async def test_every_kind_of_change_is_counted_once(store: RedisUserStore) -> None:
     await store.register_space(SPACE)
     await store.record(ENCODER, [new_review("r1"), new_review("r1"), new_review("r2", "p2"), new_review("r3", "p3")])
     assert await counts(store) == {"p1": 1, "p2": 1, "p3": 1}
@@ -59,23 +59,23 @@ async def test_every_kind_of_change_is_counted_once(store: RedisStore) -> None:
     await store.retract(SPACE, "u1", "r3")
     await store.retract(SPACE, "u1", "r3")
     assert await counts(store) == {"p2": 2}
-    shared = [new_review("r1", "p4", user_id="Anonymous"), new_review("r1", "p4", user_id="Anonymous")]
-    assert await store.record_shared(ENCODER, shared) == [Outcome.RECORDED, Outcome.DUPLICATE]
-    assert await store.record_shared(ENCODER, [new_review("r1", "p5", user_id="Anonymous")]) == [Outcome.REPLACED]
+    anonymous = [new_review("r1", "p4", user_id="Anonymous"), new_review("r1", "p4", user_id="Anonymous")]
+    assert await store.record_anonymous(ENCODER, anonymous) == [Outcome.RECORDED, Outcome.DUPLICATE]
+    assert await store.record_anonymous(ENCODER, [new_review("r1", "p5", user_id="Anonymous")]) == [Outcome.REPLACED]
     assert await counts(store) == {"p2": 2, "p5": 1}
-    assert await store.retract_shared(ENCODER, "Anonymous", "r1")
-    assert not await store.retract_shared(ENCODER, "Anonymous", "r1")
+    assert await store.retract_anonymous(ENCODER, "Anonymous", "r1")
+    assert not await store.retract_anonymous(ENCODER, "Anonymous", "r1")
     await store.delete("u1")
     assert await counts(store) == {}
-    assert await RedisPopularity(store.link, store.outboxes).all_days(ENCODER) == []
+    assert await RedisPopularityStore(store.client, store.outboxes).all_days(ENCODER) == []
 
 
 async def test_a_crash_between_applying_and_removing_counts_nothing_twice(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    store: RedisUserStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.register_space(SPACE)
     await store.record(ENCODER, [new_review(f"r{i}") for i in range(5)])
-    evaluate = store.link.evaluate
+    evaluate = store.client.evaluate
 
     async def crash_at_trim(script: Script, *args: Any, **options: Any) -> Any:
         if script.name == "trim_outbox":
@@ -83,22 +83,22 @@ async def test_a_crash_between_applying_and_removing_counts_nothing_twice(
         return await evaluate(script, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.link, "evaluate", crash_at_trim)
+        patch.setattr(store.client, "evaluate", crash_at_trim)
         with pytest.raises(ConnectionAbortedError):
             await store.outboxes.drain()
     await store.record(ENCODER, [new_review(f"r{i}") for i in range(5, 8)])
-    after_restart = Outboxes(store.link)
+    after_restart = Outboxes(store.client)
     await after_restart.sweep()
     await after_restart.drain()
     assert await counts(store) == {"p1": 8}
     name = store.outboxes.of(UserKeys("u1"), ENCODER)
     assert await store.outboxes.positions() == {name: (8, 0)}
-    assert int(await store.link.one("HGET", PopularityKeys(ENCODER).positions, name)) == 8
+    assert int(await store.client.one("HGET", PopularityKeys(ENCODER).positions, name)) == 8
 
 
-async def test_services_that_empty_the_same_outbox_count_once(store: RedisStore) -> None:
+async def test_services_that_empty_the_same_outbox_count_once(store: RedisUserStore) -> None:
     await store.register_space(SPACE)
-    others = [Outboxes(store.link) for _ in range(4)]
+    others = [Outboxes(store.client) for _ in range(4)]
     for round_ in range(5):
         await store.record(ENCODER, [new_review(f"r{round_} {i}") for i in range(50)])
         for other in others:
