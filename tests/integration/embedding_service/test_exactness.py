@@ -176,7 +176,9 @@ class Machine(RuleBasedStateMachine):
             expected = self._outcome(self.anonymous_log, key, content)
             assert self.run(self.store.record_anonymous(ENCODER, [content.review(*key)])) == [expected]
         else:
-            assert self.run(self.store.retract_anonymous(ENCODER, *key)) == (self.anonymous_log.pop(key, None) is not None)
+            assert self.run(self.store.retract_anonymous(ENCODER, *key)) == (
+                self.anonymous_log.pop(key, None) is not None
+            )
         Machine.done += 1
 
     def teardown(self) -> None:
