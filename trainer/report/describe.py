@@ -1,6 +1,5 @@
 """What a person asks of a review file first."""
 
-import html
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from trainer.data.reviews import Reviews
 from trainer.features.negatives import draw_labels, draw_negatives, popularity_weights
 from trainer.features.samples import NEGATIVES_PER_POSITIVE
 from trainer.report import figures
+from trainer.report.render import render
 
 _TOPS = (1, 10, 100)
 
@@ -70,9 +70,10 @@ def print_description(console: Console, answers: dict[str, str]) -> None:
 
 def write_pictures(path: Path, reviews: Reviews) -> None:
     """Popularity curve and rating histogram as one self-contained page."""
-    pictures = figures.popularity(np.bincount(reviews.product)), figures.ratings(reviews.rating, None, None)
-    title = html.escape(f"{len(reviews):,} reviews of {len(reviews.products):,} products")
-    path.write_text(
-        f"<!doctype html><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{''.join(pictures)}\n",
-        encoding="utf-8",
+    page = render(
+        "description.html",
+        title=f"{len(reviews):,} reviews of {len(reviews.products):,} products",
+        popularity=figures.popularity(np.bincount(reviews.product)),
+        ratings=figures.ratings(reviews.rating, None, None),
     )
+    path.write_text(page, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Pictures as SVG text: the same data gives the same bytes."""
+"""Pictures as SVG, ready for a page: the same data gives the same bytes."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,15 +6,17 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
+from markupsafe import Markup
 
 from twotower.features import TOWER_DIM, Float32, Int64
 
 _BLUE: Final = "#2563eb"
 _ORANGE: Final = "#ea580c"
 _GREY: Final = "#94a3b8"
+REPRODUCIBLE: Final[Any] = {"svg.hashsalt": "twotower", "svg.fonttype": "none"}
+"""Settings under which a figure is drawn the same every time."""
 _STYLE: Final[Any] = {
-    "svg.hashsalt": "twotower",
-    "svg.fonttype": "none",
+    **REPRODUCIBLE,
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -29,7 +31,7 @@ class Figure:
 
     def __init__(self, axes: Any) -> None:
         self.axes = axes
-        self.svg = ""
+        self.svg = Markup()
 
 
 @contextmanager
@@ -42,12 +44,18 @@ def figure(width: float = 9.0, height: float = 3.2, columns: int = 1) -> Iterato
         canvas = Canvas(figsize=(width, height), layout="constrained")
         made = Figure(canvas.subplots(1, columns))
         yield made
-        text = io.StringIO()
-        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    made.svg = text.getvalue()[text.getvalue().index("<svg") :]
+        made.svg = svg_of(canvas)
 
 
-def curves(points: Sequence[Mapping[str, float | None]]) -> str:
+def svg_of(canvas: Any, **options: Any) -> Markup:
+    """A matplotlib figure as an SVG element; `options` go to its ``savefig``."""
+    file = io.StringIO()
+    canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, **options)
+    text = file.getvalue()
+    return Markup(text[text.index("<svg") :])
+
+
+def curves(points: Sequence[Mapping[str, float | None]]) -> Markup:
     """Every series of a training curve against its first key, epoch or step."""
     x, *names = points[0]
     drawn = points[1:] if points[0][x] == 0 else points
@@ -61,7 +69,7 @@ def curves(points: Sequence[Mapping[str, float | None]]) -> str:
     return made.svg
 
 
-def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> str:
+def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
     """nDCG@10 of each method on each fold, with 95 % intervals."""
     folds = max(len(figures["folds"]) for figures in methods.values())
     width = 0.8 / folds
@@ -85,7 +93,7 @@ def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> str:
     return made.svg
 
 
-def warm_and_cold(methods: Mapping[str, Mapping[str, Any]]) -> str:
+def warm_and_cold(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
     """nDCG@10 of users with and without a history."""
     with figure(9.0, 0.6 + 0.34 * len(methods)) as made:
         for place, (group, colour) in enumerate((("warm", _ORANGE), ("cold", _BLUE))):
@@ -98,7 +106,7 @@ def warm_and_cold(methods: Mapping[str, Mapping[str, Any]]) -> str:
     return made.svg
 
 
-def popularity(counts: Int64) -> str:
+def popularity(counts: Int64) -> Markup:
     """Reviews of each product, the most reviewed first, and the share that the first so many hold."""
     ordered = np.sort(counts[counts > 0])[::-1]
     with figure(9.0, 3.2, columns=2) as made:
@@ -110,14 +118,15 @@ def popularity(counts: Int64) -> str:
     return made.svg
 
 
-def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -> str:
+def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -> Markup:
     """Histogram of stars; and, where there are held-out rows, mean rating by predicted rating."""
     with figure(9.0, 3.2, columns=2) as made:
         left, right = made.axes
         left.hist(found, bins=np.arange(-0.25, 5.5, 0.5), color=_BLUE)
         left.set(xlabel="stars", ylabel="reviews")
         if predicted is None or actual is None or not len(predicted):
-            right.text(0.5, 0.5, "no held-out reviews", ha="center", transform=right.transAxes)
+            right.axis("off")
+            right.text(0.5, 0.5, "no predicted ratings", ha="center", transform=right.transAxes)
         else:
             edges = np.unique(np.quantile(predicted, np.linspace(0, 1, 11)))
             place = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, max(0, len(edges) - 2))
@@ -139,7 +148,7 @@ def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -
     return made.svg
 
 
-def network(user_inputs: Sequence[str], activation: str, dropouts: tuple[float, float]) -> str:
+def network(user_inputs: Sequence[str], activation: str, dropouts: tuple[float, float]) -> Markup:
     """The two towers and the fusion head as boxes."""
     left = [*user_inputs, "256", "128", f"dropout {dropouts[0]:g}", "User_Tower_Output 64"]
     right = [

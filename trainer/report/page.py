@@ -1,6 +1,5 @@
 """The report of a release: ``report.html``, ``MODEL_CARD.md`` and TensorBoard logs, in a folder beside the releases."""
 
-import html
 import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,11 +12,13 @@ from trainer.network.presets import PRESETS, Preset
 from trainer.pipeline import TrainingResult
 from trainer.report import figures
 from trainer.report.limits import findings, limits_of
+from trainer.report.render import render
 from twotower.features import (
     IS_ANONYMOUS_INPUT,
     USER_ALS_INPUT,
     USER_BERT_INPUT,
     Float32,
+    Int64,
     exclusive_sums,
     running_mean,
     user_rows,
@@ -27,13 +28,6 @@ from twotower.release import Release
 
 _EXAMPLES: Final = 5
 _MAX_HELD_OUT: Final = 20_000
-_CSS: Final = """
-body{font:16px/1.55 system-ui,sans-serif;color:#0f172a;max-width:960px;margin:2.5rem auto;padding:0 1rem}
-h1{font-size:1.7rem;margin-bottom:.2rem}h2{margin-top:2.4rem;border-bottom:1px solid #e2e8f0;padding-bottom:.2rem}
-table{border-collapse:collapse;width:100%;font-size:.92rem}
-td,th{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #e2e8f0}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}svg{max-width:100%;height:auto}.note{color:#475569}
-"""
 
 
 def write_report(folder: Path, result: TrainingResult, evaluation: Mapping[str, Any] | None = None) -> Path:
@@ -58,44 +52,25 @@ def write_report(folder: Path, result: TrainingResult, evaluation: Mapping[str, 
 
 
 def _page(result: TrainingResult, evaluation: Mapping[str, Any] | None) -> str:
-    release, preset = result.release, PRESETS[result.release.manifest.preset]
-    manifest = release.manifest
-    predicted, actual = _held_out(result)
-    measured = (
-        _evaluation(evaluation, preset.name)
-        if evaluation
-        else [
-            (
-                "Ranking quality",
-                "<p class=note>Not measured in this run: <code>twotower evaluate --reviews … --json table.json</code>, "
-                "then <code>twotower train … --evaluation table.json</code>.</p>",
-            )
-        ]
-    )
-    sections = [
-        ("Data", _facts(manifest.dataset)),
-        (
-            "Network",
-            figures.network(_user_inputs(preset), preset.activation, (preset.tower_dropout, preset.fusion_dropout))
-            + f"<p>{manifest.metrics['trainable_parameters']:,} trainable parameters.</p>",
-        ),
-        ("Training", figures.curves([asdict(point) for point in result.fitted.curve])),
-        *measured,
-        ("Popularity", figures.popularity(np.array([product.review_count for product in release.catalogue]))),
-        ("Ratings", figures.ratings(result.reviews.rating, predicted, actual)),
-        ("Example recommendations", _examples(release)),
-        (
-            "What it cannot do",
-            "<ul>"
-            + "".join(f"<li>{html.escape(text)}</li>" for text in limits_of(preset.name, manifest.scoring))
-            + "</ul>",
-        ),
-    ]
-    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections)
-    head = f"<h1>{release.release_id}</h1><p class=note>Preset <b>{preset.name}</b>; two-tower recommender.</p>"
-    return (
-        "<!doctype html><html lang=en><meta "
-        f"charset=utf-8><title>{release.release_id}</title><style>{_CSS}</style>{head}{body}</html>\n"
+    release, manifest, preset = result.release, result.release.manifest, PRESETS[result.release.manifest.preset]
+    dropouts = preset.tower_dropout, preset.fusion_dropout
+    methods = evaluation["methods"] if evaluation else {}
+    return render(
+        "release.html",
+        title=release.release_id,
+        preset=preset,
+        facts=_facts(manifest.dataset),
+        network=figures.network(_user_inputs(preset), preset.activation, dropouts),
+        parameters=manifest.metrics["trainable_parameters"],
+        curves=figures.curves([asdict(point) for point in result.fitted.curve]),
+        evaluation=evaluation,
+        fold_bars=figures.fold_bars(methods) if methods else "",
+        warm_and_cold=figures.warm_and_cold(methods) if methods else "",
+        findings=findings(evaluation, preset.name) if evaluation else [],
+        popularity=figures.popularity(np.array([product.review_count for product in release.catalogue])),
+        ratings=figures.ratings(result.reviews.rating, *_held_out(result)),
+        examples=_examples(release),
+        limits=limits_of(preset.name, manifest.scoring),
     )
 
 
@@ -104,33 +79,17 @@ def _user_inputs(preset: Preset) -> list[str]:
     return [f"{USER_ALS_INPUT} 64", f"{USER_BERT_INPUT} 384", *flag]
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    flat = {**facts, **{name: f"{count:,} rows" for name, count in facts.get("problems", {}).items()}}
-    flat.pop("problems", None)
-    rows = "".join(
-        f"<tr><td>{html.escape(name.replace('_', ' '))}<td>{html.escape(_fact(value))}" for name, value in flat.items()
-    )
-    return f"<table>{rows}</table>"
+def _facts(dataset: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the manifest says of the file, in words."""
+    problems = {name: f"{count:,} rows" for name, count in dataset.get("problems", {}).items()}
+    facts = {name.replace("_", " "): value for name, value in dataset.items() if name != "problems"} | problems
+    return [(name, _fact(value)) for name, value in facts.items()]
 
 
 def _fact(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
     return str(value)
-
-
-def _evaluation(table: Mapping[str, Any], preset: str) -> list[tuple[str, str]]:
-    methods, rows = table["methods"], table["protocol"]["rows"]
-    note = (
-        f"<p class=note>Rolling temporal folds pooled: {rows['all']:,} reviews, {rows['warm']:,} of them by "
-        "users with a history. "
-        "Whole catalogue ranked, minus what the user has reviewed. Bars show 95 % intervals.</p>"
-    )
-    found = "".join(f"<li>{html.escape(text)}</li>" for text in findings(table, preset))
-    return [
-        ("Ranking quality, fold by fold", note + figures.fold_bars(methods) + (f"<ul>{found}</ul>" if found else "")),
-        ("Users with and without a history", figures.warm_and_cold(methods)),
-    ]
 
 
 def _held_out(result: TrainingResult) -> tuple[Float32 | None, Float32 | None]:
@@ -146,14 +105,14 @@ def _held_out(result: TrainingResult) -> tuple[Float32 | None, Float32 | None]:
     return ratings[place, result.reviews.product[rows]], result.reviews.rating[rows]
 
 
-def _examples(release: Release) -> str:
+def _examples(release: Release) -> list[tuple[str, list[tuple[str, float, float]]]]:
     """A cold user and the users with the longest histories among the first, with what they reviewed and what they
     get.
     """
     offsets, products = release.array("users/review_offsets.npy"), release.array("users/products.npy")
     users = np.argsort(-np.diff(offsets), kind="stable")[:3]
     cold = user_rows(np.zeros((1, 64), np.float32), np.asarray(release.global_mean)[np.newaxis], False)
-    parts = [_recommended(release, "A user without a history", cold, np.zeros(0, np.int64))]
+    examples = [("A user without a history", _recommended(release, cold, np.zeros(0, np.int64)))]
     for number, user in enumerate(users.tolist(), start=1):
         own = slice(int(offsets[user]), int(offsets[user + 1]))
         vectors = np.asarray(release.array("users/fixed_point.npy")[own])
@@ -168,60 +127,32 @@ def _examples(release: Release) -> str:
             textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist()
         )
         more = f" and {len(seen) - 4} more" if len(seen) > 4 else ""
-        parts.append(_recommended(release, f"User {number}, who reviewed {names}{more}", row, seen))
-    return "".join(parts)
+        examples.append((f"User {number}, who reviewed {names}{more}", _recommended(release, row, seen)))
+    return examples
 
 
-def _recommended(release: Release, title: str, row: Float32, seen: Any) -> str:
+def _recommended(release: Release, row: Float32, seen: Int64) -> list[tuple[str, float, float]]:
+    """Name, score and predicted rating of the best products that the user of a row has not seen."""
     network = score_catalogue(release.weights, row, release.product_fusion)
     scores, ratings = release.scoring.scores(network).copy(), release.scoring.ratings(network)
     scores[0, seen] = -np.inf
-    lines = "".join(
-        f"<tr><td>{html.escape(release.catalogue[product].name)}<td class=n>{scores[0, product]:.2f}<td "
-        f"class=n>{ratings[0, product]:.2f}"
-        for product in top_k(scores, _EXAMPLES)[0].tolist()
-    )
-    return (
-        f"<h3>{html.escape(title)}</h3><table><tr><th>product<th class=n>score<th class=n>predicted "
-        f"rating{lines}</table>"
-    )
+    best = top_k(scores, _EXAMPLES)[0].tolist()
+    return [(release.catalogue[product].name, scores[0, product], ratings[0, product]) for product in best]
 
 
 def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
     """The model card, Markdown."""
     manifest, preset = release.manifest, PRESETS[release.manifest.preset]
-    data = manifest.dataset
-    lines = [
-        f"# {release.release_id}",
-        "",
-        f"Two-tower recommender, preset `{preset.name}`: {preset.activation}, {preset.initializer}, "
-        f"{preset.dropout}, {preset.optimizer}, "
-        f"{manifest.metrics['trainable_parameters']:,} parameters.",
-        "",
-        "## Data",
-        "",
-        f"{data['reviews']:,} reviews of {data['products']:,} products by {data['users']:,} users, "
-        f"{data['first_review'][:10]} to "
-        f"{data['last_review'][:10]}; trained on the first {data['training_reviews']:,}. sha256 `{data['sha256']}`.",
-        "",
-        "## Quality",
-        "",
-    ]
-    if evaluation:
-        lines += ["| method | nDCG@10 | warm | cold |", "| --- | --- | --- | --- |"]
-        for name, found in evaluation["methods"].items():
-            values = " | ".join(
-                "–" if found[group]["ndcg@10"] is None else f"{found[group]['ndcg@10']:.3f}"
-                for group in ("all", "warm", "cold")
-            )
-            lines.append(f"| {name} | {values} |")
-        lines += ["", *(f"- {text}" for text in findings(evaluation, preset.name))]
-    else:
-        lines.append(
-            "Not measured in this run: `twotower evaluate` compares it with baselines on rolling temporal folds."
-        )
-    lines += ["", "## What it cannot do", "", *(f"- {text}" for text in limits_of(preset.name, manifest.scoring)), ""]
-    return "\n".join(lines)
+    return render(
+        "model_card.md",
+        release_id=release.release_id,
+        preset=preset,
+        parameters=manifest.metrics["trainable_parameters"],
+        data=manifest.dataset,
+        evaluation=evaluation,
+        findings=findings(evaluation, preset.name) if evaluation else [],
+        limits=limits_of(preset.name, manifest.scoring),
+    )
 
 
 def _tensorboard(folder: Path, result: TrainingResult) -> None:

@@ -1,7 +1,5 @@
 """What a search found: a table, an options file and Optuna's own plots on one self-contained page."""
 
-import html
-import io
 import json
 import os
 import warnings
@@ -9,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
 from trainer.pipeline import TrainingOptions
+from trainer.report.figures import REPRODUCIBLE, svg_of
+from trainer.report.render import render
 from trainer.tuning.search_space import Knob, Value, knobs_of
 from trainer.tuning.study import DEVIATION, finished
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 _SHOWN: Final = 10
 _TARGET: Final = "nDCG@10"
 _MIN_FOR_IMPORTANCE: Final = 5
-_CSS: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;color:#0f172a;max-width:1100px;margin:2.5rem auto;padding:0 1rem}"
-    "h2{margin-top:2.4rem;border-bottom:1px solid #e2e8f0}svg{max-width:100%;height:auto}.note{color:#475569}"
-    "table{border-collapse:collapse;font-size:.9rem}td,th{padding:.25rem .6rem;border-bottom:1px solid "
-    "#e2e8f0;text-align:right}"
-)
 
 
 def ranked(study: "optuna.Study") -> "list[FrozenTrial]":
@@ -122,23 +117,21 @@ def write_page(path: Path, study: "optuna.Study", options: TrainingOptions, rows
         rows: what the trials were scored on, in words.
     """
     header, lines = rows_of(study, options)
-    title = f"Search of {options.preset.name}"
-    head = "".join(f"<th>{html.escape(name)}" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in line) for line in lines)
-    sections = "".join(
-        f"<h2>{name}</h2>{picture}" for name, picture in _pictures(study, list(knobs_of(options))).items()
+    page = render(
+        "search.html",
+        title=f"Search of {options.preset.name}",
+        trials=counts(study),
+        group=study.user_attrs["about"]["objective"],
+        rows=rows,
+        header=header,
+        lines=lines,
+        pictures=_pictures(study, list(knobs_of(options))),
     )
-    path.write_text(
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_CSS}</style><h1>{title}</h1>"
-        f"<p class=note>{html.escape(counts(study))}. nDCG@10 of "
-        f"{html.escape(str(study.user_attrs['about']['objective']))} users; "
-        f"{html.escape(rows)}.</p><table><tr>{head}{body}</table>{sections}</html>\n",
-        encoding="utf-8",
-    )
+    path.write_text(page, encoding="utf-8")
 
 
-def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, str]:
-    """Optuna's plots as SVG text."""
+def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, Markup]:
+    """Optuna's plots as SVG, by their headings."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -146,7 +139,7 @@ def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, str]:
     from optuna.importance import FanovaImportanceEvaluator
     from optuna.visualization import matplotlib as plots
 
-    with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "twotower", "svg.fonttype": "none"}):
+    with warnings.catch_warnings(), mpl.rc_context(REPRODUCIBLE):
         warnings.simplefilter("ignore")  # experimental, and what matplotlib says of categories that are numbers
         pictures = {"Optimization history": _svg(plots.plot_optimization_history(study, target_name=_TARGET), 9, 4)}
         if len(ranked(study)) >= _MIN_FOR_IMPORTANCE:
@@ -157,13 +150,13 @@ def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, str]:
                 optuna.logging.get_logger(__name__).warning("parameter importances could not be computed")
             else:
                 pictures["Parameter importances"] = _svg(drawn, 9, 4)
-        pictures["Slices"] = "".join(
+        pictures["Slices"] = Markup("\n").join(
             _svg(plots.plot_slice(study, params=[name], target_name=_TARGET), 5, 3.5) for name in knobs
         )
     return pictures
 
 
-def _svg(axes: Any, width: float, height: float) -> str:
+def _svg(axes: Any, width: float, height: float) -> Markup:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullFormatter
 
@@ -171,7 +164,6 @@ def _svg(axes: Any, width: float, height: float) -> str:
     axes.xaxis.set_minor_formatter(NullFormatter())  # on a logarithmic axis they overlap
     canvas = axes.figure
     canvas.set_size_inches(width, height)
-    text = io.StringIO()
-    canvas.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    svg = svg_of(canvas, bbox_inches="tight")
     plt.close(canvas)
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    return svg

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from trainer.pipeline import TrainingResult
+from trainer.report.limits import findings
 from trainer.report.page import model_card, write_report
+from trainer.report.render import render
 from trainer.report.sample_files import write_sample_files
 from twotower.cli import main
 
@@ -44,6 +46,23 @@ def test_the_page_is_self_contained_and_the_same_twice(trained: TrainingResult, 
         product.name in page for product in trained.release.catalogue
     )
     assert list((tmp_path / "a" / "tensorboard").glob("events*"))
+
+
+def test_what_a_file_says_is_text_and_no_markup(trained: TrainingResult) -> None:
+    evil = "<script>alert(1)</script> & co"
+    figures = {"all": {"ndcg@10": 0.9}, "warm": {"ndcg@10": 0.9}, "cold": {"ndcg@10": None}}
+    evaluation = {
+        "protocol": EVALUATION["protocol"],
+        "methods": {"v5_power": EVALUATION["methods"]["v5_power"], evil: {**figures, "folds": []}},
+    }
+    said = findings(evaluation, "v5_power")
+    assert evil in said[0]
+    page = render(
+        "search.html", title=evil, trials="", group="", rows=said[0], header=[evil], lines=[[evil]], pictures={}
+    )
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; co") == 5
+    assert "<script" not in page
+    assert f"| {evil} | 0.900 | 0.900 | – |" in model_card(trained.release, evaluation)
 
 
 def test_the_card_says_what_ranks_better_by_the_figures(trained: TrainingResult) -> None:
