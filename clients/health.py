@@ -1,4 +1,4 @@
-"""Waiting for a service by gRPC's standard health protocol: one watched stream, no polling.
+"""Waiting for a service by gRPC's standard health protocol: a watched stream, no polling.
 
 A service that *answers* may still be NOT_SERVING, because it has no release yet: it can be given one.
 """
@@ -18,7 +18,7 @@ _ANSWERING: Final = _SERVING | {health_pb2.HealthCheckResponse.NOT_SERVING}
 
 
 class _Wait:
-    """What a wait has seen so far, for both the blocking and the asyncio loop."""
+    """What a wait has seen so far; the blocking and the asyncio loop share it."""
 
     def __init__(self, service: str, server: str, timeout_s: float, *, serving: bool) -> None:
         self._wanted = _SERVING if serving else _ANSWERING
@@ -30,16 +30,16 @@ class _Wait:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of the next stream: it waits for the connection, and ends with the time that is left."""
+        """Options of the next stream: it waits for the connection, and ends with the time that is left."""
         return {"timeout": max(0.0, self._deadline - time.monotonic()), "wait_for_ready": True}
 
-    def ends_with(self, response: Any) -> bool:
+    def is_over(self, response: Any) -> bool:
         """Whether this status is what was waited for."""
         self._last = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
         return response.status in self._wanted
 
     def check(self, error: grpc.RpcError) -> None:
-        """Raise unless the stream broke because the server went away, which may come back."""
+        """Raise unless the stream broke because the server went away: it may come back."""
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             message = f"{self._server}: not ready after {self._timeout_s:g} s: {self._last}"
             raise DeadlineExceeded(grpc.StatusCode.DEADLINE_EXCEEDED, message) from error
@@ -49,24 +49,24 @@ class _Wait:
 
 
 def wait(channel: grpc.Channel, service: str, server: str, timeout_s: float, *, serving: bool = True) -> None:
-    """Block until a service is SERVING.
+    """Block until a service is SERVING, or only until it answers.
 
     Args:
-        channel: to its server.
+        channel: to the service's server.
         service: full name.
-        server: for the message.
-        timeout_s: seconds.
+        server: who it is, for the message.
+        timeout_s: seconds to wait at most.
         serving: False to wait only until it answers.
 
     Raises:
-        DeadlineExceeded: it was not in time; the message has its last status.
+        DeadlineExceeded: the time is over; the message has the last status.
     """
     state = _Wait(service, server, timeout_s, serving=serving)
     while True:
         stream = health_pb2_grpc.HealthStub(channel).Watch(state.request, **state.options)
         try:
             for response in stream:
-                if state.ends_with(response):
+                if state.is_over(response):
                     return
         except grpc.RpcError as error:
             state.check(error)
@@ -84,7 +84,7 @@ async def wait_async(
         stream = health_pb2_grpc.HealthStub(channel).Watch(state.request, **state.options)
         try:
             async for response in stream:
-                if state.ends_with(response):
+                if state.is_over(response):
                     return
         except grpc.RpcError as error:
             state.check(error)

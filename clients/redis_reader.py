@@ -1,6 +1,6 @@
 """A user's features straight from Redis, in numpy: a reader of the contract in docs/formats/redis.md, schema version 2.
 
-Copy it, or import it: it needs redis-py (a `redis.Redis` of the caller's) and numpy, and never writes.
+Copy it or import it. It needs numpy and a `redis.Redis` of the caller's, and it never writes.
 """
 
 from typing import Any, NamedTuple
@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 
 
 class StoredFeatures(NamedTuple):
-    """Mean embedding (384,) float32, ALS vector (64,) float32 and products seen; the last two are None until the
-    service folds in again.
+    """A user's features; those from ALS are None until the service folds in again.
+
+    Attributes:
+        review_count: reviews of the user.
+        bert_mean: (384,) float32 running mean of the review embeddings.
+        als: (64,) float32.
+        seen_product_ids: products that the user has reviewed.
     """
 
     review_count: int
@@ -21,14 +26,17 @@ class StoredFeatures(NamedTuple):
 
 
 def read_user(redis: Any, user_id: str, encoder_id: str, als_id: str) -> StoredFeatures | None:
-    """Features of a user in a release's space; None for one without reviews."""
+    """Read a user's features in the space of a release; None for a user without reviews.
+
+    Raises:
+        ValueError: the keys have another schema version.
+    """
     if redis.get("tt:schema") != b"2":
         raise ValueError("this reader knows schema version 2 of the embedding service's keys")
     escaped = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     tag = f"tt:{{u:{escaped}}}:"
-    accumulator, record = redis.mget(
-        f"{tag}acc:{encoder_id}", f"{tag}als:{als_id}"
-    )  # one command, so both are of one moment
+    # One command, so both are of one moment.
+    accumulator, record = redis.mget(f"{tag}acc:{encoder_id}", f"{tag}als:{als_id}")
     if accumulator is None:
         return None
     count = int.from_bytes(accumulator[1536:1540], "big")

@@ -34,13 +34,13 @@ REVIEWERS: Final = 1000
 
 
 def add_options(parser: LocustArgumentParser) -> None:
-    """The options beside Locust's own; each is an environment variable too (``LOCUST_BATCH_SIZE``)."""
+    """Add options to Locust's own; each is an environment variable too (``LOCUST_BATCH_SIZE``)."""
     parser.add_argument(
         "--user-ids",
         required=True,
         type=_user_ids,
         env_var="LOCUST_USER_IDS",
-        help="file with one user id a line, or a release directory",
+        help="file with one user id per line, or a release directory",
     )
     parser.add_argument(
         "--embedding", default=DEFAULT_EMBEDDING, env_var="TWOTOWER_EMBEDDING", help="host:port, where reviews go"
@@ -49,22 +49,20 @@ def add_options(parser: LocustArgumentParser) -> None:
         "--tls-ca",
         type=Path,
         env_var="TWOTOWER_TLS_CA",
-        help="PEM file of the services' certificate authority; no TLS without",
+        help="PEM file of the services' certificate authority; plaintext if not given",
     )
-    parser.add_argument("--top-k", type=int, default=10, env_var="LOCUST_TOP_K", help="products asked for")
-    parser.add_argument(
-        "--batch-size", type=int, default=128, env_var="LOCUST_BATCH_SIZE", help="users of one BatchRecommend"
-    )
-    parser.add_argument(
-        "--batch-share", type=float, default=0.02, env_var="LOCUST_BATCH_SHARE", help="share of BatchRecommend calls"
-    )
-    parser.add_argument(
-        "--review-share", type=float, default=0.02, env_var="LOCUST_REVIEW_SHARE", help="share of RecordReview calls"
-    )
+    for name, default, text in (
+        ("top-k", 10, "products wanted"),
+        ("batch-size", 128, "users per BatchRecommend"),
+        ("batch-share", 0.02, "share of calls that are BatchRecommend"),
+        ("review-share", 0.02, "share of calls that are RecordReview"),
+    ):
+        variable = f"LOCUST_{name.upper().replace('-', '_')}"
+        parser.add_argument(f"--{name}", type=type(default), default=default, env_var=variable, help=text)
 
 
 def read_users(environment: Environment, **_: Any) -> None:
-    """Read the user ids once a process."""
+    """Read the user ids once per process."""
     if environment.parsed_options:
         Shopper.user_ids = read_user_ids(Path(environment.parsed_options.user_ids))
 
@@ -89,7 +87,7 @@ class Shopper(User):
     user_ids: list[str]
 
     def on_start(self) -> None:
-        """Connect; shoppers of one process share gRPC's one connection."""
+        """Connect; gRPC lets the shoppers of a process share one connection."""
         options = self.environment.parsed_options
         self._options = options
         tls = ChannelTls(options.tls_ca) if options.tls_ca else None
@@ -109,7 +107,7 @@ class Shopper(User):
 
     @task
     def call(self) -> None:
-        """One call, of the kind that the shares say."""
+        """Make one call, of a kind drawn by the shares."""
         draw = random.random()
         if draw < self._options.review_share:
             self._record_review()
@@ -124,11 +122,11 @@ class Shopper(User):
             self._measure("Recommend", lambda: self._client.recommend(user, self._options.top_k))
 
     def _record_review(self) -> None:
-        reviewer, product = f"loadtest-{random.randrange(REVIEWERS)}", random.choice(self._product_ids)
-        stars, words = random.randint(1, 5), random.sample(range(10_000), 12)
-        # A text not seen before: nothing is cached.
-        text = f"Bought for the load test, numbers {' '.join(map(str, words))}."
-        self._measure("RecordReview", lambda: self._client.record_review(reviewer, product, stars, text=text))
+        reviewer, product_id = f"loadtest-{random.randrange(REVIEWERS)}", random.choice(self._product_ids)
+        stars, numbers = random.randint(1, 5), random.sample(range(10_000), 12)
+        # Every text is new, so that none is in a cache.
+        text = f"Bought for the load test, numbers {' '.join(map(str, numbers))}."
+        self._measure("RecordReview", lambda: self._client.record_review(reviewer, product_id, stars, text=text))
 
     def _measure(self, name: str, send: Callable[[], object]) -> None:
         start = time.perf_counter()

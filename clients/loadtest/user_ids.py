@@ -1,4 +1,4 @@
-"""Whose recommendations a load test asks for."""
+"""The users for whom a load test asks."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ _RELEASE_USERS: Final = "users/user_ids.jsonl"
 
 
 def read_user_ids(path: Path) -> list[str]:
-    """User ids from a text file with one a line, or from a release directory.
+    """Read user ids from a text file with one per line, or from a release directory.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there is no user id.
     """
     if path.is_dir():
         lines = (path / _RELEASE_USERS).read_text(encoding="utf-8").splitlines()

@@ -18,7 +18,7 @@ class PopularitySource(StrEnum):
 
 @dataclass(frozen=True)
 class UserContext:
-    """What an answer was computed from.
+    """What an answer for a user was computed from.
 
     Attributes:
         kind: warm, cold or anonymous.
@@ -26,7 +26,7 @@ class UserContext:
         als_origin: how the ALS part was obtained.
         feature_age_s: seconds since the user's state last changed; None for a user without state.
         degraded: the embedding service did not answer; cold-start features were used although the user may be known.
-        staleness_s: seconds since the features were looked up; None if they were looked up for this answer.
+        staleness_s: seconds between the look-up of the features and the answer; None if they were looked up for it.
     """
 
     kind: UserKind
@@ -48,13 +48,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a product is where it is: its score without a part of what is known. Each is a re-scoring, not an estimate.
+    """Why a product has its rank: its score without one of the features; each is a re-scoring, not an estimate.
 
     Attributes:
         score_without_als: with a zero ALS vector.
         score_without_bert: with the mean review embedding of all users in place of the user's own.
         score_without_popularity: with all products equally popular.
-        nearest_reviewed_product_id: of the products that the user has reviewed, the one whose tower is nearest; "" if
+        nearest_reviewed_product_id: the product with the nearest tower among those that the user has reviewed; "" if
             there is none.
         nearest_reviewed_similarity: cosine of the two product towers, -1 to 1; 0 if there is none.
     """
@@ -74,7 +74,7 @@ class Recommendation:
         product_id: stable id.
         name: display name.
         brand: "" if unknown.
-        score: what the order is by; comparable only within one answer.
+        score: what products are ordered by; comparable only within one answer.
         predicted_rating: the rating that the user would give, 0 to 5.
         explanation: None unless asked for.
     """
@@ -89,7 +89,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Recommendations:
-    """Products with their numbers for one user: the best first, or in the order asked where given products were.
+    """Products with their numbers for one user: the best first, or given products in the order of the request.
 
     Attributes:
         release_id: the release that answered.
@@ -129,11 +129,11 @@ class RankedProducts:
 
 @dataclass(frozen=True, eq=False)
 class BatchRecommendations:
-    """The best k of many users, in the order asked.
+    """The best k of many users.
 
     Attributes:
-        release_id: the stable release; a result names its own.
-        results: one a user.
+        release_id: the stable release; each result names its own.
+        results: one per user, in the order of the request.
         timing: where the time went.
         popularity_source: which popularity the scores hold.
     """
@@ -155,7 +155,7 @@ class Product:
         categories: comma-separated, most general first; "" if unknown.
         manufacturer: "" if unknown.
         review_count: reviews in the training period; ignored where products are added.
-        mean_rating: in the training period, 0 without a review; ignored where products are added.
+        mean_rating: mean rating in the training period, 0 without a review; ignored where products are added.
     """
 
     product_id: str
@@ -169,7 +169,7 @@ class Product:
 
 @dataclass(frozen=True)
 class ProductDetails:
-    """One product and the release whose catalogue it is of."""
+    """One product, and the release whose catalogue has it."""
 
     release_id: str
     product: Product
@@ -203,7 +203,7 @@ class SimilarProducts:
 
 @dataclass(frozen=True)
 class UpsertedProducts:
-    """What became of added products: how many were new, and how many were there and got a new tower."""
+    """What became of added products: how many were new, and how many the release had and got a new tower."""
 
     release_id: str
     inserted_count: int

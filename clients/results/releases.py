@@ -8,7 +8,7 @@ from clients.results.users import EmbeddingSpace
 
 
 class ReleaseLabel(StrEnum):
-    """What a release is used for; UNSPECIFIED is in the folder only."""
+    """What a release is used for; one that is only in the folder is UNSPECIFIED."""
 
     UNSPECIFIED = "unspecified"
     STABLE = "stable"
@@ -23,7 +23,8 @@ class ShadowComparison:
     Attributes:
         user_count: users compared.
         rank_overlap_at_10: mean share of the stable release's best 10 that are among the shadow's best 10, 0 to 1.
-        mean_score_difference: mean absolute difference of the two scores of the stable release's best 10.
+        mean_score_difference: mean absolute difference between the two releases' scores of the stable release's best
+            10, as far as the shadow has them.
     """
 
     user_count: int
@@ -37,13 +38,13 @@ class ReleaseInfo:
 
     Attributes:
         release_id: content id.
-        preset: the preset it was trained with.
+        preset: the preset with which it was trained.
         create_time: when it was written, in UTC.
         product_count: products in its catalogue.
         space: its spaces.
         label: what it is used for now.
         canary_share: share of the users that the canary answers; 0 for any other.
-        shadow_comparison: of the shadow, since it has the label; None for any other.
+        shadow_comparison: how the shadow compares since it has its label; None for any other.
     """
 
     release_id: str

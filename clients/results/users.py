@@ -48,7 +48,7 @@ class UserFeatures:
     """A user's features.
 
     Attributes:
-        user_id: as asked for.
+        user_id: the user, as in the request.
         kind: warm, cold or anonymous.
         bert_mean: (384,) float32 running mean of the embeddings of all reviews.
         als: (64,) float32.
@@ -77,7 +77,7 @@ class RecordedReview:
     """What became of a review.
 
     Attributes:
-        review_id: the id that it was sent under; sending it again under this id counts once.
+        review_id: the id under which it was sent; sent again under this id it counts once.
         outcome: what was done.
         review_count: reviews that the user's state now holds.
         text_truncated: the text was longer than the encoder takes; the rest did not count.
@@ -111,8 +111,10 @@ class RetractedReview:
 
 @dataclass(frozen=True)
 class DeletedUser:
-    """What became of a deletion; `deleted` is False if the user had no state, also because an earlier attempt had
-    deleted it.
+    """What became of a deletion.
+
+    Attributes:
+        deleted: False if the user had no state, also because an earlier attempt had deleted it and its answer was lost.
     """
 
     deleted: bool
@@ -124,8 +126,8 @@ class TextEmbeddings:
 
     Attributes:
         vectors: (texts, 384) float32, the rounded unit vectors.
-        truncated: whether each text was longer than the encoder takes.
-        token_counts: tokens of each text that counted.
+        truncated: for each text, whether it was longer than the encoder takes.
+        token_counts: for each text, the tokens that counted.
         encoder_id: the encoder used.
     """
 
@@ -140,7 +142,7 @@ class Popularity:
     """Time-decayed review counts.
 
     Attributes:
-        product_ids: products with any weight.
+        product_ids: products with any weight, those of the catalogue first and in its order.
         weights: (products,) float32, one per product id.
         half_life_s: seconds after which a review counts half.
         as_of_time: the moment that the weights are decayed to, in UTC.
