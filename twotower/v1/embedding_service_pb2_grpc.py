@@ -26,11 +26,13 @@ if _version_not_supported:
 
 
 class EmbeddingServiceStub:
-    """Keeps each user's state: the running mean of review embeddings and the ALS vector. The only writer of Redis.
+    """Keeps each user's state: the running mean of the review embeddings, and the ALS vector. It is the only
+    writer of Redis.
 
-    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest naming the field and its bound;
-    FAILED_PRECONDITION for a space that no loaded release has; UNAVAILABLE when Redis is away (nothing was half done);
-    RESOURCE_EXHAUSTED with google.rpc.RetryInfo when the encoder's queue is full.
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; FAILED_PRECONDITION for a space that no loaded release has; UNAVAILABLE before a release is active,
+    and when Redis is away, which leaves no user's state half written; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when the encoder's queue is full.
     """
 
     def __init__(self, channel):
@@ -92,85 +94,93 @@ class EmbeddingServiceStub:
 
 
 class EmbeddingServiceServicer:
-    """Keeps each user's state: the running mean of review embeddings and the ALS vector. The only writer of Redis.
+    """Keeps each user's state: the running mean of the review embeddings, and the ALS vector. It is the only
+    writer of Redis.
 
-    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest naming the field and its bound;
-    FAILED_PRECONDITION for a space that no loaded release has; UNAVAILABLE when Redis is away (nothing was half done);
-    RESOURCE_EXHAUSTED with google.rpc.RetryInfo when the encoder's queue is full.
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; FAILED_PRECONDITION for a space that no loaded release has; UNAVAILABLE before a release is active,
+    and when Redis is away, which leaves no user's state half written; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when the encoder's queue is full.
     """
 
     def GetUserFeatures(self, request, context):
-        """Features of one user. An unknown user is a cold user, not an error.
+        """Gets one user's features. An unknown user is a cold user, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetUserFeatures(self, request, context):
-        """Features of up to 1,024 users in one round trip to Redis, in the order asked.
+        """Gets the features of up to 1,024 users, in the order of the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamUserFeatures(self, request_iterator, context):
-        """The same over one call that stays open, in columns: each request is answered before the next is read. For callers who ask all the time: a
-        message on an open call costs a third of a call. An error ends the call with its status, as it would end BatchGetUserFeatures, and a
-        server that stops ends calls that wait for a request with OK: open another.
+        """Does the same in columns, over a call that stays open: each request is answered before the next is read.
+        It is for callers who ask all the time, because a message on an open call costs a third of a call. An
+        error ends the call with its status, as it would end BatchGetUserFeatures. A server that stops ends the
+        calls that wait for a request with OK; the caller then opens another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordReview(self, request, context):
-        """Adds one review to its user's state, exactly once per (user_id, review_id), atomically and in any order.
+        """Adds one review to its user's state, atomically, exactly once per (user_id, review_id); the order of
+        reviews does not matter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecordReviews(self, request, context):
-        """Adds up to 256 reviews; each is atomic by itself and is answered by itself.
+        """Adds up to 256 reviews; each is atomic by itself and answered by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetractReview(self, request, context):
-        """Takes one review back, exactly: from its user's state and from live popularity. One of an anonymous name is remembered for a week.
+        """Takes one review back, exactly, from its user's state and from live popularity. A review of an anonymous
+        name can be taken back for a week.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Forgets a user: every key of theirs in every space. For 90 days a mark under the user id keeps imports of older files from bringing them
-        back.
+        """Forgets a user: every key, in every space. For 90 days a tombstone under the user id keeps imports of
+        older files from bringing the user back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportUsers(self, request_iterator, context):
-        """The trainer's bulk load: a header, then batches of users. Merges: a review whose id the user has is replaced exactly, the user's other
-        reviews stay, so publishing a release never loses what was recorded since its file was written. Left out are reviews that were retracted
-        since, and those of a deleted user that are not younger than the deletion. Sending it again changes nothing, and an import that was
-        interrupted is finished by sending it again.
+        """Takes the trainer's bulk load: a header, then batches of users. It merges: a review whose id the user has
+        is replaced exactly, and the user's other reviews stay, so that publishing a release never loses what was
+        recorded since its file was written. Reviews that were retracted since are left out, and so are a deleted
+        user's reviews from before the deletion. Sending it again changes nothing, and finishes an import that
+        was interrupted. RESOURCE_EXHAUSTED while another import runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EncodeTexts(self, request, context):
-        """Embeds up to 256 texts with the active release's encoder. The same text gives the same vector whatever its batch-mates.
+        """Embeds up to 256 texts with the active release's encoder. The same text gives the same vector, whatever
+        texts are encoded beside it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPopularity(self, request, context):
-        """Time-decayed review counts per product, for ranking's live popularity: of all reviews recorded and imported, anonymous ones too, without
-        those that were retracted, replaced or deleted. An imported review without a time does not count.
+        """Gets time-decayed review counts per product, for ranking's live popularity. All recorded reviews count,
+        those of anonymous names too, and all imported ones that have a time, except what was retracted, replaced
+        or deleted since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,11 +248,13 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbeddingService:
-    """Keeps each user's state: the running mean of review embeddings and the ALS vector. The only writer of Redis.
+    """Keeps each user's state: the running mean of the review embeddings, and the ALS vector. It is the only
+    writer of Redis.
 
-    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest naming the field and its bound;
-    FAILED_PRECONDITION for a space that no loaded release has; UNAVAILABLE when Redis is away (nothing was half done);
-    RESOURCE_EXHAUSTED with google.rpc.RetryInfo when the encoder's queue is full.
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; FAILED_PRECONDITION for a space that no loaded release has; UNAVAILABLE before a release is active,
+    and when Redis is away, which leaves no user's state half written; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when the encoder's queue is full.
     """
 
     @staticmethod

@@ -28,10 +28,11 @@ if _version_not_supported:
 class RankingServiceStub:
     """Ranks the catalogue of a release for users.
 
-    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest naming the field and its bound; NOT_FOUND for a product that
-    the release does not have; FAILED_PRECONDITION when the embedding service answers from another space; UNAVAILABLE before a release is
-    loaded; RESOURCE_EXHAUSTED with google.rpc.RetryInfo when the queue is full. An unknown user or an embedding service that is away is not
-    an error: the answer is a cold-start one and says so in `user`.
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; NOT_FOUND for a product that the release does not have; FAILED_PRECONDITION when the embedding
+    service answers from another space; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when the queue is full. An unknown user is no error, nor is an embedding service that
+    is away: the answer is a cold-start one, and `user` says so.
     """
 
     def __init__(self, channel):
@@ -80,59 +81,61 @@ class RankingServiceStub:
 class RankingServiceServicer:
     """Ranks the catalogue of a release for users.
 
-    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest naming the field and its bound; NOT_FOUND for a product that
-    the release does not have; FAILED_PRECONDITION when the embedding service answers from another space; UNAVAILABLE before a release is
-    loaded; RESOURCE_EXHAUSTED with google.rpc.RetryInfo when the queue is full. An unknown user or an embedding service that is away is not
-    an error: the answer is a cold-start one and says so in `user`.
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; NOT_FOUND for a product that the release does not have; FAILED_PRECONDITION when the embedding
+    service answers from another space; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when the queue is full. An unknown user is no error, nor is an embedding service that
+    is away: the answer is a cold-start one, and `user` says so.
     """
 
     def Recommend(self, request, context):
-        """The best k products for one user.
+        """Recommends the best k products to one user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchRecommend(self, request, context):
-        """The best k products for each of up to 1,024 users, in columns.
+        """Recommends the best k products to each of up to 1,024 users; the answer is in columns.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PredictRatings(self, request, context):
-        """Scores and predicted ratings of given products for one user.
+        """Scores given products for one user and predicts their ratings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SimilarProducts(self, request, context):
-        """Products whose towers are nearest to a product's.
+        """Finds the products whose towers are nearest to a product's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetProduct(self, request, context):
-        """One product of the catalogue.
+        """Gets one product of the catalogue.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProducts(self, request, context):
-        """The catalogue, page by page, in catalogue order.
+        """Lists the catalogue, page by page, in catalogue order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpsertProducts(self, request, context):
-        """Adds products that were not in the training data; they can be recommended at once. A product is encoded from its text and has no ALS
-        vector; one that the release has keeps its ALS vector. They are kept beside the releases and survive restarts; a later release that has the
-        product supersedes them. UNAVAILABLE if the embedding service can't encode (nothing was added); FAILED_PRECONDITION if it encodes with
-        another encoder than the release's.
+        """Adds products that were not in the training data; they can be recommended at once. A new product is
+        encoded from its text and has no ALS vector; one that the release has keeps its ALS vector. Added
+        products are kept beside the releases and survive restarts; a later release that has the product
+        supersedes it. UNAVAILABLE if the embedding service can't encode, and nothing was added;
+        FAILED_PRECONDITION if its encoder is not the release's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,10 +190,11 @@ def add_RankingServiceServicer_to_server(servicer, server):
 class RankingService:
     """Ranks the catalogue of a release for users.
 
-    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest naming the field and its bound; NOT_FOUND for a product that
-    the release does not have; FAILED_PRECONDITION when the embedding service answers from another space; UNAVAILABLE before a release is
-    loaded; RESOURCE_EXHAUSTED with google.rpc.RetryInfo when the queue is full. An unknown user or an embedding service that is away is not
-    an error: the answer is a cold-start one and says so in `user`.
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; NOT_FOUND for a product that the release does not have; FAILED_PRECONDITION when the embedding
+    service answers from another space; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
+    google.rpc.RetryInfo when the queue is full. An unknown user is no error, nor is an embedding service that
+    is away: the answer is a cold-start one, and `user` says so.
     """
 
     @staticmethod

@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class ReleaseServiceStub:
-    """Which releases the ranking server has and which one answers. Served on the ranking server's port.
+    """Which releases the ranking server has, and which one answers. It is served on the ranking server's port.
+
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; NOT_FOUND for a release that is not in the folder.
     """
 
     def __init__(self, channel):
@@ -58,36 +61,41 @@ class ReleaseServiceStub:
 
 
 class ReleaseServiceServicer:
-    """Which releases the ranking server has and which one answers. Served on the ranking server's port.
+    """Which releases the ranking server has, and which one answers. It is served on the ranking server's port.
+
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; NOT_FOUND for a release that is not in the folder.
     """
 
     def ListReleases(self, request, context):
-        """The releases in the server's release folder.
+        """Lists the releases in the server's release folder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadRelease(self, request, context):
-        """Verifies a release, replays its golden requests, warms it up and makes it `stable`. The one before keeps answering until then, and stays if
-        anything is wrong: FAILED_PRECONDITION then names the file or the golden request.
+        """Verifies a release, replays its golden requests, warms it up and makes it `stable`. The release before it
+        answers until then, and goes on if anything is wrong: FAILED_PRECONDITION then names the file or the
+        golden request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetLabel(self, request, context):
-        """Gives a release a label. STABLE is LoadRelease. CANARY and SHADOW verify and warm the release up as LoadRelease does; each takes the place of
-        the release that had the label. UNSPECIFIED takes the label of the release away; FAILED_PRECONDITION for the stable one. A canary whose
-        error rate or latency is worse than the stable release's loses its label by itself.
+        """Gives a release a label. STABLE is LoadRelease. CANARY and SHADOW verify and warm the release up as
+        LoadRelease does, and take the label from the release that had it. UNSPECIFIED takes the release's label
+        away. FAILED_PRECONDITION if the stable release is given any label but STABLE. A canary loses its label
+        by itself if its error rate or latency is worse than the stable release's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Makes the previous `stable` release `stable` again and takes the canary away; the release rolled back from is then the
-        previous one, so rolling back twice goes there and back. NOT_FOUND if no release
+        """Makes the previous `stable` release `stable` again and takes the canary away. The release rolled back
+        from is then the previous one, so that rolling back twice goes there and back. NOT_FOUND if no release
         was stable before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -126,7 +134,10 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReleaseService:
-    """Which releases the ranking server has and which one answers. Served on the ranking server's port.
+    """Which releases the ranking server has, and which one answers. It is served on the ranking server's port.
+
+    Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
+    bound; NOT_FOUND for a release that is not in the folder.
     """
 
     @staticmethod
