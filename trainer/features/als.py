@@ -14,12 +14,12 @@ REGULARIZATION: Final = 1.0
 CONFIDENCE_PER_STAR: Final = 1.0
 ITERATIONS: Final = 20
 MAX_USERS: Final = 1_000_000
-"""Of more users, those with the most reviews are fitted: each costs 256 bytes, and a single review does not say what
-goes together.
-"""
+"""A user costs 256 bytes, and a single review does not say what goes together."""
 
 
-def fit_item_factors(reviews: Reviews, rows: int, seed: int, on_progress: Callable[[int], None]) -> ItemFactors:
+def fit_item_factors(
+    reviews: Reviews, rows: int, seed: int, on_progress: Callable[[int], None], *, max_users: int = MAX_USERS
+) -> ItemFactors:
     """Fit implicit ALS; confidence of a (user, product) pair is `CONFIDENCE_PER_STAR` · Σ ratings.
 
     Only the first `rows` reviews are looked at, and only by users and products that appear there, so nothing later
@@ -29,7 +29,8 @@ def fit_item_factors(reviews: Reviews, rows: int, seed: int, on_progress: Callab
         reviews: in time order.
         rows: of the training period.
         seed: of the start.
-        on_progress: called once an iteration with 1.
+        on_progress: called with 1 after each iteration.
+        max_users: of more users, those with the most reviews are fitted.
 
     Returns:
         One row for every product of `reviews`; zeros for one without a review by a named user in the training period.
@@ -41,11 +42,11 @@ def fit_item_factors(reviews: Reviews, rows: int, seed: int, on_progress: Callab
     user, product = reviews.user[:rows], reviews.product[:rows]
     kept = ~reviews.anonymous[user]
     users = int(user.max()) + 1
-    if users > MAX_USERS:
-        chosen = _most_active(user[kept], users)
+    if users > max_users:
+        chosen = _most_active(user[kept], users, max_users)
         kept &= chosen[user]
         user = (np.cumsum(chosen) - 1).astype(np.int32)[user]
-        users = MAX_USERS
+        users = max_users
     shape = (users, int(product.max()) + 1)
     stars = coo_matrix((reviews.rating[:rows][kept], (user[kept], product[kept])), shape, dtype=np.float32).tocsr()
     stars.eliminate_zeros()
@@ -66,9 +67,9 @@ def fit_item_factors(reviews: Reviews, rows: int, seed: int, on_progress: Callab
     return ItemFactors(factors, REGULARIZATION, CONFIDENCE_PER_STAR)
 
 
-def _most_active(user: Int32, users: int) -> NDArray[np.bool_]:
-    """(users,) bool: the :data:`MAX_USERS` with the most of the rows; of equals those that came first."""
+def _most_active(user: Int32, users: int, count: int) -> NDArray[np.bool_]:
+    """(users,) bool: the `count` users with the most of the rows; of equals those that came first."""
     order = np.argsort(-np.bincount(user, minlength=users), kind="stable")
     chosen = np.zeros(users, bool)
-    chosen[order[:MAX_USERS]] = True
+    chosen[order[:count]] = True
     return chosen

@@ -34,9 +34,10 @@ ANONYMOUS: Final = 1
 """State of every anonymous review."""
 FIRST_WARM: Final = 2
 """The first state of a user with a history; all others follow."""
-_BATCH: Final = 4096
-_KEPT_STATES: Final = 100_000
-"""Up to here user rows are kept once made: 180 MB."""
+BATCH: Final = 4096
+"""Users, states or texts that are worked on at a time."""
+MAX_KEPT_STATES: Final = 100_000
+"""Of so many states at most the user rows are kept: 180 MB."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,24 @@ class States:
         ends: (states - 2,) the place, in `users.order`, of the first review that each does not see; ascending.
         users: the rows by user.
         vectors: their embeddings.
+        batch: states that are put together at a time.
+        max_kept: up to so many states all rows are made at once and kept.
     """
 
-    def __init__(self, no_history: Float32, als: Float32, ends: Int64, users: _ByUser, vectors: ReviewVectors) -> None:
+    def __init__(
+        self,
+        no_history: Float32,
+        als: Float32,
+        ends: Int64,
+        users: _ByUser,
+        vectors: ReviewVectors,
+        *,
+        batch: int,
+        max_kept: int,
+    ) -> None:
         self._no_history, self._als, self._ends, self._users, self._vectors = no_history, als, ends, users, vectors
-        self._kept: Float32 | None = None
-        if len(self) <= _KEPT_STATES:
-            self._kept = self._rows(np.arange(len(self)))
+        self._batch = batch
+        self._kept = self._rows(np.arange(len(self))) if len(self) <= max_kept else None
 
     def __len__(self) -> int:
         return 2 + len(self._ends)
@@ -117,24 +129,31 @@ class States:
         found = np.empty((len(states), USER_DIM), np.float32)
         without = int(np.searchsorted(states, 2))
         found[:without] = self._no_history[states[:without]]
-        for first in range(without, len(states), _BATCH):
-            warm = states[first : first + _BATCH] - 2
+        for first in range(without, len(states), self._batch):
+            warm = states[first : first + self._batch] - 2
             means = _means(self._vectors, self._users, self._ends[warm])
             found[first : first + len(warm)] = user_rows(self._als[warm], means, False)
         return found
 
 
-def global_mean(vectors: ReviewVectors, rows: int) -> Float32:
+def global_mean(vectors: ReviewVectors, rows: int, *, batch: int = BATCH) -> Float32:
     """Mean embedding of the first `rows` reviews, the training period, anonymous ones included: (384,) float32."""
     counts = np.bincount(vectors.text[:rows], minlength=len(vectors.distinct))
     sums = np.zeros(BERT_DIM, np.int64)
-    for start in range(0, len(counts), _BATCH):
-        sums += counts[start : start + _BATCH] @ vectors.distinct[start : start + _BATCH].astype(np.int64)
+    for start in range(0, len(counts), batch):
+        sums += counts[start : start + batch] @ vectors.distinct[start : start + batch].astype(np.int64)
     return running_mean(sums, rows)
 
 
 def as_of_features(
-    reviews: Reviews, vectors: ReviewVectors, space: ItemFactors, mean: Float32, *, on_progress: Callable[[int], None]
+    reviews: Reviews,
+    vectors: ReviewVectors,
+    space: ItemFactors,
+    mean: Float32,
+    *,
+    on_progress: Callable[[int], None],
+    batch: int = BATCH,
+    max_kept: int = MAX_KEPT_STATES,
 ) -> AsOfFeatures:
     """Features as of every review.
 
@@ -144,6 +163,8 @@ def as_of_features(
         space: the item factors.
         mean: (384,) float32, what users without history have.
         on_progress: called with the number of states folded in since the last call.
+        batch: states that are folded in, and later put together, at a time.
+        max_kept: up to so many states all user rows are kept; of more they are made as they are asked for.
     """
     users = _ByUser.of(reviews)
     group_start = np.repeat(users.starts, users.lengths)
@@ -157,11 +178,11 @@ def as_of_features(
     no_history = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([mean, mean]), np.array([False, True]))
     als = np.empty((len(ends), ALS_DIM), np.float32)
     histories = _histories(reviews, users, ends)
-    for first in range(0, len(ends), _BATCH):
-        batch = list(islice(histories, _BATCH))
-        als[first : first + len(batch)] = fold_in(space, batch)
-        on_progress(len(batch))
-    return AsOfFeatures(States(no_history, als, ends, users, vectors), state)
+    for first in range(0, len(ends), batch):
+        folded = fold_in(space, list(islice(histories, batch)))
+        als[first : first + len(folded)] = folded
+        on_progress(len(folded))
+    return AsOfFeatures(States(no_history, als, ends, users, vectors, batch=batch, max_kept=max_kept), state)
 
 
 def _means(vectors: ReviewVectors, users: _ByUser, ends: Int64) -> Float32:
@@ -228,8 +249,8 @@ def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Itera
     """
     single: dict[tuple[int, float], Float32] = {}
     """Most users have one review, and there are few different ones."""
-    for first in range(0, len(states.users), _BATCH):
-        last = min(first + _BATCH, len(states.users))
+    for first in range(0, len(states.users), BATCH):
+        last = min(first + BATCH, len(states.users))
         rows = states.rows[states.offsets[first] : states.offsets[last]]
         pairs = list(_rated(reviews, rows))
         edges = (states.offsets[first : last + 1] - states.offsets[first]).tolist()

@@ -11,7 +11,7 @@ from twotower.features import Float32, Int32, Int64
 MAX_LABEL: Final = 2.0
 """Labels of negatives are uniform from 0 to this."""
 _WEIGHT_SCALE: Final = 2**24
-_CHUNK_ROWS: Final = 2**18
+CHUNK_ROWS: Final = 2**18
 
 
 def popularity_weights(product: Int32, alpha: float) -> Int64:
@@ -30,19 +30,26 @@ def popularity_weights(product: Int32, alpha: float) -> Int64:
 
 
 def draw_negatives(
-    user: Int32, reviewed: tuple[Int32, Int32], weights: Int64, *, k: int, rng: np.random.Generator
+    user: Int32,
+    reviewed: tuple[Int32, Int32],
+    weights: Int64,
+    *,
+    k: int,
+    rng: np.random.Generator,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Int32:
     """Draw k products for every row, with P(product) ∝ weight among the products that the row's user never reviewed.
 
-    One draw a sample, by inverting the cumulated weights with the user's own products cut out: no rejection, whatever
+    One draw per sample, by inverting the cumulated weights with the user's own products cut out: no rejection, whatever
     the history. A user who has reviewed every product has no such product; then nothing is cut out.
 
     Args:
         user: (rows,) int32.
         reviewed: users and products, (pairs,) int32 each, of all reviews that exclude; repeats do no harm.
         weights: (products,) int64 from :func:`popularity_weights`.
-        k: draws a row.
+        k: draws per row.
         rng: the only source of randomness.
+        chunk_rows: rows that are drawn for at a time; the result is the same for any.
 
     Returns:
         (rows, k) int32; draws of one row are independent of each other.
@@ -64,9 +71,8 @@ def draw_negatives(
     lengths = np.where(cut < upto[-1], lengths, 0)
     allowed = upto[-1] - np.where(cut < upto[-1], cut, 0)
     drawn = np.empty((len(user), k), np.int32)
-    # A stream of draws is the same in one piece or in many.
-    for first in range(0, len(user), _CHUNK_ROWS):
-        sample_user = np.repeat(user[first : first + _CHUNK_ROWS], k)
+    for first in range(0, len(user), chunk_rows):
+        sample_user = np.repeat(user[first : first + chunk_rows], k)
         draw = rng.integers(0, allowed[sample_user])
         # Owned products ascend, so each that lies at or before the draw shifts it by its own weight.
         active, step = np.arange(len(draw)), 0
@@ -77,7 +83,7 @@ def draw_negatives(
             active = active[passed]
             draw[active] += weights[product[passed]]
             step += 1
-        drawn[first : first + _CHUNK_ROWS] = np.searchsorted(upto, draw, side="right").reshape(-1, k)
+        drawn[first : first + chunk_rows] = np.searchsorted(upto, draw, side="right").reshape(-1, k)
     return drawn
 
 
@@ -89,10 +95,10 @@ def _distinct_pairs(user: Int32, product: Int32, weights: Int64) -> tuple[NDArra
     return pairs // len(weights), pairs % len(weights)
 
 
-def draw_labels(shape: tuple[int, ...], rng: np.random.Generator) -> Float32:
-    """Labels uniform in [0, 2), float32."""
+def draw_labels(shape: tuple[int, ...], rng: np.random.Generator, chunk_rows: int = CHUNK_ROWS) -> Float32:
+    """Labels uniform in [0, 2), float32; the same for any `chunk_rows` that are drawn at a time."""
     labels = np.empty(shape, np.float32)
-    for first in range(0, len(labels), _CHUNK_ROWS):
-        part = labels[first : first + _CHUNK_ROWS]
+    for first in range(0, len(labels), chunk_rows):
+        part = labels[first : first + chunk_rows]
         part[:] = rng.uniform(0.0, MAX_LABEL, part.shape)
     return labels

@@ -70,9 +70,9 @@ def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_v
     return DataConstants(half_life, weight)
 
 
-def thinned(folds: list[Fold], products: int) -> list[Fold]:
-    """Folds that test on every n-th row only, where all rows × products would be more than :data:`MAX_CELLS`."""
-    every = -(-sum(len(fold.test) for fold in folds) * products // MAX_CELLS)
+def thinned(folds: list[Fold], products: int, max_cells: int = MAX_CELLS) -> list[Fold]:
+    """Folds that test on every n-th row only, where all rows × products would be more than `max_cells`."""
+    every = -(-sum(len(fold.test) for fold in folds) * products // max_cells)
     return [Fold(fold.training, fold.test[::every]) for fold in folds]
 
 

@@ -3,15 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.support.reviews import read
 from trainer.features.als import fit_item_factors
 
 
-def test_of_more_users_than_the_bound_the_most_active_are_fitted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_more_users_than_the_bound_the_most_active_are_fitted(tmp_path: Path) -> None:
     active = [
         {"reviews.username": f"u{n % 6}", "id": f"P{n % 7}", "reviews.date": f"2017-02-{1 + n % 28:02d}"}
         for n in range(60)
@@ -22,8 +19,7 @@ def test_of_more_users_than_the_bound_the_most_active_are_fitted(
     ]
     both = read(tmp_path / "both.csv", single + active)
     all_users = fit_item_factors(both, len(both), 0, lambda _: None)
-    monkeypatch.setattr("trainer.features.als.MAX_USERS", 6)
-    bounded = fit_item_factors(both, len(both), 0, lambda _: None)
+    bounded = fit_item_factors(both, len(both), 0, lambda _: None, max_users=6)
     alone = read(tmp_path / "alone.csv", active)
     expected = fit_item_factors(alone, len(alone), 0, lambda _: None)
     ids = [product.product_id for product in alone.products]

@@ -88,7 +88,7 @@ def test_features_are_those_of_the_replayed_log(tmp_path: Path, rows: list[dict[
         assert found[448] == flag
 
 
-def test_batches_do_not_change_features(tmp_path: Path, monkeypatch: object) -> None:
+def test_batches_do_not_change_features(tmp_path: Path) -> None:
     rows = [
         {
             "reviews.username": f"u{n % 7}",
@@ -102,9 +102,8 @@ def test_batches_do_not_change_features(tmp_path: Path, monkeypatch: object) -> 
     vectors, space = review_vectors(reviews), space_of(reviews)
     mean = global_mean(vectors, 200)
     whole = as_of_features(reviews, vectors, space, mean, on_progress=lambda _: None)
-    monkeypatch.setattr("trainer.features.history._BATCH", 3)  # type: ignore[attr-defined]
-    monkeypatch.setattr("trainer.features.history._KEPT_STATES", 0)  # type: ignore[attr-defined]
-    pieces = as_of_features(reviews, vectors, space, global_mean(vectors, 200), on_progress=lambda _: None)
+    mean = global_mean(vectors, 200, batch=3)
+    pieces = as_of_features(reviews, vectors, space, mean, on_progress=lambda _: None, batch=3, max_kept=0)
     assert whole.states.shape == pieces.states.shape
     assert whole.states[:].tobytes() == pieces.states[:].tobytes()
     some = np.array([[7, 0, 190], [7, 1, 2]])

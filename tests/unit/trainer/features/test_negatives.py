@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.features.negatives import draw_labels, draw_negatives, popularity_weights
+from trainer.features.negatives import CHUNK_ROWS, draw_labels, draw_negatives, popularity_weights
 from twotower.errors import InvalidArgument
 
 
@@ -96,15 +96,13 @@ def test_labels_are_uniform_from_0_to_2() -> None:
     assert np.abs(histogram - 6_000).max() < 6 * np.sqrt(6_000)
 
 
-def test_pieces_are_drawn_as_the_whole_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_drawn_as_the_whole_is() -> None:
     rng = np.random.default_rng(1)
     user, product = rng.integers(0, 40, 500).astype(np.int32), rng.integers(0, 30, 500).astype(np.int32)
 
-    def drawn() -> tuple[bytes, bytes]:
-        stream = np.random.default_rng(9)
-        negatives = draw_negatives(user, (user, product), popularity_weights(product, 0.7), k=3, rng=stream)
-        return negatives.tobytes(), draw_labels(negatives.shape, stream).tobytes()
+    def drawn(chunk_rows: int) -> tuple[bytes, bytes]:
+        stream, weights = np.random.default_rng(9), popularity_weights(product, 0.7)
+        negatives = draw_negatives(user, (user, product), weights, k=3, rng=stream, chunk_rows=chunk_rows)
+        return negatives.tobytes(), draw_labels(negatives.shape, stream, chunk_rows).tobytes()
 
-    whole = drawn()
-    monkeypatch.setattr("trainer.features.negatives._CHUNK_ROWS", 7)
-    assert drawn() == whole
+    assert drawn(7) == drawn(CHUNK_ROWS)
