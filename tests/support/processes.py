@@ -91,3 +91,9 @@ def running(*services: Service) -> Iterator[None]:
     finally:
         for service in reversed(services):
             service.stop()
+
+
+def redis_pid(data: Path) -> int:
+    """Process id of the redis-server that logs into `data`."""
+    words = [line.split(":")[0] for line in (data / "redis.log").read_text().splitlines() if "ready to accept" in line]
+    return int(words[-1])

@@ -1,12 +1,10 @@
 """A real Redis, and a real server over it."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from embedding_service.bootstrap import running_service
@@ -14,6 +12,7 @@ from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.user_store import RedisUserStore
 from embedding_service.settings import EmbeddingSettings
+from tests.support.embedding_calls import Service, StartService
 from tests.support.encoders import HashEncoder
 from tests.support.releases import write_random_release
 from twotower.encoder import encoder_id
@@ -55,18 +54,6 @@ def release(releases: Path) -> Release:
 def other_release(releases: Path) -> Release:
     """Another ALS space and the same encoder."""
     return write_random_release(releases, seed=1, products=40)
-
-
-@dataclass
-class Service:
-    """A running service and a channel to it."""
-
-    stub: Any
-    channel: grpc.aio.Channel
-    port: int
-
-
-StartService = Callable[..., Awaitable[Service]]
 
 
 @pytest.fixture

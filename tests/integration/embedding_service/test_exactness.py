@@ -18,17 +18,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from embedding_service.operations.verify import UserLog, Verifier
-from embedding_service.ports import ImportedUser, NewReview, Outcome, Space
+from embedding_service.ports import ImportedUser, NewReview, Outcome
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.popularity_store import RedisPopularityStore
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.encoders import hash_vector
+from tests.support.stored_reviews import ENCODER, SPACE
 
 OPERATIONS = int(os.environ.get("TWOTOWER_OPERATIONS", "400"))
 STEPS = 40
-SPACE = Space("encoder-1", "als-1")
-ENCODER = SPACE.encoder_id
 ALS = np.ones(64, np.float32)
 USERS, REVIEWS, NAMES = ["u1", "{u}2", "ü 3"], ["r1", "r2", "r3", "r4", "r5"], ["Anonymous", "anonymous"]
 

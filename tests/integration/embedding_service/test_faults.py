@@ -19,12 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from embedding_service.operations.commands import verify
-from tests.integration.embedding_service.conftest import Service
-from tests.integration.embedding_service.test_process import redis_pid
-from tests.integration.embedding_service.test_service import array, publish
+from tests.support.embedding_calls import Service, array, publish
 from tests.support.encoders import hash_vector
 from tests.support.processes import Service as Process
-from tests.support.processes import running
+from tests.support.processes import redis_pid, running
 from tests.support.releases import product_id, write_random_release
 from twotower.features import review_text, running_mean
 from twotower.rpc import open_async_channel

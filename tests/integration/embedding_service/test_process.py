@@ -12,10 +12,9 @@ from grpc_health.v1 import health_pb2
 
 from embedding_service.releases.encoding_queue import EncodingQueue
 from embedding_service.releases.spaces import Spaces
-from tests.integration.embedding_service.conftest import Service
-from tests.integration.embedding_service.test_service import array, features, health, record
+from tests.support.embedding_calls import Service, array, features, health, record
 from tests.support.processes import Service as Process
-from tests.support.processes import running
+from tests.support.processes import redis_pid, running
 from tests.support.releases import GOLDEN_TEXTS, write_random_release
 from twotower.encoder import TextEncoder
 from twotower.errors import ReleaseInvalid
@@ -36,12 +35,6 @@ def real_release(tmp_path_factory: pytest.TempPathFactory, encoder_path: Path) -
 def import_of(release: Release) -> pb.ImportUsersRequest:
     space = types_pb2.EmbeddingSpace(encoder_id=release.manifest.encoder_id, als_id=release.manifest.als_id)
     return pb.ImportUsersRequest(header=pb.ImportHeader(release_id=release.release_id, space=space, user_count=0))
-
-
-def redis_pid(data: Path) -> int:
-    """Of the redis-server that logs into `data`."""
-    words = [line.split(":")[0] for line in (data / "redis.log").read_text().splitlines() if "ready to accept" in line]
-    return int(words[-1])
 
 
 async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,22 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_status.rpc_status import from_call
 
-from embedding_service.bootstrap import SERVICE_NAME
 from embedding_service.redis_store.embedded import RedisServer
-from tests.integration.embedding_service.conftest import Service, StartService
+from tests.support.embedding_calls import (
+    Service,
+    StartService,
+    array,
+    features,
+    health,
+    imported_user,
+    publish,
+    record,
+    space_of,
+    until_answered,
+)
 from tests.support.encoders import hash_vector
 from tests.support.releases import product_id
 from twotower.als import fold_in
@@ -26,70 +36,8 @@ from twotower.features import review_text, running_mean
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
-from twotower.wire import to_vector
 
 NOWHERE = "redis://127.0.0.1:1/0"  # nobody listens on port 1
-
-
-def space_of(release: Release) -> types_pb2.EmbeddingSpace:
-    return types_pb2.EmbeddingSpace(encoder_id=release.manifest.encoder_id, als_id=release.manifest.als_id)
-
-
-def imported_user(user_id: str, texts: Sequence[str], als: float = 0.5) -> pb.ImportedUser:
-    reviews = [
-        pb.ImportedReview(
-            review_id=f"r{i}", product_id=product_id(i), rating=4, fixed_point=hash_vector(text).tobytes()
-        )
-        for i, text in enumerate(texts)
-    ]
-    return pb.ImportedUser(user_id=user_id, reviews=reviews, als=to_vector(np.full(64, als, np.float32)))
-
-
-async def publish(
-    service: Service, release: Release, users: Sequence[pb.ImportedUser] = (), count: int | None = None
-) -> Any:
-    header = pb.ImportHeader(
-        release_id=release.release_id, space=space_of(release), user_count=len(users) if count is None else count
-    )
-    parts = [pb.ImportUsersRequest(header=header)]
-    parts += [pb.ImportUsersRequest(batch=pb.ImportBatch(users=users[i : i + 2])) for i in range(0, len(users), 2)]
-    return await service.stub.ImportUsers(iter(parts))
-
-
-async def record(
-    service: Service, review_id: str, user_id: str = "u1", product: str | None = None, **fields: Any
-) -> Any:
-    defaults: dict[str, Any] = {"rating": 4.0, "title": "Fine", "text": f"text of {review_id}"}
-    review = types_pb2.Review(
-        review_id=review_id, user_id=user_id, product_id=product or product_id(0), **(defaults | fields)
-    )
-    return await service.stub.RecordReview(pb.RecordReviewRequest(review=review))
-
-
-async def features(service: Service, user_id: str, **request: Any) -> types_pb2.UserFeatures:
-    return (await service.stub.GetUserFeatures(pb.GetUserFeaturesRequest(user_id=user_id, **request))).features
-
-
-async def health(service: Service, status: int) -> None:
-    """Return when health of the service is `status`."""
-    stub = health_pb2_grpc.HealthStub(service.channel)
-    async for update in stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE_NAME)):
-        if update.status == status:
-            return
-
-
-async def until_answered(call: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask again while the service is UNAVAILABLE, and for no other reason."""
-    while True:
-        try:
-            return await call()
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                raise
-
-
-def array(vector: types_pb2.Vector) -> Any:
-    return np.frombuffer(vector.values, "<f4")
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from embedding_service.redis_store.embedded import RedisServer
-from tests.integration.embedding_service.conftest import Service, StartService
-from tests.integration.embedding_service.test_service import features, imported_user, publish, space_of
+from tests.support.embedding_calls import Service, StartService, features, imported_user, publish, space_of
 from tests.support.releases import product_id
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb

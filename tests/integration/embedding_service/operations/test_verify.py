@@ -19,16 +19,13 @@ from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.keys import SCHEMA_KEY, PopularityKeys, UserKeys
 from embedding_service.redis_store.user_store import RedisUserStore
-from tests.integration.embedding_service.conftest import StartService
-from tests.integration.embedding_service.test_service import features, imported_user, publish, record
-from tests.integration.embedding_service.usecases.test_popularity import new_review
+from tests.support.embedding_calls import StartService, features, imported_user, publish, record
 from tests.support.encoders import hash_vector
 from tests.support.releases import product_id, write_random_release
+from tests.support.stored_reviews import ENCODER, SPACE, new_review
 from twotower.features import running_mean
 from twotower.release import Release
 
-SPACE = Space("encoder-1", "als-1")
-ENCODER = SPACE.encoder_id
 DAY = 11_574  # of the reviews of new_review
 
 

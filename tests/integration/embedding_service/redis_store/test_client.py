@@ -13,17 +13,15 @@ import pytest
 import redis
 
 from embedding_service.operations.verify import Verifier
-from embedding_service.ports import Outcome, Space
+from embedding_service.ports import Outcome
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer, redis_executable
 from embedding_service.redis_store.keys import slot_of_tag, slot_tags
 from embedding_service.redis_store.user_store import RedisUserStore
-from tests.integration.embedding_service.usecases.test_popularity import new_review
 from tests.support.certificates import write_certificates
 from tests.support.processes import free_port
+from tests.support.stored_reviews import SPACE, new_review
 from twotower.errors import StoreUnavailable
-
-SPACE = Space("encoder-1", "als-1")
 
 
 @pytest.fixture

@@ -20,17 +20,17 @@ from embedding_service.operations.verify import Verifier
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import redis_executable
 from embedding_service.redis_store.user_store import RedisUserStore
-from tests.integration.embedding_service.conftest import StartService
-from tests.integration.embedding_service.test_service import (
+from tests.support.embedding_calls import (
+    StartService,
     array,
     features,
     health,
     imported_user,
+    live_popularity,
     publish,
     record,
     until_answered,
 )
-from tests.integration.embedding_service.usecases.test_popularity import live
 from tests.support.encoders import hash_vector
 from tests.support.processes import free_port
 from tests.support.releases import product_id
@@ -149,7 +149,7 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
     assert {found.review_count for found in answer.features} == {2}
     for i, user in enumerate(users):
         await record(service, "live", user, product_id(i % 3))
-    assert dict(zip(*_counts(await live(service)), strict=True)) == {product_id(i): 4 for i in range(3)}
+    assert dict(zip(*_counts(await live_popularity(service)), strict=True)) == {product_id(i): 4 for i in range(3)}
 
     acknowledged = 0
     failing_over = None
@@ -172,7 +172,10 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
         assert found.review_count == len(texts)
         sums = np.sum([hash_vector(text) for text in texts], axis=0, dtype=int)
         np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, len(texts)))
-    assert dict(zip(*_counts(await until_answered(lambda: live(service))), strict=True))[product_id(7)] == acknowledged
+    assert (
+        dict(zip(*_counts(await until_answered(lambda: live_popularity(service))), strict=True))[product_id(7)]
+        == acknowledged
+    )
 
     store = RedisUserStore(connect(cluster.url, timeout_s=5.0, connections=4))
     verified = await Verifier(store).verify()

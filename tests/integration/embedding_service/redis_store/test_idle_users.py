@@ -11,16 +11,14 @@ from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.idle_users import IdleUsers
 from embedding_service.redis_store.user_store import RedisUserStore
-from tests.integration.embedding_service.conftest import StartService
-from tests.integration.embedding_service.test_service import features, imported_user, publish, record
-from tests.integration.embedding_service.usecases.test_popularity import counts, live, new_review
+from tests.support.embedding_calls import StartService, features, imported_user, live_popularity, publish, record
 from tests.support.encoders import hash_vector
 from tests.support.releases import product_id
+from tests.support.stored_reviews import ENCODER, SPACE, counts, new_review
 from twotower.release import Release
 from twotower.v1 import types_pb2
 
-SPACE, OLD = Space("encoder-1", "als-1"), Space("encoder-1", "als-0")
-ENCODER = SPACE.encoder_id
+OLD = Space("encoder-1", "als-0")
 DAY_S = 86_400
 ALS = np.ones(64, np.float32)
 
@@ -117,7 +115,7 @@ async def test_the_service_removes_by_itself(
     for user in ("imported", "recorded"):
         while (await features(service, user)).kind == types_pb2.USER_KIND_WARM:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.05)
-    assert list((await live(service)).product_ids) == []
+    assert list((await live_popularity(service)).product_ids) == []
     store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=2))
     assert await user_keys(store) == []
     assert (await Verifier(store).verify()).clean

@@ -6,8 +6,7 @@ import redis
 
 from clients.redis_reader import read_user
 from embedding_service.redis_store.embedded import RedisServer
-from tests.integration.embedding_service.conftest import StartService
-from tests.integration.embedding_service.test_service import array, features, imported_user, publish, record
+from tests.support.embedding_calls import StartService, array, features, imported_user, publish, record
 from tests.support.releases import product_id
 from twotower.release import Release
 

@@ -17,10 +17,9 @@ from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.keys import SCHEMA_KEY, UserKeys
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.encoders import hash_vector
+from tests.support.stored_reviews import ENCODER, SPACE
 from twotower.errors import StoreUnavailable
 
-SPACE = Space("encoder-1", "als-1")
-ENCODER = SPACE.encoder_id
 ALS = np.linspace(-1, 1, 64, dtype=np.float32)
 
 

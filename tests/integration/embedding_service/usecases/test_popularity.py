@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_service.ports import NewReview, Outcome, Space
+from embedding_service.ports import Outcome
 from embedding_service.redis_store.client import Script
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.keys import PopularityKeys, UserKeys
@@ -19,36 +19,18 @@ from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.popularity_store import RedisPopularityStore
 from embedding_service.redis_store.user_store import RedisUserStore
 from embedding_service.releases.spaces import LoadedRelease
-from tests.integration.embedding_service.conftest import Service, StartService
-from tests.integration.embedding_service.test_service import array, publish, record, until_answered
+from tests.support.embedding_calls import Service, StartService, array, live_popularity, publish, record, until_answered
 from tests.support.encoders import hash_vector
 from tests.support.releases import product_id
+from tests.support.stored_reviews import ENCODER, SPACE, counts, new_review
 from twotower.release import Release
 from twotower.scoring import LiftScoring, decayed_counts
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 
-SPACE = Space("encoder-1", "als-1")
-ENCODER = SPACE.encoder_id
 MARCH_2018_S = 1_519_900_000
 TOLERANCE = 2.2e-6
 """Of the weight, at a half-life of 7 days: (ln 2 · 0.5 h / 168 h)² / 2, and the rounding of float32."""
-
-
-def new_review(review_id: str, product: str = "p1", time_s: float = 1e9, user_id: str = "u1") -> NewReview:
-    digest = f"{product} {time_s}".encode().ljust(16)[:16]
-    return NewReview(user_id, review_id, product, 4.0, round(time_s * 1e6), hash_vector(review_id), digest)
-
-
-async def counts(store: RedisUserStore) -> dict[str, int]:
-    """Reviews by product in the counters."""
-    popularity = RedisPopularityStore(store.client, store.outboxes)
-    await popularity.settle()
-    hourly = await popularity.hours_of_days(ENCODER, await popularity.all_days(ENCODER))
-    found: dict[str, int] = {}
-    for name, count in zip(hourly.product_ids, hourly.counts.tolist(), strict=True):
-        found[name] = found.get(name, 0) + count
-    return found
 
 
 async def test_every_kind_of_change_is_counted_once(store: RedisUserStore) -> None:
@@ -107,11 +89,6 @@ async def test_services_that_empty_the_same_outbox_count_once(store: RedisUserSt
     assert await counts(store) == {"p1": 250}
 
 
-async def live(service: Service, **request: Any) -> pb.GetPopularityResponse:
-    response: pb.GetPopularityResponse = await service.stub.GetPopularity(pb.GetPopularityRequest(**request))
-    return response
-
-
 def expected(log: Mapping[Any, tuple[int, float]], response: pb.GetPopularityResponse, half_life_days: float) -> Any:
     """Weights of products 0 … 7 from the log, by the kernel."""
     products = np.array([product for product, _ in log.values()], np.int64)
@@ -148,7 +125,7 @@ async def test_weights_are_those_recomputed_from_the_log(published: Service, ope
         elif user != "Anonymous":
             await published.stub.DeleteUser(pb.DeleteUserRequest(user_id=user))
             log = {key: value for key, value in log.items() if key[0] != user}
-    response = await live(published)
+    response = await live_popularity(published)
     weights = expected(log, response, 7.0)
     assert list(response.product_ids) == [product_id(int(row)) for row in np.flatnonzero(weights)]
     np.testing.assert_allclose(array(response.weights), weights[weights > 0], rtol=TOLERANCE)
@@ -172,18 +149,20 @@ async def test_the_half_life_is_the_releases_and_the_order_the_catalogues(
     await publish(service, release)
     for i, product in enumerate(["not in the catalogue", product_id(9), product_id(2)]):
         await record(service, f"r{i}", "u", product)
-    response = await live(service)
+    response = await live_popularity(service)
     assert list(response.product_ids) == [product_id(2), product_id(9), "not in the catalogue"]
     np.testing.assert_allclose(array(response.weights), np.ones(3), rtol=1e-4)
     assert response.half_life.ToSeconds() == 7 * 86_400
     await publish(service, other_release)
-    assert list((await live(service, als_id=release.manifest.als_id)).product_ids) == list(response.product_ids)
+    assert list((await live_popularity(service, als_id=release.manifest.als_id)).product_ids) == list(
+        response.product_ids
+    )
 
 
 async def test_a_review_of_the_future_does_not_count_yet(published: Service) -> None:
     await record(published, "r1", "u", product_id(1), review_time=Timestamp(seconds=4_000_000_000))
     await record(published, "r2", "u", product_id(2))
-    assert list((await live(published)).product_ids) == [product_id(2)]
+    assert list((await live_popularity(published)).product_ids) == [product_id(2)]
 
 
 async def test_an_import_counts_what_has_a_time(start_service: StartService, release: Release) -> None:
@@ -198,7 +177,7 @@ async def test_an_import_counts_what_has_a_time(start_service: StartService, rel
     user = pb.ImportedUser(user_id="u", reviews=reviews, als=types_pb2.Vector(values=bytes(256), dimension=64))
     for _ in range(2):
         await publish(service, release, [user])
-        response = await live(service)
+        response = await live_popularity(service)
         assert list(response.product_ids) == [product_id(1)]
         assert array(response.weights)[0] == pytest.approx(1, rel=1e-2)  # up to an hour old
 
@@ -210,7 +189,7 @@ async def test_popularity_outlives_the_service(
     await publish(first, release)
     await record(first, "r1", "u", product_id(1))
     second = await start_service(store=redis_server.url)
-    while list((await until_answered(partial(live, second))).product_ids) != [product_id(1)]:
+    while list((await until_answered(partial(live_popularity, second))).product_ids) != [product_id(1)]:
         pass
 
 
