@@ -82,7 +82,7 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
     if kind == "lift":
         counts = rng.pareto(1.0, len(fusion))
         cold = head(np.zeros((1, USER_DIM), np.float32))[0]
-        scoring = LiftScoring(1.0, 0.0, 7.0, cold, np.full(len(fusion), 4, np.float32), log_popularity(counts))
+        scoring = LiftScoring(1.0, 0.0, 7.0, cold, np.full(len(fusion), 4, np.float32), log_popularity(counts), 4.0)
     start = time.perf_counter()
     probe_users = random_user_rows(rng, 96)
     two_stage = TwoStage(

@@ -20,17 +20,24 @@ Int64 = NDArray[np.int64]
 ALS_DIM: Final = 64
 BERT_DIM: Final = 384
 TOWER_DIM: Final = 64
-USER_DIM: Final = ALS_DIM + BERT_DIM + 1
-"""Width of a user row: ALS ‖ BERT running mean ‖ is_anonymous."""
-PRODUCT_DIM: Final = ALS_DIM + BERT_DIM
-"""Width of a product row: ALS ‖ BERT of the product text."""
 
-# Keras input and output names: users own models saved under them.
 USER_ALS_INPUT: Final = "user_ALS_Embedding"
 USER_BERT_INPUT: Final = "user_BERT_Embedding"
 IS_ANONYMOUS_INPUT: Final = "is_anonymous_user"
 PRODUCT_ALS_INPUT: Final = "product_ALS_Embedding"
 PRODUCT_BERT_INPUT: Final = "product_BERT_Embedding"
+USER_INPUTS: Final = {USER_ALS_INPUT: ALS_DIM, USER_BERT_INPUT: BERT_DIM, IS_ANONYMOUS_INPUT: 1}
+"""Keras inputs of a user and their widths, in the order of a user row. Users own models saved under these names."""
+PRODUCT_INPUTS: Final = {PRODUCT_ALS_INPUT: ALS_DIM, PRODUCT_BERT_INPUT: BERT_DIM}
+"""Keras inputs of a product and their widths, in the order of a product row."""
+USER_DIM: Final = sum(USER_INPUTS.values())
+"""449, the width of a user row."""
+PRODUCT_DIM: Final = sum(PRODUCT_INPUTS.values())
+"""448, the width of a product row."""
+ALS_COLUMNS: Final = slice(0, ALS_DIM)
+"""Where the ALS vector is in a user row and in a product row."""
+BERT_COLUMNS: Final = slice(ALS_DIM, ALS_DIM + BERT_DIM)
+"""Where the text embedding is in a user row (the running mean) and in a product row."""
 USER_TOWER_OUTPUT: Final = "User_Tower_Output"
 PRODUCT_TOWER_OUTPUT: Final = "Product_Tower_Output"
 FINAL_OUTPUT: Final = "Final_Output"
@@ -160,6 +167,21 @@ def user_rows(als: Float32, bert_mean: Float32, anonymous: NDArray[np.bool_] | b
     """
     flag = np.broadcast_to(np.asarray(anonymous, np.float32), als.shape[:1])[:, np.newaxis]
     return np.concatenate([als, bert_mean, flag], axis=1, dtype=np.float32)
+
+
+def cold_rows(global_mean: Float32, anonymous: Sequence[bool] | NDArray[np.bool_] = (False,)) -> Float32:
+    """Build the rows of users without a history: no ALS vector, and the mean review embedding of all users.
+
+    Args:
+        global_mean: (384,) float32.
+        anonymous: (users,) bool, whether each is an anonymous name.
+
+    Returns:
+        (users, 449) float32; one row for a named user by default.
+    """
+    users = len(anonymous)
+    means = np.broadcast_to(global_mean, (users, BERT_DIM))
+    return user_rows(np.zeros((users, ALS_DIM), np.float32), means, np.asarray(anonymous, bool))
 
 
 def product_rows(als: Float32, bert: Float32) -> Float32:

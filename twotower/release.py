@@ -27,16 +27,32 @@ from safetensors.numpy import load_file
 
 from twotower.als import ItemFactors
 from twotower.errors import NotFound, ReleaseInvalid
-from twotower.features import ALS_DIM, BERT_DIM, PRODUCT_DIM, TOWER_DIM, USER_DIM, Float32, Int16, Int64
+from twotower.features import (
+    ALS_DIM,
+    BERT_DIM,
+    PRODUCT_DIM,
+    PRODUCT_INPUTS,
+    TOWER_DIM,
+    USER_DIM,
+    USER_INPUTS,
+    Float32,
+    Int16,
+    Int64,
+)
 from twotower.model import Dense, TwoTowerWeights
-from twotower.scoring import LiftScoring, RatingScoring, Scoring
+from twotower.release_users import ReleaseUsers
+from twotower.scoring import PRIOR_REVIEWS, LiftScoring, RatingScoring, Scoring
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""Version 2 added the manifest's ``row_layout`` and the prior mean of a lift; version 1 can still be read."""
 MANIFEST: Final = "manifest.json"
 ENCODERS: Final = "encoders"
 TEMPORARY_PREFIX: Final = ".writing-"
 SCORING_ARRAYS: Final = ("cold_scores", "rating_base", "log_popularity")
 PARTS: Final = ("user_tower", "product_tower", "fusion")
+ROW_LAYOUT: Final = {"user": tuple(USER_INPUTS.items()), "product": tuple(PRODUCT_INPUTS.items())}
+"""What the columns of a user row and of a product row are: names and widths, in order."""
+_FORMAT_1_LACKS: Final = frozenset({"row_layout"})
 _CHUNK_BYTES: Final = 128 * 1024
 _LINES_AT_ONCE: Final = 50
 
@@ -90,6 +106,7 @@ class Manifest:
         metrics: training and validation figures.
         dataset: fingerprint and counts of the review file.
         versions: the libraries that made it.
+        row_layout: names and widths of the columns of a user row and of a product row, in order.
         files: relative path → {"sha256", "bytes"}; of every file but the manifest.
         format_version: of this layout.
         release_id: content id; "" until written.
@@ -109,6 +126,7 @@ class Manifest:
     metrics: Mapping[str, Any]
     dataset: Mapping[str, Any]
     versions: Mapping[str, str]
+    row_layout: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=lambda: dict(ROW_LAYOUT))
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     release_id: str = ""
@@ -116,13 +134,18 @@ class Manifest:
 
     def to_json(self) -> str:
         """Canonical text: sorted keys, two spaces."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(self._fields(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
     def content_id(self) -> str:
         """``<preset>-<first 12 hex digits of the sha256 of everything but id and time>``."""
-        content = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("release_id", "created_at")}
+        content = {k: v for k, v in self._fields().items() if k not in ("release_id", "created_at")}
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{self.preset}-{digest[:12]}"
+
+    def _fields(self) -> dict[str, Any]:
+        """What its format version has."""
+        fields = dataclasses.asdict(self)
+        return {k: v for k, v in fields.items() if self.format_version > 1 or k not in _FORMAT_1_LACKS}
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -137,17 +160,20 @@ class Manifest:
             raise ReleaseInvalid(f"{MANIFEST}: not JSON: {error}") from error
         if not isinstance(raw, dict):
             raise ReleaseInvalid(f"{MANIFEST}: must be an object")
-        if raw.get("format_version") != FORMAT_VERSION:
-            raise ReleaseInvalid(
-                f"{MANIFEST}: format_version is {raw.get('format_version')!r}, this version reads {FORMAT_VERSION}"
-            )
-        names = {f.name for f in dataclasses.fields(cls)}
+        version: Any = raw.get("format_version")
+        if version not in range(1, FORMAT_VERSION + 1):
+            raise ReleaseInvalid(f"{MANIFEST}: format_version is {version!r}, this version reads 1 to {FORMAT_VERSION}")
+        names = {f.name for f in dataclasses.fields(cls)} - (_FORMAT_1_LACKS if version == 1 else frozenset())
         if names != raw.keys():
             raise ReleaseInvalid(
                 f"{MANIFEST}: missing keys {sorted(names - raw.keys())}, unknown keys {sorted(raw.keys() - names)}"
             )
         raw["anonymous_names"] = tuple(raw["anonymous_names"])
         raw["activations"] = {part: tuple(names) for part, names in raw["activations"].items()}
+        if version > 1:
+            raw["row_layout"] = {
+                side: tuple((name, width) for name, width in row) for side, row in raw["row_layout"].items()
+            }
         manifest = cls(**raw)
         if manifest.content_id() != manifest.release_id:
             raise ReleaseInvalid(
@@ -278,8 +304,12 @@ class Release:
             if kind == "rating":
                 return RatingScoring(**scalars)
             if kind == "lift":
-                scalars |= {name: np.asarray(self.array(f"scoring/{name}.npy")) for name in SCORING_ARRAYS}
-                return LiftScoring(**scalars)
+                arrays: dict[str, Any] = {
+                    name: np.asarray(self.array(f"scoring/{name}.npy")) for name in SCORING_ARRAYS
+                }
+                if self.manifest.format_version == 1:
+                    scalars["prior_mean"] = _prior_mean(self.catalogue, arrays["rating_base"])
+                return LiftScoring(**scalars, **arrays)
         except TypeError as error:
             raise ReleaseInvalid(f"{MANIFEST}: scoring: {error}") from error
         raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {kind!r} is not known")
@@ -294,6 +324,15 @@ class Release:
         """Texts and their fixed-point embeddings, (texts, 384) int16."""
         texts = json.loads((self.path / "golden/texts.json").read_text(encoding="utf-8"))
         return texts, self.array("golden/text_fixed_point.npy")
+
+    @cached_property
+    def users(self) -> ReleaseUsers:
+        """Users and their reviews.
+
+        Raises:
+            ReleaseInvalid: their arrays do not fit each other.
+        """
+        return ReleaseUsers.read(self.path, self.array)
 
     def array(self, name: str) -> NDArray[Any]:
         """A ``.npy`` file, mapped read-only."""
@@ -341,6 +380,10 @@ class Release:
                 raise ReleaseInvalid(f"{name}: its sha256 is not the manifest's")
 
     def _verify_shapes(self) -> None:
+        if self.manifest.row_layout != ROW_LAYOUT:
+            raise ReleaseInvalid(
+                f"{MANIFEST}: row_layout is {dict(self.manifest.row_layout)}, this version serves {ROW_LAYOUT}"
+            )
         count = self.manifest.product_count
         weights = self.weights
         if weights.user_tower[0].kernel.shape[0] != USER_DIM or weights.product_tower[0].kernel.shape[0] != PRODUCT_DIM:
@@ -357,6 +400,14 @@ class Release:
                 raise ReleaseInvalid(f"{name}: shape {self.array(name).shape}, expected {shape}")
         if len(self.catalogue) != count:
             raise ReleaseInvalid(f"catalogue.jsonl: {len(self.catalogue)} products, the manifest says {count}")
+
+
+def _prior_mean(catalogue: tuple[Product, ...], rating_base: Float32) -> float:
+    """μ of the shrunk item means, which format 1 does not name: solved for in each product's mean, then the median."""
+    counts = np.array([product.review_count for product in catalogue], np.float64)
+    means = np.array([product.mean_rating for product in catalogue], np.float64)
+    priors = (rating_base * (counts + PRIOR_REVIEWS) - counts * means) / PRIOR_REVIEWS
+    return float(np.clip(np.median(priors), 0, 5))
 
 
 def activations_of(weights: TwoTowerWeights) -> dict[str, tuple[str, ...]]:

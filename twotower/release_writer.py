@@ -1,12 +1,14 @@
-"""Writing a release: to a temporary directory beside its place, fsynced and renamed, so that it is there whole or not
-at all.
+"""Writing a release: to a temporary directory beside its place, fsynced and renamed.
+
+So it is there whole or not at all.
 """
 
-import dataclasses
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from twotower.model import TwoTowerWeights
+from twotower.als import ItemFactors
+from twotower.features import ANONYMOUS_NAMES, BERT_DIM, Float32, Int16
+from twotower.model import TwoTowerWeights, product_fusion, run_layers
 from twotower.release import (
     ENCODERS,
     MANIFEST,
@@ -27,9 +31,70 @@ from twotower.release import (
     Manifest,
     Product,
     Release,
+    activations_of,
+    als_id,
+    scoring_of,
     sha256_of,
 )
+from twotower.release_users import REVIEW_IDS, USER_ARRAYS, USER_IDS, user_array
 from twotower.scoring import LiftScoring, Scoring
+
+
+@dataclass(frozen=True)
+class ReleaseContents:
+    """What every release holds, whoever makes it; a trained one has users and Keras files besides.
+
+    Attributes:
+        preset: name of the recipe.
+        weights: the network.
+        space: the item factors.
+        global_mean: (384,) float32, mean review embedding of the training period.
+        catalogue: the products, in index order.
+        product_rows: (products, 448) float32, what the product tower takes.
+        scoring: how the network's output becomes score and predicted rating.
+        golden: requests with the answers of the full network.
+        golden_tolerance: largest difference allowed when they are replayed.
+        encoder_path: folder of the text encoder.
+        encoder_id: its content id.
+        golden_texts: texts to replay, with their vectors, (texts, 384) int16.
+        anonymous_names: names that strangers share.
+        metrics, dataset, versions: for the manifest.
+    """
+
+    preset: str
+    weights: TwoTowerWeights
+    space: ItemFactors
+    global_mean: Float32
+    catalogue: Sequence[Product]
+    product_rows: Float32
+    scoring: Scoring
+    golden: Golden
+    golden_tolerance: float
+    encoder_path: Path
+    encoder_id: str
+    golden_texts: tuple[Sequence[str], Int16] = ((), np.zeros((0, BERT_DIM), np.int16))
+    anonymous_names: tuple[str, ...] = ANONYMOUS_NAMES
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def manifest(self) -> Manifest:
+        """The manifest, but for what only the written files tell: their checksums, and so the id."""
+        return Manifest(
+            preset=self.preset,
+            encoder_id=self.encoder_id,
+            als_id=als_id(self.space, [product.product_id for product in self.catalogue]),
+            product_count=len(self.catalogue),
+            regularization=self.space.regularization,
+            confidence_per_star=self.space.confidence_per_star,
+            anonymous_names=self.anonymous_names,
+            activations=activations_of(self.weights),
+            scoring=scoring_of(self.scoring),
+            golden_tolerance=self.golden_tolerance,
+            metrics=self.metrics,
+            dataset=self.dataset,
+            versions=self.versions,
+        )
 
 
 class ReleaseWriter:
@@ -63,18 +128,59 @@ class ReleaseWriter:
         """Write a ``.npy`` file."""
         np.save(self.path(name), array, allow_pickle=False)
 
-    def json(self, name: str, value: object) -> None:
-        """Write a JSON file."""
-        self.path(name).write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+    def write(self, contents: ReleaseContents) -> None:
+        """Write the files that every release has."""
+        towers = run_layers(contents.weights.product_tower, contents.product_rows)
+        arrays: dict[str, NDArray[Any]] = {
+            "product_towers": towers,
+            "product_fusion": product_fusion(contents.weights, towers),
+            "item_factors": contents.space.factors,
+            "als_gram": contents.space.gram,
+            "global_mean": contents.global_mean,
+        }
+        if isinstance(contents.scoring, LiftScoring):
+            arrays |= {f"scoring/{name}": getattr(contents.scoring, name) for name in SCORING_ARRAYS}
+        arrays |= {f"golden/{item.name}": getattr(contents.golden, item.name) for item in fields(Golden)}
+        texts, arrays["golden/text_fixed_point"] = contents.golden_texts
+        for name, array in arrays.items():
+            self.array(f"{name}.npy", array)
+        self.path("golden/texts.json").write_text(json.dumps(list(texts), ensure_ascii=False) + "\n", encoding="utf-8")
+        self.catalogue(contents.catalogue)
+        self._weights(contents.weights)
+        self._encoder(contents.encoder_path, contents.encoder_id)
 
-    def catalogue(self, products: list[Product]) -> None:
+    def catalogue(self, products: Sequence[Product]) -> None:
         """Write ``catalogue.jsonl``."""
-        lines = (json.dumps(dataclasses.asdict(product), ensure_ascii=False) + "\n" for product in products)
+        lines = (json.dumps(asdict(product), ensure_ascii=False) + "\n" for product in products)
         with self.path("catalogue.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(lines)
 
-    def weights(self, weights: TwoTowerWeights) -> None:
-        """Write ``weights.safetensors``; the activations go into the manifest (:func:`activations_of`)."""
+    def users(
+        self, user_ids: Iterable[str], review_ids: Iterable[str], columns: Mapping[str, Iterable[NDArray[Any]]]
+    ) -> None:
+        """Write ``users/``.
+
+        Args:
+            user_ids: names, in order.
+            review_ids: ids of their reviews, in order.
+            columns: for each of :data:`twotower.release_users.USER_ARRAYS` its parts, one under the other; only one is
+                in memory at a time.
+        """
+        for name, ids in ((USER_IDS, user_ids), (REVIEW_IDS, review_ids)):
+            with self.path(name).open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in ids)
+        for name, (dtype, row_shape) in USER_ARRAYS.items():
+            _write_parts(self.path(user_array(name)), np.dtype(dtype), row_shape, columns[name])
+
+    def no_users(self) -> None:
+        """Write ``users/`` of a release that knows none."""
+        columns: dict[str, Iterable[NDArray[Any]]] = {
+            name: [np.zeros((0, *shape), dtype)] for name, (dtype, shape) in USER_ARRAYS.items()
+        }
+        self.users((), (), columns | {"review_offsets": [np.zeros(1, np.int64)]})
+
+    def _weights(self, weights: TwoTowerWeights) -> None:
+        """Write ``weights.safetensors``; the activations go into the manifest."""
         tensors = {
             f"{part}.{index}.{name}": np.ascontiguousarray(getattr(layer, name))
             for part in PARTS
@@ -83,30 +189,20 @@ class ReleaseWriter:
         }
         save_file(tensors, self.path("weights.safetensors"))
 
-    def scoring(self, scoring: Scoring) -> None:
-        """Write the arrays of ``scoring/``; kind and scalars go into the manifest (:func:`scoring_of`)."""
-        if isinstance(scoring, LiftScoring):
-            for name in SCORING_ARRAYS:
-                self.array(f"scoring/{name}.npy", getattr(scoring, name))
+    def _encoder(self, source: Path, encoder_id: str) -> None:
+        """Keep the encoder once under ``<root>/encoders``, and link it into the release.
 
-    def golden(self, golden: Golden) -> None:
-        """Write ``golden/``."""
-        for item in dataclasses.fields(golden):
-            self.array(f"golden/{item.name}.npy", getattr(golden, item.name))
-
-    def encoder(self, source: Path, encoder_id: str) -> None:
-        """Keep the encoder once under ``<root>/encoders`` and link it into the release (copied where links can't be
-        had).
+        Where links can't be had it is copied.
         """
-        kept = self._root / ENCODERS / encoder_id
-        if not kept.exists():
-            kept.parent.mkdir(exist_ok=True)
-            copy = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=kept.parent))
+        shared = self._root / ENCODERS / encoder_id
+        if not shared.exists():
+            shared.parent.mkdir(exist_ok=True)
+            copy = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=shared.parent))
             shutil.copytree(source, copy, dirs_exist_ok=True)
             copy.chmod(0o755)
             _fsync_tree(copy)
-            copy.rename(kept)
-        for file in sorted(kept.iterdir()):
+            copy.rename(shared)
+        for file in sorted(shared.iterdir()):
             target = self.path(f"encoder/{file.name}")
             try:
                 os.link(file, target)
@@ -114,16 +210,17 @@ class ReleaseWriter:
                 shutil.copy2(file, target)
 
     def commit(self, manifest: Manifest) -> Release:
-        """Hash every file, write the manifest, fsync, rename. Writing the same content again finds it there and changes
-        nothing.
+        """Hash every file, write the manifest, fsync, rename.
+
+        Writing the same content again finds it there and changes nothing.
         """
         paths = sorted(path for path in self._directory.rglob("*") if path.is_file())
         files = {
             str(p.relative_to(self._directory)): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in paths
         }
-        manifest = dataclasses.replace(manifest, files=files)
+        manifest = replace(manifest, files=files)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = dataclasses.replace(manifest, release_id=manifest.content_id(), created_at=now)
+        manifest = replace(manifest, release_id=manifest.content_id(), created_at=now)
         (self._directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         self._directory.chmod(0o755)
         _fsync_tree(self._directory)
@@ -132,6 +229,23 @@ class ReleaseWriter:
             self._directory.rename(target)
             _fsync(self._root)
         return Release.open(target)
+
+
+def _write_parts(path: Path, dtype: np.dtype[Any], row_shape: tuple[int, ...], parts: Iterable[NDArray[Any]]) -> None:
+    """Write a ``.npy`` file of parts, as ``numpy.save`` would write them in one piece.
+
+    The header comes first and holds the number of rows, so it is written again when that is known: numpy leaves room
+    in it for this.
+    """
+    header: dict[str, Any] = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+    rows = 0
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *row_shape)})
+        for part in parts:
+            np.ascontiguousarray(part, dtype).tofile(file)
+            rows += len(part)
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *row_shape)})
 
 
 def _remove_abandoned(root: Path) -> None:

@@ -19,6 +19,8 @@ import numpy as np
 from twotower.features import Float32, Float64, Int64
 from twotower.model import as_rating
 
+PRIOR_REVIEWS: Final = 10
+"""A product's mean rating counts as much as the overall mean when it has this many reviews."""
 POPULARITY_FLOOR: Final = 1e-4
 """Added to a product's share of all weight, so that a product nobody has bought lately keeps a finite score."""
 MS_PER_DAY: Final = 86_400_000
@@ -53,6 +55,21 @@ def log_popularity(weights: Float64) -> Float32:
     share = weights / total if total > 0 else np.zeros_like(weights)
     result: Float32 = np.log(share + POPULARITY_FLOOR).astype(np.float32)
     return result
+
+
+def shrunk_means(sums: Float64, counts: Float64, prior_mean: float) -> Float32:
+    """Compute ``(n·r̄ + 10·μ) / (n + 10)`` of each product.
+
+    Args:
+        sums: (products,) sums of ratings, n·r̄.
+        counts: (products,) numbers of ratings, n.
+        prior_mean: μ, the overall mean rating.
+
+    Returns:
+        (products,) float32.
+    """
+    means: Float32 = ((sums + PRIOR_REVIEWS * prior_mean) / (counts + PRIOR_REVIEWS)).astype(np.float32)
+    return means
 
 
 class Scoring(Protocol):
@@ -93,6 +110,7 @@ class LiftScoring:
         cold_scores: (products,) network output for a cold named user.
         rating_base: (products,) shrunk item means.
         log_popularity: (products,) at the end of the training period.
+        prior_mean: μ, the overall mean rating: the shrunk mean of a product without reviews.
     """
 
     temperature: float
@@ -101,6 +119,7 @@ class LiftScoring:
     cold_scores: Float32
     rating_base: Float32
     log_popularity: Float32
+    prior_mean: float
 
     def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
         """``(network − cold) / τ + log p``; without a feed p is the release's own."""

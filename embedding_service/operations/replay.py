@@ -1,6 +1,5 @@
 """Replays a release's reviews through a live service and holds its features against the offline ones."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -12,6 +11,7 @@ from twotower.als import fold_in
 from twotower.errors import NotReady, StoreUnavailable
 from twotower.features import ALS_DIM, Int64, running_mean
 from twotower.release import Release
+from twotower.release_users import UNDATED
 from twotower.rpc import open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
@@ -19,7 +19,6 @@ from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from twotower.wire import fixed_point_to_bytes, to_vector
 
 _BATCH: Final = 512
-_UNDATED: Final = int(np.iinfo(np.int64).max)
 
 
 @dataclass
@@ -78,21 +77,18 @@ def replay_release(release: Release, address: str, on_progress: Callable[[int], 
 
 
 class _Users:
-    """``users/`` of a release: docs/formats/release.md."""
+    """Users of a release by their number of reviews."""
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        self.offsets, self.products, self.ratings, self.times_us, self.vectors = (
-            release.array(f"users/{name}.npy")
-            for name in ("review_offsets", "products", "ratings", "times_us", "fixed_point")
-        )
-        self.user_ids = _lines(release, "users/user_ids.jsonl")
-        self.review_ids = _lines(release, "users/review_ids.jsonl")
+        self.columns = release.users
+        self.user_ids = list(self.columns.user_ids())
+        self.review_ids = list(self.columns.review_ids())
         self._product_ids = [product.product_id for product in release.catalogue]
 
     def rows_with(self, round_: int) -> Int64:
         """Users that have more than `round_` reviews."""
-        return np.flatnonzero(np.diff(self.offsets) > round_)
+        return np.flatnonzero(np.diff(self.columns.review_offsets) > round_)
 
     def requests(self, rows: Int64, round_: int) -> Iterator[pb.ImportUsersRequest]:
         """The import of these users' reviews number `round_`."""
@@ -102,28 +98,31 @@ class _Users:
             header=pb.ImportHeader(release_id=self.release.release_id, space=space, user_count=len(rows))
         )
         for start in range(0, len(rows), _BATCH):
-            users = [self._user(row, int(self.offsets[row]) + round_) for row in rows[start : start + _BATCH].tolist()]
+            users = [
+                self._user(row, int(self.columns.review_offsets[row]) + round_)
+                for row in rows[start : start + _BATCH].tolist()
+            ]
             yield pb.ImportUsersRequest(batch=pb.ImportBatch(users=users))
 
     def histories(self, row: int, reviews: int) -> dict[int, float]:
         """Product row → sum of ratings over a user's first reviews; products without factors are left out."""
         factors = self.release.item_factors.factors
         history: dict[int, float] = {}
-        for index in range(int(self.offsets[row]), int(self.offsets[row]) + reviews):
-            product = int(self.products[index])
+        for index in range(int(self.columns.review_offsets[row]), int(self.columns.review_offsets[row]) + reviews):
+            product = int(self.columns.products[index])
             if factors[product].any():
-                history[product] = history.get(product, 0.0) + float(self.ratings[index])
+                history[product] = history.get(product, 0.0) + float(self.columns.ratings[index])
         return history
 
     def _user(self, row: int, index: int) -> pb.ImportedUser:
         review = pb.ImportedReview(
             review_id=self.review_ids[index],
-            product_id=self._product_ids[self.products[index]],
-            rating=float(self.ratings[index]),
-            fixed_point=fixed_point_to_bytes(self.vectors[index]),
+            product_id=self._product_ids[self.columns.products[index]],
+            rating=float(self.columns.ratings[index]),
+            fixed_point=fixed_point_to_bytes(self.columns.fixed_point[index]),
         )
-        if self.times_us[index] != _UNDATED:
-            review.review_time.FromMicroseconds(int(self.times_us[index]))
+        if self.columns.times_us[index] != UNDATED:
+            review.review_time.FromMicroseconds(int(self.columns.times_us[index]))
         return pb.ImportedUser(user_id=self.user_ids[row], reviews=[review], als=_ZEROS)
 
 
@@ -145,13 +144,8 @@ def _compare(stub: EmbeddingServiceStub, users: _Users, rows: Int64, found: Repl
     online = _features(stub, users, rows)
     als = fold_in(users.release.item_factors, [users.histories(row, found.rounds) for row in rows.tolist()])
     for row, features, vector in zip(rows.tolist(), online, als, strict=True):
-        start = int(users.offsets[row])
-        sums = users.vectors[start : start + found.rounds].sum(axis=0, dtype=np.int64)
+        start = int(users.columns.review_offsets[row])
+        sums = users.columns.fixed_point[start : start + found.rounds].sum(axis=0, dtype=np.int64)
         found.different_means += running_mean(sums, found.rounds).tobytes() != features.bert_mean.values
         found.worst_als = max(found.worst_als, float(np.abs(np.frombuffer(features.als.values, "<f4") - vector).max()))
         found.compared += 1
-
-
-def _lines(release: Release, name: str) -> list[str]:
-    with (release.path / name).open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]

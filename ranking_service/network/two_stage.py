@@ -31,7 +31,7 @@ from ranking_service.network.lanes import Lanes
 from ranking_service.release.popularity_snapshot import Snapshot
 from ranking_service.release.served import Scorer
 from twotower.als import ItemFactors, fold_in
-from twotower.features import ALS_DIM, BERT_DIM, USER_DIM, Float32, Int64, user_rows
+from twotower.features import ALS_DIM, BERT_COLUMNS, USER_DIM, Float32, Int64, user_rows
 from twotower.model import TwoTowerWeights, top_k
 from twotower.release import Release
 from twotower.scoring import LiftScoring, Scoring
@@ -216,9 +216,7 @@ def probe_users(golden_rows: Float32, factors: ItemFactors, count: int = 2 * _AN
         else []
     )
     als = fold_in(factors, histories) if known else np.zeros((made, ALS_DIM), np.float32)
-    first, second = (
-        golden_rows[rng.integers(len(golden_rows), size=made), ALS_DIM : ALS_DIM + BERT_DIM] for _ in range(2)
-    )
+    first, second = (golden_rows[rng.integers(len(golden_rows), size=made), BERT_COLUMNS] for _ in range(2))
     share = rng.random((made, 1), np.float32)
     rows = np.concatenate([golden, user_rows(als, share * first + (1 - share) * second, False)])
     return rows[rng.permutation(count)]

@@ -5,7 +5,7 @@ import numpy as np
 from ranking_service.ranking.jobs import Explanations
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.popularity_snapshot import Snapshot
-from twotower.features import ALS_DIM, BERT_DIM, Float32, Int64
+from twotower.features import ALS_COLUMNS, BERT_COLUMNS, Float32, Int64
 from twotower.scoring import LiftScoring, Scoring
 
 
@@ -14,8 +14,8 @@ def ablated_rows(row: Float32, global_mean: Float32) -> Float32:
     cold user.
     """
     rows = np.stack([row, row])
-    rows[0, :ALS_DIM] = 0
-    rows[1, ALS_DIM : ALS_DIM + BERT_DIM] = global_mean
+    rows[0, ALS_COLUMNS] = 0
+    rows[1, BERT_COLUMNS] = global_mean
     return rows
 
 

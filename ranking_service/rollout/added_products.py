@@ -25,11 +25,11 @@ from twotower.features import (
     Float32,
     Int16,
     Int64,
+    cold_rows,
     dequantize,
     product_rows,
     product_text,
     quantize,
-    user_rows,
 )
 from twotower.model import TwoTowerWeights, product_fusion, run_layers, score_catalogue
 from twotower.release import Product
@@ -41,8 +41,6 @@ _LOG = logging.getLogger(__name__)
 
 FILE: Final = "added_products.jsonl"
 """Beside the releases, one product a line."""
-_PRIOR_REVIEWS: Final = 10
-"""A shrunk item mean is (n·r̄ + 10·μ) / (n + 10)."""
 
 
 class TextSource(Protocol):
@@ -264,23 +262,12 @@ def _scoring(base: ServedRelease, fusion: Float32, columns: Int64, count: int) -
     scoring = base.scoring
     if not isinstance(scoring, LiftScoring):
         return scoring
-    cold = user_rows(np.zeros((1, ALS_DIM), np.float32), base.global_mean[np.newaxis], False)
     more = count - len(scoring.cold_scores)
     cold_scores = np.pad(scoring.cold_scores, (0, more))
-    cold_scores[columns] = score_catalogue(base.weights, cold, fusion)[0]
+    cold_scores[columns] = score_catalogue(base.weights, cold_rows(base.global_mean), fusion)[0]
     return replace(
         scoring,
         cold_scores=cold_scores,
-        rating_base=np.pad(
-            scoring.rating_base, (0, more), constant_values=_prior_mean(base.catalogue, scoring.rating_base)
-        ),
+        rating_base=np.pad(scoring.rating_base, (0, more), constant_values=scoring.prior_mean),
         log_popularity=np.pad(scoring.log_popularity, (0, more), constant_values=np.log(POPULARITY_FLOOR)),
     )
-
-
-def _prior_mean(catalogue: Catalogue, rating_base: Float32) -> float:
-    """μ of the shrunk item means: what a product without reviews starts at."""
-    counts = np.array([product.review_count for product in catalogue.products], np.float64)
-    means = np.array([product.mean_rating for product in catalogue.products], np.float64)
-    priors = (rating_base * (counts + _PRIOR_REVIEWS) - counts * means) / _PRIOR_REVIEWS
-    return float(np.clip(np.median(priors), 0, 5))

@@ -15,7 +15,7 @@ from ranking_service.release.served import ServedRelease
 from ranking_service.upstream.embedding_client import FeaturesUnavailable
 from ranking_service.upstream.user_batch import Known, UserBatch
 from twotower.errors import SpaceMismatch
-from twotower.features import ALS_DIM, BERT_DIM, Float32, is_anonymous, user_rows
+from twotower.features import ALS_DIM, BERT_DIM, Float32, cold_rows, is_anonymous, user_rows
 from twotower.v1 import embedding_service_pb2, types_pb2
 
 _LOG = logging.getLogger(__name__)
@@ -186,12 +186,11 @@ def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
     same.
     """
     anonymous = [is_anonymous(user_id, served.anonymous_keys) for user_id in user_ids]
-    users = len(anonymous)
-    als = np.zeros((users, ALS_DIM), np.float32)
-    rows = user_rows(als, np.broadcast_to(served.global_mean, (users, BERT_DIM)), np.array(anonymous))
     kinds = [types_pb2.USER_KIND_ANONYMOUS if name else types_pb2.USER_KIND_COLD for name in anonymous]
     return UserBatch(
-        rows, [[] for _ in anonymous], [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds]
+        cold_rows(served.global_mean, anonymous),
+        [[] for _ in anonymous],
+        [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds],
     )
 
 

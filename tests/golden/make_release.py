@@ -14,17 +14,17 @@ from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, encoder_id
 from twotower.features import (
     ALS_DIM,
-    ANONYMOUS_NAMES,
     PRODUCT_DIM,
     TOWER_DIM,
     USER_DIM,
     Float32,
+    cold_rows,
     product_rows,
     user_rows,
 )
 from twotower.model import Activation, Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, activations_of, als_id, scoring_of
-from twotower.release_writer import ReleaseWriter
+from twotower.release import Golden
+from twotower.release_writer import ReleaseContents, ReleaseWriter
 from twotower.scoring import LiftScoring, log_popularity
 
 PRODUCTS = 4
@@ -47,9 +47,9 @@ def small_weights(rng: np.random.Generator) -> TwoTowerWeights:
 
 def small_lift(rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, mean: Float32) -> LiftScoring:
     """Lift scoring, which has every optional file of the format."""
-    cold = score_catalogue(weights, user_rows(np.zeros((1, ALS_DIM), np.float32), mean[np.newaxis], False), fusion)[0]
+    cold = score_catalogue(weights, cold_rows(mean), fusion)[0]
     base = rng.uniform(2, 5, PRODUCTS).astype(np.float32)
-    return LiftScoring(0.1, 0.25, 7.0, cold, base, log_popularity(rng.uniform(0, 9, PRODUCTS)))
+    return LiftScoring(0.1, 0.25, 7.0, cold, base, log_popularity(rng.uniform(0, 9, PRODUCTS)), 3.5)
 
 
 def write_fixture(root: Path) -> None:
@@ -57,10 +57,9 @@ def write_fixture(root: Path) -> None:
     rng = np.random.default_rng(1)
     weights = small_weights(rng)
     space = ItemFactors(rng.normal(0, 0.1, (PRODUCTS, ALS_DIM)).astype(np.float32), 0.5, 1.0)
-    towers = run_layers(weights.product_tower, product_rows(space.factors, unit_vectors(rng, PRODUCTS)))
-    fusion, mean = product_fusion(weights, towers), unit_vectors(rng, 1)[0]
+    rows = product_rows(space.factors, unit_vectors(rng, PRODUCTS))
+    fusion, mean = product_fusion(weights, run_layers(weights.product_tower, rows)), unit_vectors(rng, 1)[0]
     scoring = small_lift(rng, weights, fusion, mean)
-    catalogue = [random_product(rng, index) for index in range(PRODUCTS)]
     users = user_rows(
         rng.normal(0, 0.5, (3, ALS_DIM)).astype(np.float32), unit_vectors(rng, 3), np.array([False, False, True])
     )
@@ -70,36 +69,23 @@ def write_fixture(root: Path) -> None:
         for name in (MODEL_XML, MODEL_BIN, TOKENIZER):
             (Path(folder) / name).write_text("placeholder")
         (Path(folder) / CONFIG).write_text('{"model": "placeholder", "max_tokens": 256}')
-        writer.encoder(Path(folder), encoder_id(Path(folder)))
-        writer.weights(weights)
-        writer.scoring(scoring)
-        writer.catalogue(catalogue)
-        writer.golden(Golden(users, indices, scoring.scores(network), scoring.ratings(network)))
-        arrays = {
-            "product_towers": towers,
-            "product_fusion": fusion,
-            "item_factors": space.factors,
-            "global_mean": mean,
-        }
-        for name, array in {**arrays, "als_gram": space.gram}.items():
-            writer.array(f"{name}.npy", array)
-        writer.commit(
-            Manifest(
-                preset="golden",
-                encoder_id=encoder_id(Path(folder)),
-                als_id=als_id(space, [product.product_id for product in catalogue]),
-                product_count=PRODUCTS,
-                regularization=space.regularization,
-                confidence_per_star=space.confidence_per_star,
-                anonymous_names=ANONYMOUS_NAMES,
-                activations=activations_of(weights),
-                scoring=scoring_of(scoring),
-                golden_tolerance=1e-5,
-                metrics={},
-                dataset={"synthetic": True},
-                versions={},
-            )
+        contents = ReleaseContents(
+            preset="golden",
+            weights=weights,
+            space=space,
+            global_mean=mean,
+            catalogue=[random_product(rng, index) for index in range(PRODUCTS)],
+            product_rows=rows,
+            scoring=scoring,
+            golden=Golden(users, indices, scoring.scores(network), scoring.ratings(network)),
+            golden_tolerance=1e-5,
+            encoder_path=Path(folder),
+            encoder_id=encoder_id(Path(folder)),
+            dataset={"synthetic": True},
         )
+        writer.write(contents)
+        writer.no_users()
+        writer.commit(contents.manifest())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A small release with random weights in the contracted shapes, for tests that need no training."""
 
 import tempfile
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -11,18 +12,18 @@ from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, TextEncoder, encoder_id
 from twotower.features import (
     ALS_DIM,
-    ANONYMOUS_NAMES,
     BERT_DIM,
     PRODUCT_DIM,
     TOWER_DIM,
     USER_DIM,
     Float32,
+    cold_rows,
     product_rows,
     user_rows,
 )
 from twotower.model import Activation, Dense, TwoTowerWeights, product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
-from twotower.release_writer import ReleaseWriter
+from twotower.release import Golden, Product, Release
+from twotower.release_writer import ReleaseContents, ReleaseWriter
 from twotower.scoring import LiftScoring, RatingScoring, Scoring, log_popularity
 
 GOLDEN_REQUESTS: Final = 8
@@ -60,51 +61,36 @@ def write_random_release(
     weights = random_weights(rng, activation)
     factors = rng.normal(0, 0.1, (products, ALS_DIM)).astype(np.float32)
     factors[products // 2 :: 7] = 0  # no review in the training period
-    towers = run_layers(weights.product_tower, product_rows(factors, unit_vectors(rng, products)))
-    fusion = product_fusion(weights, towers)
+    rows = product_rows(factors, unit_vectors(rng, products))
+    fusion = product_fusion(weights, run_layers(weights.product_tower, rows))
     global_mean = unit_vectors(rng, 1)[0] * np.float32(0.6)
     space = ItemFactors(factors, regularization=0.01, confidence_per_star=8.0)
     catalogue = [random_product(rng, index) for index in range(products)]
-    cold = user_rows(np.zeros((1, ALS_DIM), np.float32), global_mean[np.newaxis], False)
-    scoring = _lift(rng, catalogue, score_catalogue(weights, cold, fusion)[0]) if lift else RatingScoring()
-
+    scoring = (
+        _lift(rng, catalogue, score_catalogue(weights, cold_rows(global_mean), fusion)[0]) if lift else RatingScoring()
+    )
     with ReleaseWriter(root) as writer, tempfile.TemporaryDirectory() as scratch:
         source = encoder or _placeholder_encoder(Path(scratch))
-        writer.weights(weights)
-        for name, array in (
-            ("product_towers", towers),
-            ("product_fusion", fusion),
-            ("item_factors", factors),
-            ("global_mean", global_mean),
-        ):
-            writer.array(f"{name}.npy", array)
-        writer.array("als_gram.npy", space.gram)
-        writer.catalogue(catalogue)
-        writer.scoring(scoring)
-        writer.golden(_golden(rng, weights, fusion, global_mean, scoring))
         texts = list(GOLDEN_TEXTS) if encoder else []
-        writer.json("golden/texts.json", texts)
         embedded = (
             TextEncoder(encoder, threads=1).encode(texts).fixed_point if encoder else np.zeros((0, BERT_DIM), np.int16)
         )
-        writer.array("golden/text_fixed_point.npy", embedded)
-        writer.encoder(source, encoder_id(source))
-        fields: dict[str, Any] = {
-            "preset": "random",
-            "encoder_id": encoder_id(source),
-            "als_id": als_id(space, [product.product_id for product in catalogue]),
-            "product_count": products,
-            "regularization": space.regularization,
-            "confidence_per_star": space.confidence_per_star,
-            "anonymous_names": ANONYMOUS_NAMES,
-            "activations": activations_of(weights),
-            "scoring": scoring_of(scoring),
-            "golden_tolerance": 1e-4,
-            "metrics": {},
-            "dataset": {},
-            "versions": {},
-        }
-        return writer.commit(Manifest(**(fields | manifest)))
+        contents = ReleaseContents(
+            preset="random",
+            weights=weights,
+            space=space,
+            global_mean=global_mean,
+            catalogue=catalogue,
+            product_rows=rows,
+            scoring=scoring,
+            golden=_golden(rng, weights, fusion, global_mean, scoring),
+            golden_tolerance=1e-4,
+            encoder_path=source,
+            encoder_id=encoder_id(source),
+            golden_texts=(texts, embedded),
+        )
+        writer.write(contents)
+        return writer.commit(replace(contents.manifest(), **manifest))
 
 
 def product_id(index: int) -> str:
@@ -164,15 +150,15 @@ def _lift(rng: np.random.Generator, catalogue: list[Product], cold_scores: Float
     counts = np.array([product.review_count for product in catalogue], float)
     means = np.array([product.mean_rating for product in catalogue])
     base = ((counts * means + 10 * PRIOR_MEAN) / (counts + 10)).astype(np.float32)
-    return LiftScoring(0.5, 0.3, 7.0, cold_scores, base, log_popularity(counts * rng.random(len(catalogue))))
+    popularity = log_popularity(counts * rng.random(len(catalogue)))
+    return LiftScoring(0.5, 0.3, 7.0, cold_scores, base, popularity, PRIOR_MEAN)
 
 
 def _golden(
     rng: np.random.Generator, weights: TwoTowerWeights, fusion: Float32, global_mean: Float32, scoring: Scoring
 ) -> Golden:
     rows = random_user_rows(rng, GOLDEN_REQUESTS)
-    cold = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([global_mean, global_mean]), np.array([False, True]))
-    rows[:2] = cold
+    rows[:2] = cold_rows(global_mean, [False, True])
     every = score_catalogue(weights, rows, fusion)
     indices = np.argsort(rng.random(every.shape), axis=1)[:, :20]
     scores, ratings = (

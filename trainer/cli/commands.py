@@ -167,10 +167,9 @@ def _publish(
     release: "Release", progress: "Progress", *, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None
 ) -> None:
     from trainer.release.publish import publish as run
-    from trainer.release.publish import user_count
     from twotower.rpc import ChannelTls
 
-    with progress.stage("publish users", user_count(release)) as on_progress:
+    with progress.stage("publish users", len(release.users)) as on_progress:
         tls = ChannelTls(ca=tls_ca) if tls_ca else None
         done = run(release, embedding, ranking, tls=tls, timeout_s=timeout_s, on_progress=on_progress)
     click.echo(

@@ -43,8 +43,8 @@ from twotower.features import (
     anonymous_keys,
     is_anonymous,
 )
+from twotower.release_users import UNDATED
 
-UNDATED: Final = int(np.iinfo(np.int64).max)
 """Time of a review without a readable date: after all others."""
 _SHOWN: Final = 5
 _FILLS: Final = {"reviews.username": DEFAULT_USERNAME, "reviews.title": NO_TITLE, "reviews.text": NO_TEXT}

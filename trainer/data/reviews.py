@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.cleaning import UNDATED, CleaningOptions, CleaningReport, CleanRows, clean
+from trainer.data.cleaning import CleaningOptions, CleaningReport, CleanRows, clean
 from trainer.data.columns import Repeated, Strings
 from trainer.data.sources import SourceOptions, read_source
 from twotower.features import Float32, Int32, Int64
+from twotower.release_users import UNDATED
 
 __all__ = ["UNDATED", "ProductText", "Reviews", "read_reviews", "training_rows"]
 

@@ -13,7 +13,7 @@ from trainer.evaluation.methods import DECAYED, ITEM_MEAN, LIVE, RANDOM, Method,
 from trainer.evaluation.period import Period
 from trainer.features.history import earlier_products
 from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
-from twotower.features import ALS_DIM, Float32, Float64
+from twotower.features import ALS_COLUMNS, Float32, Float64
 
 _BPR_FACTORS: Final = 64
 _BPR_ITERATIONS: Final = 100
@@ -52,7 +52,7 @@ def _popularity_and_bert(period: Period) -> Scored:
 
 def _als(period: Period) -> Scored:
     users, place = period.states
-    return Scored(_personal(period, (users[:, :ALS_DIM] @ period.inputs.space.factors.T)[place]))
+    return Scored(_personal(period, (users[:, ALS_COLUMNS] @ period.inputs.space.factors.T)[place]))
 
 
 def _bpr(period: Period) -> Scored:

@@ -18,7 +18,7 @@ from trainer.network.fit_mse import FitOptions
 from trainer.network.presets import PRESETS
 from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
 from trainer.progress import Progress
-from twotower.features import ALS_DIM, Float32, Int64
+from twotower.features import BERT_COLUMNS, Float32, Int64
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Period:
     @property
     def product_vectors(self) -> Float32:
         """(products, 384) text embeddings."""
-        return self.inputs.tables.products[:, ALS_DIM:]
+        return self.inputs.tables.products[:, BERT_COLUMNS]
 
     @cached_property
     def decayed(self) -> Float32:

@@ -23,6 +23,7 @@ from twotower.features import (
     Float32,
     Int32,
     Int64,
+    cold_rows,
     exclusive_sums,
     running_mean,
     user_rows,
@@ -175,7 +176,7 @@ def as_of_features(
     ends, state_of_warm = np.unique((group_start + visible)[warm], return_inverse=True)
     state = np.where(reviews.anonymous[reviews.user], ANONYMOUS, COLD).astype(np.int32)
     state[users.order[warm]] = 2 + state_of_warm
-    no_history = user_rows(np.zeros((2, ALS_DIM), np.float32), np.stack([mean, mean]), np.array([False, True]))
+    no_history = cold_rows(mean, [False, True])
     als = np.empty((len(ends), ALS_DIM), np.float32)
     histories = _histories(reviews, users, ends)
     for first in range(0, len(ends), batch):

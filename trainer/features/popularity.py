@@ -6,10 +6,8 @@ import numpy as np
 
 from trainer.data.reviews import Reviews
 from twotower.features import Float32, Float64, Int64
-from twotower.scoring import US_PER_DAY, decayed_counts, log_popularity
+from twotower.scoring import US_PER_DAY, decayed_counts, log_popularity, shrunk_means
 
-SHRINKAGE_REVIEWS = 10
-"""A product's mean rating counts as much as the overall mean when it has this many reviews."""
 _US_PER_MS = 1000
 
 
@@ -53,12 +51,14 @@ def live_matrix(reviews: Reviews, rows: Int64, half_life_days: float) -> Float32
     return result
 
 
+def prior_mean(reviews: Reviews, rows: int) -> float:
+    """Mean rating of the first `rows` reviews."""
+    return float(reviews.rating[:rows].astype(np.float64).mean())
+
+
 def shrunk_item_means(reviews: Reviews, rows: int) -> Float32:
-    """``(n·r̄ + 10·μ) / (n + 10)`` of each product in the first `rows` reviews, μ their mean rating: (products,)
-    float32.
-    """
+    """:func:`twotower.scoring.shrunk_means` of the products in the first `rows` reviews: (products,) float32."""
     product, rating = reviews.product[:rows], reviews.rating[:rows].astype(np.float64)
     counts: Float64 = np.bincount(product, minlength=len(reviews.products)).astype(np.float64)
-    sums = np.bincount(product, rating, len(reviews.products))
-    means: Float32 = ((sums + SHRINKAGE_REVIEWS * rating.mean()) / (counts + SHRINKAGE_REVIEWS)).astype(np.float32)
-    return means
+    sums = np.bincount(product, rating, len(reviews.products)).astype(np.float64)
+    return shrunk_means(sums, counts, prior_mean(reviews, rows))

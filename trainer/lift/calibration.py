@@ -13,7 +13,7 @@ from trainer.features.history import FIRST_WARM, AsOfFeatures, first_of_moment, 
 from trainer.features.popularity import frozen_log_popularity, live_matrix
 from trainer.measure.folds import Fold, rolling_folds
 from trainer.measure.metrics import expected_ranks, ndcg
-from twotower.features import ALS_DIM, BERT_DIM, Float32, Float64
+from twotower.features import BERT_COLUMNS, Float32, Float64
 
 HALF_LIVES_DAYS: Final = (3.0, 5.0, 7.0, 10.0, 14.0, 30.0, 60.0, 120.0, 365.0, 1095.0)
 TEACHER_WEIGHTS: Final = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
@@ -93,7 +93,7 @@ def standardised_similarity(users: Float32, product_vectors: Float32) -> Float32
     Returns:
         (users, products) float32, of mean 0 and deviation 1 in each row.
     """
-    means = users[:, ALS_DIM : ALS_DIM + BERT_DIM]
+    means = users[:, BERT_COLUMNS]
     cosine = (means @ product_vectors.T) / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
     return standardised(cosine)
 

@@ -9,7 +9,7 @@ import numpy as np
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
 from trainer.features.history import ANONYMOUS, COLD, FIRST_WARM, AsOfFeatures, first_of_moment, seen_mask
-from trainer.features.popularity import frozen_log_popularity, shrunk_item_means
+from trainer.features.popularity import frozen_log_popularity, prior_mean, shrunk_item_means
 from trainer.lift.calibration import DataConstants, fit_constants, row_half_life_days
 from trainer.lift.teacher import Teacher, fit_teacher
 from trainer.network.fit_lift import Contexts, ListwiseOptions, LossPoint, Step, fit_listwise
@@ -17,7 +17,7 @@ from trainer.network.keras_graph import graph_weights
 from trainer.network.presets import Preset
 from trainer.network.towers import FeatureTables
 from twotower.als import ItemFactors, fold_in
-from twotower.features import ALS_DIM, Float32, Float64, Int64, running_mean, user_rows
+from twotower.features import BERT_COLUMNS, Float32, Float64, Int64, running_mean, user_rows
 from twotower.model import product_fusion, run_layers, score_catalogue
 from twotower.scoring import US_PER_DAY, LiftScoring
 
@@ -50,7 +50,7 @@ class BestInputs:
     @property
     def product_vectors(self) -> Float32:
         """(products, 384) text embeddings."""
-        return self.tables.products[:, ALS_DIM:]
+        return self.tables.products[:, BERT_COLUMNS]
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,14 @@ def fit_best(
         preset, cold, inputs.tables.products, log_popularity, steps, options=options, seed=seed, on_step=on_step
     )
     cold_scores = network_scores(network, cold[:1], inputs.tables.products)[0]
-    base = shrunk_item_means(reviews, rows)
     scoring = LiftScoring(
-        options.temperature, rating_slope, constants.half_life_days, cold_scores, base, log_popularity
+        temperature=options.temperature,
+        rating_slope=rating_slope,
+        half_life_days=constants.half_life_days,
+        cold_scores=cold_scores,
+        rating_base=shrunk_item_means(reviews, rows),
+        log_popularity=log_popularity,
+        prior_mean=prior_mean(reviews, rows),
     )
     return FittedBest(network, curve, constants, teacher, scoring)
 

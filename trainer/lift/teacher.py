@@ -27,7 +27,7 @@ from trainer.features.history import FIRST_WARM, AsOfFeatures, first_of_moment, 
 from trainer.features.popularity import live_matrix
 from trainer.lift.calibration import standardised
 from trainer.measure.folds import rolling_folds
-from twotower.features import ALS_DIM, BERT_DIM, FIXED_POINT_SCALE, Float32, Float64, Int64
+from twotower.features import BERT_COLUMNS, BERT_DIM, FIXED_POINT_SCALE, Float32, Float64, Int64
 
 SIGNALS: Final = ("words", "talk", "company")
 _INNER_FOLDS: Final = 4
@@ -68,7 +68,7 @@ class Signals:
 
         history = csr_matrix(seen, dtype=np.float32)
         count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
-        words = (users[:, ALS_DIM : ALS_DIM + BERT_DIM] - self.mean) @ self.products.T
+        words = (users[:, BERT_COLUMNS] - self.mean) @ self.products.T
         talk = (history @ self.said / count.astype(np.float32)) @ self.said.T
         company = (history @ self.company).toarray()
         return np.stack([standardised(signal) for signal in (words, talk, company)], axis=-1)

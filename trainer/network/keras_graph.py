@@ -9,28 +9,10 @@ from typing import Any, Final, cast
 import numpy as np
 
 from twotower.errors import FieldViolation, InvalidArgument
-from twotower.features import (
-    ALS_DIM,
-    BERT_DIM,
-    IS_ANONYMOUS_INPUT,
-    PRODUCT_ALS_INPUT,
-    PRODUCT_BERT_INPUT,
-    TOWER_DIM,
-    USER_ALS_INPUT,
-    USER_BERT_INPUT,
-    Float32,
-)
+from twotower.features import IS_ANONYMOUS_INPUT, PRODUCT_INPUTS, TOWER_DIM, USER_INPUTS, Float32
 from twotower.model import LEAKY_RELU_SLOPE, Activation, Dense, TwoTowerWeights
 
-WIDTHS: Final = {
-    USER_ALS_INPUT: ALS_DIM,
-    USER_BERT_INPUT: BERT_DIM,
-    IS_ANONYMOUS_INPUT: 1,
-    PRODUCT_ALS_INPUT: ALS_DIM,
-    PRODUCT_BERT_INPUT: BERT_DIM,
-}
-_USER: Final = (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)
-_PRODUCT: Final = (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)
+WIDTHS: Final = USER_INPUTS | PRODUCT_INPUTS
 _ACTIVATIONS: Final = ("linear", "relu", "leaky_relu", "elu", "selu")
 _PASSED: Final = ("Dropout", "AlphaDropout", "GaussianDropout", "SpatialDropout1D")
 
@@ -92,7 +74,7 @@ def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
     """Side and layers of the tower that ends in `tensor`; the rows of its first kernel in the contracted order."""
     layers, inputs = _dense_chain(tensor)
     names = [source.name for source in inputs]
-    side = "user" if set(names) <= set(_USER) else "product" if set(names) == set(_PRODUCT) else ""
+    side = "user" if set(names) <= set(USER_INPUTS) else "product" if set(names) == set(PRODUCT_INPUTS) else ""
     if not side or not layers:
         raise _refused(
             "towers", f"must be dense layers over user or over product inputs alone, one is over {', '.join(names)}"
@@ -103,7 +85,9 @@ def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
     first = layers[0]
     rows = {name: first.kernel[start:end] for name, start, end in zip(names, edges, edges[1:], strict=False)}
     absent = np.zeros((1, first.kernel.shape[1]), np.float32)
-    kernel: Float32 = np.concatenate([rows.get(name, absent) for name in (_USER if side == "user" else _PRODUCT)])
+    kernel: Float32 = np.concatenate(
+        [rows.get(name, absent) for name in (USER_INPUTS if side == "user" else PRODUCT_INPUTS)]
+    )
     return side, (Dense(kernel, first.bias, first.activation), *layers[1:])
 
 

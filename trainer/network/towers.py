@@ -1,5 +1,6 @@
 """The Keras network with the contracted names, whole and in its three parts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,24 +9,18 @@ import numpy as np
 from trainer.features.history import States
 from trainer.network.presets import Preset
 from twotower.features import (
-    ALS_DIM,
-    BERT_DIM,
     FINAL_OUTPUT,
     IS_ANONYMOUS_INPUT,
-    PRODUCT_ALS_INPUT,
-    PRODUCT_BERT_INPUT,
+    PRODUCT_INPUTS,
     PRODUCT_TOWER_OUTPUT,
     TOWER_DIM,
-    USER_ALS_INPUT,
-    USER_BERT_INPUT,
+    USER_INPUTS,
     USER_TOWER_OUTPUT,
     Float32,
 )
 
 _TOWER_UNITS: Final = (256, 128)
 _FUSION_UNITS: Final = (64, 32)
-_USER_INPUTS: Final = (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT)
-_PRODUCT_INPUTS: Final = (PRODUCT_ALS_INPUT, PRODUCT_BERT_INPUT)
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,10 @@ def build_network(preset: Preset) -> Any:
     """
     import keras
 
-    inputs = {name: keras.Input((width,), name=name) for name, width in _input_widths(preset).items()}
-    user_inputs = [inputs[name] for name in (USER_ALS_INPUT, USER_BERT_INPUT, IS_ANONYMOUS_INPUT) if name in inputs]
+    inputs = {name: keras.Input((width,), name=name) for name, width in input_widths(preset).items()}
+    user_inputs = [inputs[name] for name in USER_INPUTS if name in inputs]
     user = keras.layers.Concatenate(name="user_features")(user_inputs)
-    product = keras.layers.Concatenate(name="product_features")([inputs[PRODUCT_ALS_INPUT], inputs[PRODUCT_BERT_INPUT]])
+    product = keras.layers.Concatenate(name="product_features")([inputs[name] for name in PRODUCT_INPUTS])
     towers = [_tower(preset, user, "user", USER_TOWER_OUTPUT), _tower(preset, product, "product", PRODUCT_TOWER_OUTPUT)]
     fused = keras.layers.Concatenate(name="towers")(towers)
     hidden = _dense(preset, _FUSION_UNITS[0], "fusion_1")(fused)
@@ -70,11 +65,10 @@ def build_optimizer(preset: Preset, learning_rate: Any) -> Any:
     return optimizers[preset.optimizer](learning_rate)
 
 
-def _input_widths(preset: Preset) -> dict[str, int]:
-    widths = {USER_ALS_INPUT: ALS_DIM, USER_BERT_INPUT: BERT_DIM}
-    if preset.with_is_anonymous:
-        widths[IS_ANONYMOUS_INPUT] = 1
-    return {**widths, PRODUCT_ALS_INPUT: ALS_DIM, PRODUCT_BERT_INPUT: BERT_DIM}
+def input_widths(preset: Preset) -> dict[str, int]:
+    """Inputs of a preset's network and their widths."""
+    widths = USER_INPUTS | PRODUCT_INPUTS
+    return {name: width for name, width in widths.items() if preset.with_is_anonymous or name != IS_ANONYMOUS_INPUT}
 
 
 def _tower(preset: Preset, features: Any, side: str, output_name: str) -> Any:
@@ -119,7 +113,7 @@ class SplitNetwork:
 
         users, products = (network.get_layer(name).output for name in (USER_TOWER_OUTPUT, PRODUCT_TOWER_OUTPUT))
         sides = [
-            [tensor for tensor in network.inputs if tensor.name in names] for names in (_USER_INPUTS, _PRODUCT_INPUTS)
+            [tensor for tensor in network.inputs if tensor.name in names] for names in (USER_INPUTS, PRODUCT_INPUTS)
         ]
         return cls(
             keras.Model(sides[0], users),
@@ -129,33 +123,26 @@ class SplitNetwork:
 
     def users(self, rows: Any, *, training: bool) -> Any:
         """User rows (rows, 449), a tensor or an array → towers (rows, 64)."""
-        features = _columns(rows, _USER_INPUTS)
+        features = _columns(rows, USER_INPUTS)
         return self.user_tower([features[tensor.name] for tensor in self.user_tower.inputs], training=training)
 
     def products(self, rows: Any, *, training: bool) -> Any:
         """Product rows (rows, 448), a tensor or an array → towers (rows, 64)."""
-        features = _columns(rows, _PRODUCT_INPUTS)
+        features = _columns(rows, PRODUCT_INPUTS)
         return self.product_tower([features[tensor.name] for tensor in self.product_tower.inputs], training=training)
 
 
-def _columns(rows: Any, names: tuple[str, ...]) -> dict[str, Any]:
+def _columns(rows: Any, inputs: Mapping[str, int]) -> dict[str, Any]:
     """Cut feature rows (batch, width) into the network's inputs; works for arrays and for Keras tensors."""
-    widths = {
-        USER_ALS_INPUT: ALS_DIM,
-        USER_BERT_INPUT: BERT_DIM,
-        IS_ANONYMOUS_INPUT: 1,
-        PRODUCT_ALS_INPUT: ALS_DIM,
-        PRODUCT_BERT_INPUT: BERT_DIM,
-    }
     columns, start = {}, 0
-    for name in names:
-        columns[name] = rows[:, start : start + widths[name]]
-        start += widths[name]
+    for name, width in inputs.items():
+        columns[name] = rows[:, start : start + width]
+        start += width
     return columns
 
 
 def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
     """The full Keras network, one row a pair: (rows, 449) and (rows, 448) → (rows,) float32."""
-    features = _columns(users, _USER_INPUTS) | _columns(products, _PRODUCT_INPUTS)
+    features = _columns(users, USER_INPUTS) | _columns(products, PRODUCT_INPUTS)
     output = network([features[tensor.name] for tensor in network.inputs], training=False)
     return np.asarray(output, np.float32)[:, 0]

@@ -21,10 +21,10 @@ from trainer.network.keras_graph import graph_weights
 from trainer.network.towers import FeatureTables, score_pairs
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
-from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16
-from twotower.model import product_fusion, run_layers, score_catalogue
-from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id, scoring_of
-from twotower.release_writer import ReleaseWriter
+from twotower.features import Float32, Int16
+from twotower.model import score_catalogue
+from twotower.release import Golden, Product, Release
+from twotower.release_writer import ReleaseContents, ReleaseWriter
 from twotower.scoring import LiftScoring, Scoring
 
 GOLDEN_TOLERANCE: Final = 1e-4
@@ -72,44 +72,30 @@ class Trained:
 
 
 def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: TextEncoder) -> Release:
-    """Write a release under `root`, whole or not at all, and open it as serving will; its golden requests are
-    replayed.
-    """
-    weights = graph_weights(trained.fitted.network)
-    towers = run_layers(weights.product_tower, trained.tables.products)
+    """Write a release under `root`, whole or not at all, and open it as serving will."""
+    contents = ReleaseContents(
+        preset=trained.preset,
+        weights=graph_weights(trained.fitted.network),
+        space=trained.space,
+        global_mean=trained.global_mean,
+        catalogue=trained.catalogue,
+        product_rows=trained.tables.products,
+        scoring=trained.scoring,
+        golden=_golden(trained),
+        golden_tolerance=_tolerance(trained.scoring),
+        encoder_path=encoder_path,
+        encoder_id=encoder.encoder_id,
+        golden_texts=trained.golden_texts,
+        anonymous_names=trained.anonymous_names,
+        metrics=trained.metrics,
+        dataset=trained.dataset,
+        versions={name: version(name) for name in _LIBRARIES},
+    )
     with ReleaseWriter(root) as writer:
+        writer.write(contents)
         write_keras(writer, trained.fitted.network)
-        writer.weights(weights)
-        writer.scoring(trained.scoring)
-        writer.array("product_towers.npy", towers)
-        writer.array("product_fusion.npy", product_fusion(weights, towers))
-        writer.array("item_factors.npy", trained.space.factors)
-        writer.array("als_gram.npy", trained.space.gram)
-        writer.array("global_mean.npy", trained.global_mean)
-        writer.catalogue(trained.catalogue)
-        writer.golden(_golden(trained))
-        texts, fixed_point = trained.golden_texts
-        writer.json("golden/texts.json", texts)
-        writer.array("golden/text_fixed_point.npy", fixed_point)
         _write_users(writer, trained)
-        writer.encoder(encoder_path, encoder.encoder_id)
-        return writer.commit(
-            Manifest(
-                preset=trained.preset,
-                encoder_id=encoder.encoder_id,
-                als_id=als_id(trained.space, [product.product_id for product in trained.catalogue]),
-                product_count=len(trained.catalogue),
-                regularization=trained.space.regularization,
-                confidence_per_star=trained.space.confidence_per_star,
-                anonymous_names=trained.anonymous_names,
-                activations=activations_of(weights),
-                scoring=scoring_of(trained.scoring),
-                golden_tolerance=_tolerance(trained.scoring),
-                metrics=trained.metrics,
-                dataset=trained.dataset,
-                versions={name: version(name) for name in _LIBRARIES},
-            )
-        )
+        return writer.commit(contents.manifest())
 
 
 def write_keras(writer: ReleaseWriter, network: Any) -> None:
@@ -170,38 +156,18 @@ def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
 
 
 def _write_users(writer: ReleaseWriter, trained: Trained) -> None:
-    """``users/``: all that the embedding service is to know of the users (docs/formats/release.md)."""
+    """Write all that the embedding service is to know of the users."""
     reviews, states = trained.reviews, final_states(trained.reviews)
-    _write_lines(writer, "users/user_ids.jsonl", reviews.user_ids.take(states.users))
-    _write_lines(writer, "users/review_ids.jsonl", reviews.review_ids.take(states.rows))
-    writer.array("users/review_offsets.npy", states.offsets)
-    writer.array("users/products.npy", reviews.product[states.rows])
-    writer.array("users/ratings.npy", reviews.rating[states.rows])
-    writer.array("users/times_us.npy", reviews.time_us[states.rows])
-    parts = (
-        trained.vectors.of(states.rows[start : start + CHUNK_ROWS]) for start in range(0, len(states.rows), CHUNK_ROWS)
-    )
-    _write_parts(writer.path("users/fixed_point.npy"), (len(states.rows), BERT_DIM), np.int16, parts)
-    _write_parts(
-        writer.path("users/als.npy"),
-        (len(states.users), ALS_DIM),
-        np.float32,
-        final_als(reviews, trained.space, states),
-    )
-
-
-def _write_parts(path: Path, shape: tuple[int, int], dtype: type, parts: Iterable[NDArray[Any]]) -> None:
-    """A ``.npy`` file of parts one under the other, as ``numpy.save`` would write it; only one is in memory."""
-    with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for part in parts:
-            np.ascontiguousarray(part, dtype).tofile(file)
-
-
-def _write_lines(writer: ReleaseWriter, name: str, values: Iterable[str]) -> None:
-    with writer.path(name).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    chunks = (states.rows[start : start + CHUNK_ROWS] for start in range(0, len(states.rows), CHUNK_ROWS))
+    columns: dict[str, Iterable[NDArray[Any]]] = {
+        "review_offsets": [states.offsets],
+        "products": [reviews.product[states.rows]],
+        "ratings": [reviews.rating[states.rows]],
+        "times_us": [reviews.time_us[states.rows]],
+        "fixed_point": (trained.vectors.of(rows) for rows in chunks),
+        "als": final_als(reviews, trained.space, states),
+    }
+    writer.users(reviews.user_ids.take(states.users), reviews.review_ids.take(states.rows), columns)
 
 
 def replay_golden(release: Release) -> float:

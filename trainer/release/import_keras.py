@@ -20,7 +20,7 @@ from twotower.encoder import TextEncoder
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile
 from twotower.features import (
     ALS_DIM,
-    ANONYMOUS_NAMES,
+    BERT_COLUMNS,
     BERT_DIM,
     Float32,
     dequantize,
@@ -29,12 +29,14 @@ from twotower.features import (
     product_text,
     user_rows,
 )
-from twotower.model import as_rating, product_fusion, run_layers
-from twotower.release import Golden, Manifest, Product, Release, activations_of, als_id
-from twotower.release_writer import ReleaseWriter
+from twotower.model import as_rating
+from twotower.release import Golden, Product, Release
+from twotower.release_writer import ReleaseContents, ReleaseWriter
+from twotower.scoring import RatingScoring
 
 _GOLDEN_USERS: Final = 14
 _GOLDEN_STARS: Final = 5.0
+_LIBRARIES: Final = ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -89,42 +91,27 @@ def import_keras(
     vectors = encoder.encode(texts, on_progress).fixed_point
     space = ItemFactors(factors, files.regularization, files.confidence_per_star)
     rows = product_rows(factors, dequantize(vectors))
-    towers = run_layers(weights.product_tower, rows)
+    contents = ReleaseContents(
+        preset="imported",
+        weights=weights,
+        space=space,
+        global_mean=mean,
+        catalogue=products,
+        product_rows=rows,
+        scoring=RatingScoring(),
+        golden=_golden(network, space, mean, rows),
+        golden_tolerance=GOLDEN_TOLERANCE,
+        encoder_path=encoder_path,
+        encoder_id=encoder.encoder_id,
+        golden_texts=golden_texts(texts, vectors),
+        metrics={"trainable_parameters": int(network.count_params())},
+        versions={name: version(name) for name in _LIBRARIES},
+    )
     with ReleaseWriter(out) as writer:
+        writer.write(contents)
         write_keras(writer, network)
-        writer.weights(weights)
-        writer.array("product_towers.npy", towers)
-        writer.array("product_fusion.npy", product_fusion(weights, towers))
-        writer.array("item_factors.npy", factors)
-        writer.array("als_gram.npy", space.gram)
-        writer.array("global_mean.npy", mean)
-        writer.catalogue(products)
-        writer.golden(_golden(network, space, mean, rows))
-        replayed, fixed_point = golden_texts(texts, vectors)
-        writer.json("golden/texts.json", replayed)
-        writer.array("golden/text_fixed_point.npy", fixed_point)
-        _no_users(writer)
-        writer.encoder(encoder_path, encoder.encoder_id)
-        release = writer.commit(
-            Manifest(
-                preset="imported",
-                encoder_id=encoder.encoder_id,
-                als_id=als_id(space, [product.product_id for product in products]),
-                product_count=len(products),
-                regularization=space.regularization,
-                confidence_per_star=space.confidence_per_star,
-                anonymous_names=ANONYMOUS_NAMES,
-                activations=activations_of(weights),
-                scoring={"kind": "rating"},
-                golden_tolerance=GOLDEN_TOLERANCE,
-                metrics={"trainable_parameters": int(network.count_params())},
-                dataset={},
-                versions={
-                    name: version(name)
-                    for name in ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")
-                },
-            )
-        )
+        writer.no_users()
+        release = writer.commit(contents.manifest())
     replay_golden(release)
     return release
 
@@ -185,20 +172,9 @@ def _golden(network: Any, space: ItemFactors, mean: Float32, products: Float32) 
     count = len(products)
     reviewed = np.unique(np.linspace(0, count - 1, _GOLDEN_USERS).astype(int))
     als = fold_in(space, [{}, {}, *({int(product): _GOLDEN_STARS} for product in reviewed)])
-    bert = np.concatenate([[mean, mean], products[reviewed, ALS_DIM:]])
+    bert = np.concatenate([[mean, mean], products[reviewed, BERT_COLUMNS]])
     users = user_rows(als, bert.astype(np.float32), np.arange(len(als)) == 1)
     indices = np.tile(np.arange(count)[:64], (len(users), 1)).astype(np.int64)
     width = indices.shape[1]
     scores = score_pairs(network, np.repeat(users, width, axis=0), products[indices.reshape(-1)]).reshape(indices.shape)
     return Golden(users, indices, scores, as_rating(scores))
-
-
-def _no_users(writer: ReleaseWriter) -> None:
-    for name in ("user_ids", "review_ids"):
-        writer.path(f"users/{name}.jsonl").write_text("", encoding="utf-8")
-    empty = {"products": np.int32, "ratings": np.float32, "times_us": np.int64}
-    writer.array("users/review_offsets.npy", np.zeros(1, np.int64))
-    for name, dtype in empty.items():
-        writer.array(f"users/{name}.npy", np.zeros(0, dtype))
-    writer.array("users/fixed_point.npy", np.zeros((0, BERT_DIM), np.int16))
-    writer.array("users/als.npy", np.zeros((0, ALS_DIM), np.float32))

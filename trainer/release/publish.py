@@ -1,6 +1,5 @@
 """Publishing a release: its users' states into the embedding service, then the release onto the ranking service."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,9 +7,9 @@ from typing import Final
 
 import grpc
 
-from trainer.data.reviews import UNDATED
-from twotower.errors import ReleaseInvalid, TwotowerError
+from twotower.errors import TwotowerError
 from twotower.release import Release
+from twotower.release_users import UNDATED
 from twotower.rpc import ChannelTls, open_channel
 from twotower.v1 import embedding_service_pb2 as embedding_pb2
 from twotower.v1 import embedding_service_pb2_grpc as embedding_grpc
@@ -41,11 +40,6 @@ class Published:
     users: int
     reviews: int
     products: int
-
-
-def user_count(release: Release) -> int:
-    """Users that :func:`publish` will send."""
-    return len(release.array("users/review_offsets.npy")) - 1
 
 
 def publish(
@@ -111,7 +105,7 @@ def import_requests(
     header = embedding_pb2.ImportHeader(
         release_id=release.release_id,
         space=types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id),
-        user_count=user_count(release),
+        user_count=len(release.users),
     )
     yield embedding_pb2.ImportUsersRequest(header=header)
     batch, reviews = embedding_pb2.ImportBatch(), 0
@@ -128,30 +122,18 @@ def import_requests(
 
 
 def _users(release: Release) -> Iterator[embedding_pb2.ImportedUser]:
-    names = ("review_offsets", "products", "ratings", "times_us", "fixed_point", "als")
-    offsets, products, ratings, times_us, vectors, als = (release.array(f"users/{name}.npy") for name in names)
-    if (
-        len({len(products), len(ratings), len(times_us), len(vectors), int(offsets[-1])}) != 1
-        or len(als) != len(offsets) - 1
-    ):
-        raise ReleaseInvalid("users/: its arrays have different lengths")
-    product_ids = [product.product_id for product in release.catalogue]
-    review_ids = _lines(release, "users/review_ids.jsonl")
-    for row, user_id in enumerate(_lines(release, "users/user_ids.jsonl")):
-        user = embedding_pb2.ImportedUser(user_id=user_id, als=to_vector(als[row]))
-        for index in range(int(offsets[row]), int(offsets[row + 1])):
+    users, product_ids = release.users, [product.product_id for product in release.catalogue]
+    review_ids = users.review_ids()
+    for row, user_id in enumerate(users.user_ids()):
+        user = embedding_pb2.ImportedUser(user_id=user_id, als=to_vector(users.als[row]))
+        own = users.reviews_of(row)
+        for index in range(own.start, own.stop):
             review = user.reviews.add(
                 review_id=next(review_ids),
-                product_id=product_ids[products[index]],
-                rating=float(ratings[index]),
-                fixed_point=fixed_point_to_bytes(vectors[index]),
+                product_id=product_ids[users.products[index]],
+                rating=float(users.ratings[index]),
+                fixed_point=fixed_point_to_bytes(users.fixed_point[index]),
             )
-            if times_us[index] != UNDATED:
-                review.review_time.FromMicroseconds(int(times_us[index]))
+            if users.times_us[index] != UNDATED:
+                review.review_time.FromMicroseconds(int(users.times_us[index]))
         yield user
-
-
-def _lines(release: Release, name: str) -> Iterator[str]:
-    with (release.path / name).open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)

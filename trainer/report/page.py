@@ -9,16 +9,16 @@ from typing import Any, Final
 import numpy as np
 
 from trainer.network.presets import PRESETS, Preset
+from trainer.network.towers import input_widths
 from trainer.pipeline import TrainingResult
 from trainer.report import figures
 from trainer.report.limits import findings, limits_of
 from trainer.report.render import render
 from twotower.features import (
-    IS_ANONYMOUS_INPUT,
-    USER_ALS_INPUT,
-    USER_BERT_INPUT,
+    USER_INPUTS,
     Float32,
     Int64,
+    cold_rows,
     exclusive_sums,
     running_mean,
     user_rows,
@@ -75,8 +75,7 @@ def _page(result: TrainingResult, evaluation: Mapping[str, Any] | None) -> str:
 
 
 def _user_inputs(preset: Preset) -> list[str]:
-    flag = [f"{IS_ANONYMOUS_INPUT} 1"] if preset.with_is_anonymous else []
-    return [f"{USER_ALS_INPUT} 64", f"{USER_BERT_INPUT} 384", *flag]
+    return [f"{name} {width}" for name, width in input_widths(preset).items() if name in USER_INPUTS]
 
 
 def _facts(dataset: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -109,20 +108,20 @@ def _examples(release: Release) -> list[tuple[str, list[tuple[str, float, float]
     """A cold user and the users with the longest histories among the first, with what they reviewed and what they
     get.
     """
-    offsets, products = release.array("users/review_offsets.npy"), release.array("users/products.npy")
-    users = np.argsort(-np.diff(offsets), kind="stable")[:3]
-    cold = user_rows(np.zeros((1, 64), np.float32), np.asarray(release.global_mean)[np.newaxis], False)
-    examples = [("A user without a history", _recommended(release, cold, np.zeros(0, np.int64)))]
-    for number, user in enumerate(users.tolist(), start=1):
-        own = slice(int(offsets[user]), int(offsets[user + 1]))
-        vectors = np.asarray(release.array("users/fixed_point.npy")[own])
+    users = release.users
+    longest = np.argsort(-np.diff(users.review_offsets), kind="stable")[:3]
+    unseen = np.zeros(0, np.int64)
+    examples = [("A user without a history", _recommended(release, cold_rows(release.global_mean), unseen))]
+    for number, user in enumerate(longest.tolist(), start=1):
+        own = users.reviews_of(user)
+        vectors = np.asarray(users.fixed_point[own])
         sums = exclusive_sums(np.concatenate([vectors, vectors[:1]]), [0])[-1]
         row = user_rows(
-            np.asarray(release.array("users/als.npy")[user : user + 1]),
+            np.asarray(users.als[user : user + 1]),
             running_mean(sums, len(vectors))[np.newaxis],
             False,
         )
-        seen = np.unique(products[own])
+        seen = np.unique(users.products[own])
         names = ", ".join(
             textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist()
         )

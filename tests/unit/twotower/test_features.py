@@ -124,3 +124,24 @@ def test_user_rows_are_als_then_bert_then_flag() -> None:
     assert rows.shape == (2, 449)
     assert rows.dtype == np.float32
     assert np.array_equal(rows, np.hstack([als, bert, [[0], [1]]]))
+
+
+def test_row_layout_is_that_of_the_rows() -> None:
+    als, bert = np.full((1, 64), 1, np.float32), np.full((1, 384), 2, np.float32)
+    user, product = features.user_rows(als, bert, True), features.product_rows(als, bert)
+    assert (features.USER_DIM, features.PRODUCT_DIM) == (449, 448)
+    for row, inputs in ((user, features.USER_INPUTS), (product, features.PRODUCT_INPUTS)):
+        assert row.shape[1] == sum(inputs.values())
+        assert np.array_equal(row[:, features.ALS_COLUMNS], als)
+        assert np.array_equal(row[:, features.BERT_COLUMNS], bert)
+
+
+def test_cold_rows_have_no_als_and_the_mean_of_all() -> None:
+    mean = np.linspace(-1, 1, 384, dtype=np.float32)
+    rows = features.cold_rows(mean, [False, True])
+    assert rows.dtype == np.float32
+    assert not rows[:, :64].any()
+    assert np.array_equal(rows[:, 64:448], [mean, mean])
+    assert rows[:, 448].tolist() == [0, 1]
+    assert np.array_equal(features.cold_rows(mean), rows[:1])
+    assert features.cold_rows(mean, []).shape == (0, 449)

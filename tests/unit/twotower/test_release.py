@@ -5,17 +5,21 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.support.releases import product_id, random_weights, write_random_release
+from tests.support.releases import PRIOR_MEAN, product_id, random_weights, write_random_release
 from twotower import release as release_format
 from twotower.errors import NotFound, ReleaseInvalid
+from twotower.features import Float32
 from twotower.model import as_rating, score_catalogue
-from twotower.release import MANIFEST, Manifest, Release, list_releases
+from twotower.release import MANIFEST, ROW_LAYOUT, Manifest, Release, list_releases
+from twotower.release_users import UNDATED, ReleaseUsers, user_array
 from twotower.release_writer import ReleaseWriter
+from twotower.scoring import LiftScoring
 
 
 @pytest.fixture
@@ -124,6 +128,62 @@ def test_a_matrix_of_another_shape_is_refused(tmp_path: Path, monkeypatch: pytes
 def _write_one_product(writer: ReleaseWriter) -> None:
     product = release_format.Product("p", "name", "", "", "", 1, 5.0)
     writer.path("catalogue.jsonl").write_text(json.dumps(dataclasses.asdict(product)) + "\n")
+
+
+def test_rows_of_another_layout_are_refused(tmp_path: Path) -> None:
+    turned = {**ROW_LAYOUT, "user": tuple(reversed(ROW_LAYOUT["user"]))}
+    with pytest.raises(ReleaseInvalid, match=r"row_layout is .*this version serves"):
+        write_random_release(tmp_path, row_layout=turned)
+
+
+@pytest.mark.parametrize("lift", [False, True])
+def test_a_release_of_format_1_answers_as_the_same_release_of_format_2(tmp_path: Path, lift: bool) -> None:
+    new = write_random_release(tmp_path, lift=lift)
+    raw = json.loads((new.path / MANIFEST).read_text())
+    del raw["row_layout"]
+    raw["scoring"].pop("prior_mean", None)
+    old = dataclasses.replace(new.manifest, format_version=1, scoring=raw["scoring"])
+    raw |= {"format_version": 1, "release_id": old.content_id()}
+    (new.path / MANIFEST).write_text(json.dumps(raw))
+    release = Release.open(new.path)
+    assert release.release_id != new.release_id
+    assert release.replay_golden(answers(release)) <= 1e-5
+    if lift:
+        assert isinstance(release.scoring, LiftScoring)
+        assert release.scoring.prior_mean == pytest.approx(PRIOR_MEAN, abs=1e-3)
+
+
+def answers(release: Release) -> Callable[[Float32], tuple[Float32, Float32]]:
+    def score(rows: Float32) -> tuple[Float32, Float32]:
+        network = score_catalogue(release.weights, rows, release.product_fusion)
+        return release.scoring.scores(network), release.scoring.ratings(network)
+
+    return score
+
+
+def test_users_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    expected = {
+        "review_offsets": np.array([0, 2, 3]),
+        "products": np.array([5, 1, 5], np.int32),
+        "ratings": np.array([1, 5, 2.5], np.float32),
+        "times_us": np.array([7, UNDATED, 9]),
+        "fixed_point": rng.integers(-32767, 32767, (3, 384), np.int16),
+        "als": rng.normal(size=(2, 64)).astype(np.float32),
+    }
+    names, ids = ["Anna\n", "Bö"], ["1", "2", ""]
+    with ReleaseWriter(tmp_path) as writer:
+        writer.users(names, ids, {name: [array[:1], array[1:]] for name, array in expected.items()})
+        folder = writer.path("x").parent
+        users = ReleaseUsers.read(folder, lambda name: np.load(folder / name))
+        assert (len(users), list(users.user_ids()), list(users.review_ids())) == (2, names, ids)
+        assert [users.reviews_of(user) for user in range(2)] == [slice(0, 2), slice(2, 3)]
+        for name, array in expected.items():
+            np.save(folder / "whole.npy", array)
+            assert (folder / user_array(name)).read_bytes() == (folder / "whole.npy").read_bytes()
+        writer.users(names, ids, {name: [array[:1]] for name, array in expected.items()})
+        with pytest.raises(ReleaseInvalid, match="users/: its arrays have different lengths"):
+            ReleaseUsers.read(folder, lambda name: np.load(folder / name))
 
 
 def test_an_unknown_scoring_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ def test_a_rating_release_answers_with_the_output() -> None:
 
 def test_lift_is_what_is_personal_plus_popularity() -> None:
     cold = np.array([1.0, 2.0], np.float32)
-    scoring = LiftScoring(
-        0.5, 0.1, 7.0, cold, np.array([3.0, 4.9], np.float32), np.log(np.array([0.9, 0.1], np.float32))
-    )
+    popularity = np.log(np.array([0.9, 0.1], np.float32))
+    scoring = LiftScoring(0.5, 0.1, 7.0, cold, np.array([3.0, 4.9], np.float32), popularity, 3.5)
     network = np.array([[2.0, 2.0], [1.0, 6.0]], np.float32)
     assert scoring.scores(network) == pytest.approx(
         np.array([[2 + np.log(0.9), np.log(0.1)], [np.log(0.9), 8 + np.log(0.1)]]), abs=1e-6

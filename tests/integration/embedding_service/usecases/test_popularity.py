@@ -198,5 +198,5 @@ def test_the_half_life_of_a_release_that_scores_by_popularity(
 ) -> None:
     nothing = np.zeros(50, np.float32)
     opened = Release.open(release.path)
-    monkeypatch.setitem(opened.__dict__, "scoring", LiftScoring(1.0, 0.0, 3.5, nothing, nothing, nothing))
+    monkeypatch.setitem(opened.__dict__, "scoring", LiftScoring(1.0, 0.0, 3.5, nothing, nothing, nothing, 4.0))
     assert LoadedRelease.of(opened).half_life_days == 3.5

@@ -30,7 +30,7 @@ class Catalogue:
         cold = score_catalogue(self.weights, np.zeros((1, 449), np.float32), self.products)[0]
         counts = rng.pareto(1.0, PRODUCTS)
         popularity = np.log(counts / counts.sum() + 1e-4).astype(np.float32)
-        self.lift = LiftScoring(1.0, 0.0, 7.0, cold, np.full(PRODUCTS, 4, np.float32), popularity)
+        self.lift = LiftScoring(1.0, 0.0, 7.0, cold, np.full(PRODUCTS, 4, np.float32), popularity, 4.0)
 
     def open(self, scoring: Scoring, probes: Float32 | None = None) -> TwoStage:
         lanes, programs = Lanes(2), Programs()
