@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from trainer.data.cleaning import CleaningOptions
 from trainer.data.raw import COLUMNS
 from trainer.data.reviews import Reviews, read_reviews
+from trainer.data.sources import SourceOptions
 from trainer.encoding.cache import ReviewVectors
 from twotower.features import Int16, quantize, review_text
 
@@ -28,6 +30,20 @@ ROW = {
 """A review without a fault."""
 
 
+def random_row(number: int, year: int) -> dict[str, str]:
+    """A review of one of six products by one of a few users, the same for the same number."""
+    draw = random.Random(number)
+    return {
+        "reviews.username": draw.choice(["ann", "bob", "cid", "dan", "anonymous", f"once {number}"]),
+        "id": f"P{draw.choice([0, 0, 0, 1, 1, 2, 3, 4, 5])}",
+        "manufacturer": draw.choice(["A", "B", ""]),
+        "name": draw.choice(["Kettle", "Lamp"]),
+        "reviews.rating": str(draw.randint(0, 5)),
+        "reviews.text": draw.choice(["good", "bad", f"text {number}"]),
+        "reviews.date": f"{year}-{draw.randint(1, 12):02d}-{draw.randint(1, 28):02d}T00:00:00Z",
+    }
+
+
 def write_csv(path: Path, rows: Iterable[Mapping[str, str]], columns: Iterable[str] = COLUMNS) -> Path:
     """Write rows in the 25-column schema; what a row does not say is taken from :data:`ROW`."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -40,6 +56,11 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, str]], columns: Iterable[s
 def read(path: Path, rows: Iterable[Mapping[str, str]], **options: object) -> Reviews:
     """Write rows to `path` and read them back cleaned."""
     return read_reviews(write_csv(path, rows), CleaningOptions(**options))[0]  # type: ignore[arg-type]
+
+
+def read_file(path: Path, **source: object) -> Reviews:
+    """Read a file of any format, however many of its rows are unusable."""
+    return read_reviews(path, CleaningOptions(max_dropped=0.9), SourceOptions(**source))[0]  # type: ignore[arg-type]
 
 
 def text_vector(text: str) -> Int16:

@@ -1,18 +1,12 @@
-"""The report, the samples on disk and the description of a file."""
+"""The report of a release: its page and its model card."""
 
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
-import pytest
-from click.testing import CliRunner
 
 from trainer.pipeline import TrainingResult
 from trainer.report.limits import findings
 from trainer.report.page import model_card, write_report
 from trainer.report.render import render
-from trainer.report.sample_files import write_sample_files
-from twotower.cli import main
 
 EVALUATION: dict[str, Any] = {
     "protocol": {"rows": {"all": 40, "warm": 10, "cold": 30}},
@@ -78,26 +72,3 @@ def test_the_card_of_v5_power_says_why_it_ranks_near_random(trained: TrainingRes
     assert "(n·r + 3n·1) / 4n" in card
     assert "| v5_power | 0.200 | 0.200 | 0.200 |" in card
     assert "Not measured" in model_card(trained.release, None)
-
-
-@pytest.mark.parametrize("file_format", ["csv", "parquet"])
-def test_samples_are_the_reviews_and_three_negatives_each(
-    trained: TrainingResult, tmp_path: Path, file_format: str
-) -> None:
-    paths = write_sample_files(tmp_path, trained, file_format)
-    read = pd.read_csv if file_format == "csv" else pd.read_parquet
-    negative, final = (read(path) for path in paths)
-    count = len(trained.reviews)
-    assert (len(negative), len(final)) == (3 * count, 4 * count)
-    assert negative["rating"].between(0, 2).all()
-    own = final[~final["is_negative"].astype(bool)]
-    assert own["rating"].tolist() == trained.reviews.rating.tolist()
-    assert own["user_id"].tolist() == [trained.reviews.user_ids[user] for user in trained.reviews.user]
-
-
-def test_describe_answers_and_draws(trained: TrainingResult, work: Path, tmp_path: Path) -> None:
-    page = tmp_path / "pictures.html"
-    result = CliRunner().invoke(main, ["describe", "--reviews", str(work / "reviews.csv.gz"), "--html", str(page)])
-    assert result.exit_code == 0, result.output
-    assert f"{trained.reviews.rating.mean():.3f}" in result.output
-    assert page.read_text().count("<svg") == 2

@@ -1,6 +1,5 @@
 """The cleaning rules, one by one."""
 
-import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from tests.support.reviews import ROW, read, write_csv
 from trainer.data.cleaning import CleaningOptions
-from trainer.data.reviews import UNDATED, read_reviews, training_rows
+from trainer.data.reviews import UNDATED, read_reviews
 from twotower.errors import InvalidFile
 
 
@@ -135,49 +134,3 @@ def test_anonymous_names_are_told_without_case(tmp_path: Path) -> None:
     reviews = read(tmp_path / "r.csv", [{"reviews.username": name} for name in names])
     told = dict(zip(reviews.user_ids, reviews.anonymous.tolist(), strict=True))
     assert told == dict(zip(names, [True, True, True, True, False], strict=True))
-
-
-def test_given_review_ids_are_kept_and_repeats_made_unique(tmp_path: Path) -> None:
-    rows = [
-        {"reviews.id": "r1", "reviews.date": "2017-01-01"},
-        {"reviews.id": "r1", "reviews.date": "2017-01-02", "reviews.title": "Other"},
-        {"reviews.id": "r1", "reviews.date": "2017-01-03", "reviews.username": "bob"},
-    ]
-    ids = read(tmp_path / "r.csv", rows).review_ids
-    assert ids[0] == ids[2] == "r1"
-    assert ids[1] != "r1"
-
-
-def test_review_ids_do_not_change_when_rows_are_appended_or_shuffled(tmp_path: Path) -> None:
-    rows = [{"reviews.title": f"title {n % 7}", "reviews.username": f"u{n % 5}"} for n in range(60)]
-    before = read(tmp_path / "a.csv", rows)
-    extra = [
-        {"reviews.title": f"title {n % 7}", "reviews.username": f"u{n % 5}", "reviews.date": "2018-01-01"}
-        for n in range(20)
-    ]
-    shuffled = [*rows, *extra]
-    random.Random(1).shuffle(shuffled)
-    after = read(tmp_path / "b.csv", shuffled)
-    assert after.review_ids[:60] == before.review_ids
-    assert len(set(after.review_ids)) == 80
-    assert after.user[:60].tolist() == before.user.tolist()
-
-
-def test_users_and_products_are_numbered_by_first_appearance_in_time(tmp_path: Path) -> None:
-    rows = [
-        {"reviews.username": "late", "id": "P9", "reviews.date": "2017-01-09", "name": "ignored"},
-        {"reviews.username": "early", "id": "P5", "reviews.date": "2017-01-01"},
-        {"reviews.username": "early", "id": "P9", "reviews.date": "2017-01-05", "name": "first seen"},
-    ]
-    reviews = read(tmp_path / "r.csv", rows)
-    assert reviews.user_ids == ["early", "late"]
-    assert [product.product_id for product in reviews.products] == ["P5", "P9"]
-    assert reviews.products[1].name == "first seen"
-    assert reviews.user.tolist() == [0, 0, 1]
-    assert reviews.product.tolist() == [0, 1, 1]
-
-
-@pytest.mark.parametrize(("fraction", "expected"), [(0.0, 30), (0.1, 27), (0.34, 20), (0.999, 1)])
-def test_the_training_period_is_the_first_rows(tmp_path: Path, fraction: float, expected: int) -> None:
-    reviews = read(tmp_path / "r.csv", [ROW] * 30)
-    assert training_rows(reviews, fraction) == expected

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from tests.support.reviews import read, review_vectors
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import ANONYMOUS, COLD, as_of_features, final_als, final_states, global_mean
+from trainer.features.history import (
+    ANONYMOUS,
+    COLD,
+    as_of_features,
+    final_als,
+    final_states,
+    first_of_moment,
+    global_mean,
+    seen_mask,
+)
 from twotower.als import ItemFactors, fold_in
 
 ROWS = st.lists(
@@ -162,3 +171,13 @@ def test_final_vectors_are_those_of_each_user_alone(tmp_path: Path, rows: list[d
                 reviews.rating[row]
             )
         assert als.tobytes() == fold_in(space, [history])[0].tobytes()
+
+
+def test_a_row_is_judged_by_what_was_strictly_before(reviews: Reviews) -> None:
+    rows = np.arange(len(reviews))
+    first = first_of_moment(reviews, rows)
+    seen = seen_mask(reviews, first)
+    for row in rows[::7]:
+        same_user = (reviews.user == reviews.user[row]) & (reviews.time_us < reviews.time_us[row])
+        expected = set() if reviews.anonymous[reviews.user[row]] else set(reviews.product[same_user].tolist())
+        assert set(np.flatnonzero(seen[row]).tolist()) == expected

@@ -1,6 +1,5 @@
 """What `best` is taught: the fit of the weights, and that nothing of it comes from later reviews."""
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,7 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.special import log_softmax
 
-from tests.support.reviews import read, review_vectors, text_vector
-from tests.unit.trainer.features.test_no_leak import row
+from tests.support.reviews import random_row, read, review_vectors, text_vector
 from trainer.features.catalogue import build_catalogue
 from trainer.lift.teacher import Teacher, conditional_logit, fit_teacher
 from trainer.network.presets import preset_named
@@ -18,7 +16,7 @@ from trainer.progress import Progress
 from twotower.features import dequantize, product_text
 
 TRAINING = 180
-EARLIER = [row(number, random.Random(number), 2015) for number in range(TRAINING)]
+EARLIER = [random_row(number, 2015) for number in range(TRAINING)]
 TRUTH = np.array([0.8, -0.3, 0.0])
 
 
@@ -73,7 +71,7 @@ def taught(path: Path, later: list[dict[str, str]]) -> tuple[Teacher, np.ndarray
 
 def test_later_reviews_change_nothing_of_the_teacher(tmp_path: Path) -> None:
     alone, lift = taught(tmp_path / "a.csv", [])
-    later = [row(number, random.Random(number), 2016) for number in range(200, 240)]
+    later = [random_row(number, 2016) for number in range(200, 240)]
     beside, lift_beside = taught(tmp_path / "b.csv", later)
     assert alone.weights.any()
     assert alone.weights.tobytes() == beside.weights.tobytes()

@@ -10,7 +10,6 @@ from trainer.network.keras_graph import graph_weights
 from trainer.network.presets import PRESETS, preset_named
 from trainer.network.tensorflow_runtime import load_tensorflow, make_deterministic
 from trainer.network.towers import SplitNetwork, build_network, score_pairs
-from twotower.errors import InvalidArgument
 from twotower.model import full_forward, product_fusion, run_layers, score_catalogue
 
 
@@ -89,32 +88,3 @@ def test_a_saved_network_is_the_same(network: Any, tmp_path: Path) -> None:
     users, products = pairs(8)
     again = keras.saving.load_model(tmp_path / "saved.keras", safe_mode=True)
     np.testing.assert_array_equal(score_pairs(again, users, products), score_pairs(network, users, products))
-
-
-def test_presets_are_as_tabled() -> None:
-    found = {p.name: (p.activation, p.initializer, p.dropout, p.optimizer, p.negatives_alpha) for p in PRESETS.values()}
-    assert found == {
-        "v1": ("relu", "glorot_uniform", "dropout", "adam", 0.0),
-        "v2": ("relu", "glorot_uniform", "dropout", "adam", 0.0),
-        "v3": ("leaky_relu", "glorot_uniform", "dropout", "adam", 0.0),
-        "v4": ("elu", "he_normal", "dropout", "adam", 0.0),
-        "v5_power": ("elu", "he_normal", "dropout", "adam", 1.0),
-        "v6_power": ("selu", "lecun_normal", "alpha_dropout", "nadam", 1.0),
-        "best": ("elu", "he_normal", "dropout", "adamw", 0.0),
-    }
-    for preset in PRESETS.values():
-        assert preset.with_is_anonymous == (preset.name != "v1")
-        expected = {"v6_power": (0.1, 0.1), "best": (0.0, 0.0)}.get(preset.name, (0.3, 0.2))
-        assert (preset.tower_dropout, preset.fusion_dropout) == expected
-
-
-def test_an_unknown_preset_is_refused_by_name() -> None:
-    with pytest.raises(InvalidArgument, match=r"--preset: must be one of v1, .* got 'v9'"):
-        preset_named("v9")
-
-
-def test_the_command_offers_every_preset() -> None:
-    from trainer.cli.commands import train
-
-    (option,) = (parameter for parameter in train.params if parameter.name == "preset")
-    assert list(option.type.choices) == list(PRESETS)  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.reviews import read, review_vectors, text_vector
+from tests.support.reviews import random_row, read, review_vectors, text_vector
 from trainer.features.catalogue import build_catalogue
 from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
@@ -18,19 +18,7 @@ from twotower.features import dequantize, product_text
 TRAINING = 60
 
 
-def row(number: int, draw: random.Random, year: int) -> dict[str, str]:
-    return {
-        "reviews.username": draw.choice(["ann", "bob", "cid", "dan", "anonymous", f"once {number}"]),
-        "id": f"P{draw.choice([0, 0, 0, 1, 1, 2, 3, 4, 5])}",
-        "manufacturer": draw.choice(["A", "B", ""]),
-        "name": draw.choice(["Kettle", "Lamp"]),
-        "reviews.rating": str(draw.randint(0, 5)),
-        "reviews.text": draw.choice(["good", "bad", f"text {number}"]),
-        "reviews.date": f"{year}-{draw.randint(1, 12):02d}-{draw.randint(1, 28):02d}T00:00:00Z",
-    }
-
-
-EARLIER = [row(number, random.Random(number), 2015) for number in range(TRAINING)]
+EARLIER = [random_row(number, 2015) for number in range(TRAINING)]
 
 LATER = st.lists(
     st.fixed_dictionaries(
