@@ -107,13 +107,10 @@ class Script:
 
 @dataclass(frozen=True)
 class ScriptCall:
-    """One call of a script. In a cluster all keys are in one slot; `outbox` is the one among them that it may push
-    to.
-    """
+    """One call of a script. In a cluster all keys are in one slot; calls with the same first key run in order."""
 
     keys: Sequence[str]
     arguments: Command = ()
-    outbox: str = ""
 
 
 class RedisClient:

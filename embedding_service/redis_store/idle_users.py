@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from embedding_service.redis_store.background import repeat
 from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import ACCUMULATOR_PATTERN, UserKeys, unpack_key
 from embedding_service.redis_store.layouts import STAMP_RANGE, pack_stamp
 from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.retired_spaces import known_ids
-from twotower.errors import StoreUnavailable
 from twotower.scoring import US_PER_DAY
 
 _LOG = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ _PAUSE_S: Final = 0.02
 class IdleUsers:
     """Finds users whose state has not changed for long, and removes it.
 
-    Services that do this at the same time on one store do no harm: the script removes only what has not changed since
-        it was looked at.
+    Services that do this at the same time on one store do no harm: the script removes only what has not changed
+    since it was looked at.
 
     Args:
         client: of Redis.
-        outboxes: that take the users' reviews out of live popularity.
+        outboxes: take the users' reviews out of live popularity.
         ttl_days: how long a state may go without a change; a look-up is no change.
         clock: seconds since 1970.
     """
@@ -47,23 +47,15 @@ class IdleUsers:
         self._expire = Script("expire_user")
 
     async def run(self) -> None:
-        """Look ten times a TTL, at least every hour, until cancelled."""
+        """Look ten times per TTL, at least every hour, until cancelled."""
         period_s = min(self._ttl_us / 1e6 / _SWEEPS_PER_TTL, _LONGEST_PERIOD_S)
-        while True:
-            try:
-                if removed := await self.sweep():
-                    _LOG.info("removed %d users who were idle for too long", removed)
-            except StoreUnavailable as error:
-                _LOG.debug("idle users stay: %s", error)
-            except Exception:
-                _LOG.exception("unexpected error while removing idle users")
-            await asyncio.sleep(period_s)
+        await repeat("removing idle users", self.sweep, period_s=period_s, woken=asyncio.Event())
 
     async def sweep(self) -> int:
-        """Remove who is idle now.
+        """Remove users who are idle now.
 
         Returns:
-            States removed, one a user and encoder.
+            States removed, one per user and encoder.
 
         Raises:
             StoreUnavailable.
@@ -71,12 +63,14 @@ class IdleUsers:
         removed = 0
         async for keys in self._client.scan(ACCUMULATOR_PATTERN):
             stamps = await self._client.send([("GETRANGE", key, *STAMP_RANGE) for key in keys])
-            # As bytes, big-endian: an accumulator that is gone meanwhile has none.
+            # Compared as bytes, big-endian; an accumulator that is gone meanwhile has none.
             idle_since = pack_stamp(max(0, round(self._clock() * 1e6 - self._ttl_us)))
             idle = [(key, stamp) for key, stamp in zip(keys, stamps, strict=True) if stamp and stamp < idle_since]
             if idle:
                 removed += await self._remove(idle)
             await asyncio.sleep(_PAUSE_S)
+        if removed:
+            _LOG.info("removed %d users who were idle for too long", removed)
         return removed
 
     async def _remove(self, idle: Sequence[tuple[bytes, bytes]]) -> int:
@@ -85,10 +79,7 @@ class IdleUsers:
         for key, stamp in idle:
             user_id, _, encoder_id = unpack_key(key)
             user = UserKeys(user_id)
-            outbox = self._outboxes.of(user, encoder_id)
+            outbox = user.outbox(encoder_id, is_cluster=self._client.is_cluster)
             derived = [user.accumulator(encoder_id), user.seen(encoder_id), *map(user.als, als_ids)]
-            calls.append(ScriptCall([user.log(encoder_id), outbox, *derived], [stamp], outbox))
-        try:
-            return sum(await self._client.evaluate(self._expire, calls, durable=True))
-        finally:
-            self._outboxes.wake(call.outbox for call in calls)
+            calls.append(ScriptCall([user.log(encoder_id), outbox, *derived], [stamp]))
+        return sum(await self._outboxes.evaluate(self._expire, calls))

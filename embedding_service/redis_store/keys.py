@@ -34,12 +34,11 @@ class UserKeys:
     another user's keys.
     """
 
-    __slots__ = ("_tag", "hash_tag")
+    __slots__ = ("_hash_tag", "_tag")
 
     def __init__(self, user_id: str) -> None:
-        self.hash_tag = "u:" + _UNSAFE.sub(_escape, user_id)
-        """What Redis Cluster hashes."""
-        self._tag = f"tt:{{{self.hash_tag}}}:"
+        self._hash_tag = "u:" + _UNSAFE.sub(_escape, user_id)  # what Redis Cluster hashes
+        self._tag = f"tt:{{{self._hash_tag}}}:"
 
     def accumulator(self, encoder_id: str) -> str:
         """Sums, review count and time of the last change: one string, so that one GET can't be torn."""
@@ -67,6 +66,11 @@ class UserKeys:
         """Sorted set: reviews taken back, by the time of that; the empty id is the whole user."""
         # "gone" is a persisted name.
         return f"{self._tag}gone"
+
+    def outbox(self, encoder_id: str, *, is_cluster: bool) -> str:
+        """List: what reviews change in live popularity; in a cluster one of the user's slot, otherwise the only one."""
+        tag = slot_tags()[slot_of_tag(self._hash_tag)] if is_cluster else _POPULARITY_TAG
+        return f"tt:{{{tag}}}:outbox:{encoder_id}"
 
 
 def keys_to_read(encoder_id: str, als_id: str, user_ids: Sequence[str]) -> list[str]:
@@ -127,16 +131,10 @@ class PopularityKeys:
         return f"tt:{{{_POPULARITY_TAG}}}:day:{self.encoder_id}:{day}"
 
 
-def outbox_key(user: UserKeys, encoder_id: str, *, is_cluster: bool) -> str:
-    """List: what a user's reviews change in live popularity; in the user's slot, shared with all users there."""
-    tag = slot_tags()[slot_of_tag(user.hash_tag)] if is_cluster else _POPULARITY_TAG
-    return _outbox(tag, encoder_id)
-
-
 def all_outbox_keys(encoder_ids: Iterable[str], *, is_cluster: bool) -> list[str]:
     """Every outbox that these encoders' spaces may have."""
     tags = slot_tags() if is_cluster else (_POPULARITY_TAG,)
-    return [_outbox(tag, encoder_id) for encoder_id in encoder_ids for tag in tags]
+    return [f"tt:{{{tag}}}:outbox:{encoder_id}" for encoder_id in encoder_ids for tag in tags]
 
 
 def outbox_position_key(outbox: str) -> str:
@@ -147,10 +145,6 @@ def outbox_position_key(outbox: str) -> str:
 def encoder_of_outbox(outbox: str) -> str:
     """The encoder id in an outbox's key."""
     return outbox.partition(":outbox:")[2]
-
-
-def _outbox(tag: str, encoder_id: str) -> str:
-    return f"tt:{{{tag}}}:outbox:{encoder_id}"
 
 
 @cache

@@ -7,25 +7,21 @@ removing, or two services at it, count nothing twice.
 """
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import Iterable
-from typing import Final
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
+from embedding_service.redis_store.background import repeat
 from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import (
     ENCODER_IDS_KEY,
     PopularityKeys,
-    UserKeys,
     all_outbox_keys,
     encoder_of_outbox,
-    outbox_key,
     outbox_position_key,
 )
 from embedding_service.redis_store.layouts import OutboxEntry, pack_change, popularity_field, unpack_outbox_entry
-from twotower.errors import StoreUnavailable
 
-_LOG = logging.getLogger(__name__)
 _PAGE: Final = 2000
 _SWEEP_S: Final = 30.0
 _CLUSTER_SWEEP_S: Final = 300.0
@@ -36,9 +32,9 @@ Changes = dict[int, dict[bytes, int]]
 
 
 class Outboxes:
-    """Names outboxes, and empties them into the counters.
+    """Empties outboxes into the counters.
 
-    On one server there is one outbox an encoder; in a cluster one for each slot that was written to.
+    On one server there is one outbox per encoder; in a cluster one for each slot that was written to.
     """
 
     def __init__(self, client: RedisClient) -> None:
@@ -50,9 +46,12 @@ class Outboxes:
         self._apply = Script("apply_popularity", prelude=False)
         self._trim = Script("trim_outbox", prelude=False)
 
-    def of(self, keys: UserKeys, encoder_id: str) -> str:
-        """The outbox of a user."""
-        return outbox_key(keys, encoder_id, is_cluster=self._client.is_cluster)
+    async def evaluate(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run a script that pushes to outboxes: each call's second key, which is emptied soon."""
+        try:
+            return await self._client.evaluate(script, calls, durable=True)
+        finally:
+            self.wake(call.keys[1] for call in calls)
 
     def wake(self, outboxes: Iterable[str]) -> None:
         """These may have new entries."""
@@ -60,27 +59,21 @@ class Outboxes:
         self._woken.set()
 
     async def run(self) -> None:
-        """Empty outboxes as they fill, and now and then all of them, for a service that died may have left some; until
-        cancelled.
+        """Empty outboxes as they fill, until cancelled.
+
+        Now and then all of them are looked at, for a service that died may have left some full.
         """
-        loop = asyncio.get_running_loop()
-        swept = -1e9
         period_s = _CLUSTER_SWEEP_S if self._client.is_cluster else _SWEEP_S
-        while True:
-            try:
-                if loop.time() - swept > period_s:
-                    await self.sweep()
-                    swept = loop.time()
-                await self.drain()
-            except StoreUnavailable as error:
-                _LOG.debug("outboxes wait: %s", error)
-            except Exception:
-                _LOG.exception("unexpected error while emptying outboxes")
-            await asyncio.sleep(_PAUSE_S)
-            # Not wait_for, which in Python 3.11 may swallow a cancellation that comes with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(period_s):
-                    await self._woken.wait()
+        next_sweep = 0.0
+
+        async def sweep_and_drain() -> None:
+            nonlocal next_sweep
+            if (now := time.monotonic()) > next_sweep:
+                await self.sweep()
+                next_sweep = now + period_s
+            await self.drain()
+
+        await repeat("emptying outboxes", sweep_and_drain, period_s=period_s, woken=self._woken, pause_s=_PAUSE_S)
 
     async def sweep(self) -> None:
         """Look for entries in every outbox that may exist."""
@@ -117,21 +110,16 @@ class Outboxes:
             first = await self._apply_page(encoder_id, source, first, 1, page)
 
     async def _drain_one(self, name: str) -> None:
-        encoder_id = encoder_of_outbox(name)
+        encoder_id, keys = encoder_of_outbox(name), [name, outbox_position_key(name)]
         while True:
-            [(first, raw)] = await self._client.evaluate(
-                self._peek, [ScriptCall([name, outbox_position_key(name)], [_PAGE])]
-            )
-            if not raw:
+            [(first, page)] = await self._client.evaluate(self._peek, [ScriptCall(keys, [_PAGE])])
+            if not page:
                 return
-            applied = await self._apply_page(
-                encoder_id, name, first, len(raw), changes_of(map(unpack_outbox_entry, raw))
-            )
+            changes = changes_of(map(unpack_outbox_entry, page))
+            applied = await self._apply_page(encoder_id, name, first, len(page), changes)
             # Another service may have applied another number of them.
-            await self._client.evaluate(
-                self._trim,
-                [ScriptCall([name, outbox_position_key(name)], [first, min(max(applied - first, 0), len(raw))])],
-            )
+            removed = min(max(applied - first, 0), len(page))
+            await self._client.evaluate(self._trim, [ScriptCall(keys, [first, removed])])
 
     async def _apply_page(self, encoder_id: str, source: str, first: int, entries: int, changes: Changes) -> int:
         keys = PopularityKeys(encoder_id)

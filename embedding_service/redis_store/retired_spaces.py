@@ -1,13 +1,12 @@
 """Drops the keys of retired spaces: by SCAN and UNLINK, a page at a time, in the background."""
 
 import asyncio
-import contextlib
 import logging
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from embedding_service.ports import Space
+from embedding_service.redis_store.background import repeat
 from embedding_service.redis_store.client import RedisClient
 from embedding_service.redis_store.keys import (
     ALS_IDS_KEY,
@@ -18,7 +17,6 @@ from embedding_service.redis_store.keys import (
     is_in_space,
     space_pattern,
 )
-from twotower.errors import StoreUnavailable
 
 _LOG = logging.getLogger(__name__)
 _LOCK_MS: Final = 10_000
@@ -75,17 +73,7 @@ class RetiredSpaces:
 
     async def run(self) -> None:
         """Drop what was retired, until cancelled."""
-        while True:
-            try:
-                await self.drop()
-            except StoreUnavailable as error:
-                _LOG.debug("retired spaces wait: %s", error)
-            except Exception:
-                _LOG.exception("unexpected error while dropping retired spaces")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PERIOD_S):
-                    await self._woken.wait()
-            self._woken.clear()
+        await repeat("dropping retired spaces", self.drop, period_s=_PERIOD_S, woken=self._woken)
 
     async def drop(self) -> int:
         """Drop the keys of all retired spaces, unless another service is at it.
@@ -93,11 +81,10 @@ class RetiredSpaces:
         Returns:
             Keys dropped.
         """
-        token = secrets.token_hex(8)
         dropped = 0
         for _, retired in _SETS:
             for space_id in sorted(value.decode() for value in await self._client.one("SMEMBERS", retired)):
-                if not await self._client.one("SET", DROP_LOCK_KEY, token, "NX", "PX", _LOCK_MS):
+                if not await self._client.one("SET", DROP_LOCK_KEY, 1, "NX", "PX", _LOCK_MS):
                     return dropped
                 try:
                     dropped += await self._drop_space(retired, space_id)

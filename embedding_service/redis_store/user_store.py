@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from embedding_service.ports import (
     ActiveRelease,
@@ -124,14 +124,13 @@ class RedisUserStore:
     async def record(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Change]:
         """See the protocol."""
         now_us = self._now_us()
-        calls = []
-        for review in reviews:
-            keys = UserKeys(review.user_id)
-            outbox = self.outboxes.of(keys, encoder_id)
-            names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), outbox, keys.tombstones]
-            calls.append(
-                ScriptCall(names, [review.review_id, _entry(review, now_us), now_us, self._max_reviews], outbox)
+        calls = [
+            ScriptCall(
+                self._review_keys(UserKeys(review.user_id), encoder_id),
+                [review.review_id, _entry(review, now_us), now_us, self._max_reviews],
             )
+            for review in reviews
+        ]
         return [
             Change(
                 Outcome(outcome),
@@ -139,7 +138,7 @@ class RedisUserStore:
                 changed_us,
                 unpack_stars(seen) if outcome in (Outcome.RECORDED, Outcome.REPLACED) else None,
             )
-            for outcome, count, changed_us, seen in await self._write(self._record, calls)
+            for outcome, count, changed_us, seen in await self.outboxes.evaluate(self._record, calls)
         ]
 
     async def record_anonymous(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
@@ -147,17 +146,10 @@ class RedisUserStore:
         now_us = self._now_us()
         calls = []
         for review in reviews:
-            keys = UserKeys(review.user_id)
-            time_us = now_us if review.time_us is None else review.time_us
-            outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(
-                ScriptCall(
-                    [keys.anonymous(encoder_id, review.review_id), outbox],
-                    [review.digest, pack_outbox_tail(time_us, review.product_id), REMEMBER_ANONYMOUS_S],
-                    outbox,
-                )
-            )
-        return [Outcome(outcome) for outcome in await self._write(self._record_anonymous, calls)]
+            counted = pack_outbox_tail(now_us if review.time_us is None else review.time_us, review.product_id)
+            keys = self._anonymous_keys(encoder_id, review.user_id, review.review_id)
+            calls.append(ScriptCall(keys, [review.digest, counted, REMEMBER_ANONYMOUS_S]))
+        return [Outcome(outcome) for outcome in await self.outboxes.evaluate(self._record_anonymous, calls)]
 
     async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:
         """See the protocol."""
@@ -165,30 +157,24 @@ class RedisUserStore:
         for item in vectors:
             keys = UserKeys(item.user_id)
             record = pack_als_record(item.vector, item.changed_us, item.origin, item.product_ids)
-            calls.append(
-                ScriptCall(
-                    [keys.accumulator(space.encoder_id), keys.als(space.als_id)], [pack_stamp(item.changed_us), record]
-                )
-            )
+            names = [keys.accumulator(space.encoder_id), keys.als(space.als_id)]
+            calls.append(ScriptCall(names, [pack_stamp(item.changed_us), record]))
         await self.client.evaluate(self._put_als, calls)
 
     async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
         """See the protocol."""
-        keys, encoder_id = UserKeys(user_id), space.encoder_id
-        names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
-        outbox = self.outboxes.of(keys, encoder_id)
-        call = ScriptCall([*names, outbox, keys.tombstones], [review_id, self._now_us()], outbox)
-        [(found, count, changed_us, seen)] = await self._write(self._retract, [call])
-        return Change(Outcome.REPLACED, count, changed_us, unpack_stars(seen)) if found else None
+        keys = UserKeys(user_id)
+        names = [*self._review_keys(keys, space.encoder_id), keys.als(space.als_id)]
+        [(was_there, count, changed_us, seen)] = await self.outboxes.evaluate(
+            self._retract, [ScriptCall(names, [review_id, self._now_us()])]
+        )
+        return Change(Outcome.REPLACED, count, changed_us, unpack_stars(seen)) if was_there else None
 
     async def retract_anonymous(self, encoder_id: str, user_id: str, review_id: str) -> bool:
         """See the protocol."""
-        keys = UserKeys(user_id)
-        outbox = self.outboxes.of(keys, encoder_id)
-        [found] = await self._write(
-            self._retract_anonymous, [ScriptCall([keys.anonymous(encoder_id, review_id), outbox], outbox=outbox)]
-        )
-        return bool(found)
+        call = ScriptCall(self._anonymous_keys(encoder_id, user_id, review_id))
+        [was_there] = await self.outboxes.evaluate(self._retract_anonymous, [call])
+        return bool(was_there)
 
     async def delete(self, user_id: str) -> bool:
         """See the protocol."""
@@ -197,46 +183,46 @@ class RedisUserStore:
         calls = []
         for encoder_id in encoder_ids:
             derived = [keys.accumulator(encoder_id), keys.seen(encoder_id), *map(keys.als, als_ids)]
-            outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(ScriptCall([keys.log(encoder_id), outbox, keys.tombstones, *derived], [now_us], outbox))
-        return any(await self._write(self._delete, calls))
+            outbox = keys.outbox(encoder_id, is_cluster=self.client.is_cluster)
+            calls.append(ScriptCall([keys.log(encoder_id), outbox, keys.tombstones, *derived], [now_us]))
+        return any(await self.outboxes.evaluate(self._delete, calls))
 
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
         """See the protocol."""
         if not users:
             return []
-        now_us, encoder_id = self._now_us(), space.encoder_id
+        now_us = self._now_us()
         calls = []
         sums_and_counts = pack_sums_and_counts([user.sums for user in users], [len(user.reviews) for user in users])
-        for user, sums_and_count, als in zip(
-            users, sums_and_counts, pack_als([user.als for user in users]), strict=True
-        ):
+        vectors = pack_als([user.als for user in users])
+        for user, sums_and_count, vector in zip(users, sums_and_counts, vectors, strict=True):
             keys = UserKeys(user.user_id)
-            names = [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id), keys.als(space.als_id)]
-            tail = pack_als_tail(AlsOrigin.TRAINED, (review.product_id for review in user.reviews))
-            state: list[bytes | str | int] = [
+            arguments: list[bytes | str | int] = [
                 sums_and_count,
-                als if als != NO_ALS_VECTOR else b"",
-                tail,
+                vector if vector != NO_ALS_VECTOR else b"",
+                pack_als_tail(AlsOrigin.TRAINED, (review.product_id for review in user.reviews)),
                 now_us,
                 self._max_reviews,
             ]
             for review in user.reviews:
-                state += [review.review_id, _entry(review, 0)]
-            outbox = self.outboxes.of(keys, encoder_id)
-            calls.append(ScriptCall([*names, outbox, keys.tombstones], state, outbox))
-        replies = await self._write(self._import, calls)
+                arguments += [review.review_id, _entry(review, 0)]
+            names = [*self._review_keys(keys, space.encoder_id), keys.als(space.als_id)]
+            calls.append(ScriptCall(names, arguments))
+        replies = await self.outboxes.evaluate(self._import, calls)
         return [user.user_id for user, reply in zip(users, replies, strict=True) if reply < 0]
 
     async def close(self) -> None:
         """See the protocol."""
         await self.client.close()
 
-    async def _write(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
-        try:
-            return await self.client.evaluate(script, calls, durable=True)
-        finally:
-            self.outboxes.wake(call.outbox for call in calls)
+    def _review_keys(self, keys: UserKeys, encoder_id: str) -> list[str]:
+        """The first keys of every script that changes reviews of a named user."""
+        outbox = keys.outbox(encoder_id, is_cluster=self.client.is_cluster)
+        return [keys.accumulator(encoder_id), outbox, keys.log(encoder_id), keys.seen(encoder_id), keys.tombstones]
+
+    def _anonymous_keys(self, encoder_id: str, user_id: str, review_id: str) -> list[str]:
+        keys = UserKeys(user_id)
+        return [keys.anonymous(encoder_id, review_id), keys.outbox(encoder_id, is_cluster=self.client.is_cluster)]
 
     def _now_us(self) -> int:
         return round(self._clock() * 1e6)

@@ -1,12 +1,12 @@
 -- Merges imported reviews into a user's state: a review of an id that is there is replaced exactly, others
 -- stay. The same again changes nothing, the state's age included. What has a tombstone is left out.
 --
--- KEYS: accumulator, log, seen, ALS record, outbox, tombstones
+-- KEYS: accumulator, outbox, log, seen, tombstones, ALS record
 -- ARGV: sums and count of the imported reviews, ALS vector or none, what follows the stamp in the ALS record,
 --       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
 -- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
-local accumulator, log, seen, als, outbox, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local accumulator, outbox, log, seen, tombstones, als = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local sums_and_count, als_vector, als_tail = ARGV[1], ARGV[2], ARGV[3]
 local now, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, LAST = 6, #ARGV

@@ -1,11 +1,11 @@
 -- Adds one review to a user's state, once.
 --
--- KEYS: accumulator, log, seen, outbox, tombstones
+-- KEYS: accumulator, outbox, log, seen, tombstones
 -- ARGV: review id, log entry, now in µs, most reviews a user may have
 -- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the
 -- last is empty if nothing changed.
 
-local accumulator, log, seen, outbox, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local accumulator, outbox, log, seen, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local review_id, entry, now, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local old = redis.call('HGET', log, review_id)

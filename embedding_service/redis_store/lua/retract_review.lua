@@ -1,11 +1,11 @@
 -- Takes one review back, and leaves a tombstone. A user whose last review it was has no state afterwards.
 --
--- KEYS: accumulator, log, seen, ALS record, outbox, tombstones
+-- KEYS: accumulator, outbox, log, seen, tombstones, ALS record
 -- ARGV: review id, now in µs
 -- Returns {1 if the review was there, review count, time of the last change in µs, seen products as HGETALL
 -- gives them}.
 
-local accumulator, log, seen, als, outbox, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local accumulator, outbox, log, seen, tombstones, als = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local review_id, now = ARGV[1], tonumber(ARGV[2])
 
 local old = redis.call('HGET', log, review_id)

@@ -73,7 +73,7 @@ async def test_a_crash_between_applying_and_removing_counts_nothing_twice(
     await after_restart.sweep()
     await after_restart.drain()
     assert await counts(store) == {"p1": 8}
-    name = store.outboxes.of(UserKeys("u1"), ENCODER)
+    name = UserKeys("u1").outbox(ENCODER, is_cluster=False)
     assert await store.outboxes.positions() == {name: (8, 0)}
     assert int(await store.client.one("HGET", PopularityKeys(ENCODER).positions, name)) == 8
 
@@ -84,7 +84,7 @@ async def test_services_that_empty_the_same_outbox_count_once(store: RedisUserSt
     for round_ in range(5):
         await store.record(ENCODER, [new_review(f"r{round_} {i}") for i in range(50)])
         for other in others:
-            other.wake([store.outboxes.of(UserKeys("u1"), ENCODER)])
+            other.wake([UserKeys("u1").outbox(ENCODER, is_cluster=False)])
         await asyncio.gather(store.outboxes.drain(), *(other.drain() for other in others))
     assert await counts(store) == {"p1": 250}
 
