@@ -46,8 +46,7 @@ def list_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
 def show_product(*, product_id: str, as_json: bool, client: TwotowerClient) -> None:
     """Show one product."""
     details, latency_ms = tables.timed(lambda: client.get_product(product_id))
-    table = tables.fields_table(tables.product_fields(details.product))
-    footer = tables.answer_line(details.release_id, latency_ms)
+    table, footer = tables.product_fields(details.product), tables.answer_line(details.release_id, latency_ms)
     show(details, table, footer, as_json=as_json, latency_ms=latency_ms)
 
 

@@ -73,5 +73,5 @@ def rollback(*, as_json: bool, client: TwotowerClient) -> None:
 
 def _change(call: Callable[[], ReleaseInfo], *, as_json: bool) -> None:
     info, latency_ms = tables.timed(call)
-    table = tables.fields_table(tables.release_fields(info))
-    show(info, table, tables.latency_line(latency_ms), as_json=as_json, latency_ms=latency_ms)
+    table, footer = tables.release_fields(info), tables.latency_line(latency_ms)
+    show(info, table, footer, as_json=as_json, latency_ms=latency_ms)

@@ -23,8 +23,7 @@ def user() -> None:
 def show_user(*, user_id: str, vectors: bool, as_json: bool, client: TwotowerClient) -> None:
     """Show what is known of USER."""
     features, latency_ms = tables.timed(lambda: client.get_user_features(user_id))
-    table = tables.fields_table(tables.user_fields(features))
-    footer = tables.answer_line(features.release_id, latency_ms)
+    table, footer = tables.user_fields(features), tables.answer_line(features.release_id, latency_ms)
     fields = {name: value for name, value in vars(features).items() if vectors or name not in _VECTORS}
     show(fields, table, footer, as_json=as_json, latency_ms=latency_ms)
 

@@ -3,11 +3,10 @@
 from clients.tables.products import product_fields, product_table, similar_table
 from clients.tables.ranking import answer_line, explanation_table, recommendation_table
 from clients.tables.releases import release_fields, release_table, shadow_line
-from clients.tables.terminal import age, console, fields_table, latency_line, listing, plain, timed
+from clients.tables.terminal import console, fields_table, latency_line, listing, plain, timed
 from clients.tables.users import review_count_line, review_lines, user_fields, user_line
 
 __all__ = [
-    "age",
     "answer_line",
     "console",
     "explanation_table",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from clients.results import Product, SimilarProduct
-from clients.tables.terminal import listing, plain
+from clients.tables.terminal import fields_table, listing, plain
 
 
 def product_table(products: Sequence[Product]) -> Table:
@@ -27,9 +27,9 @@ def similar_table(products: Sequence[SimilarProduct]) -> Table:
     return table
 
 
-def product_fields(product: Product) -> dict[str, str]:
+def product_fields(product: Product) -> Table:
     """One product."""
-    return {
+    fields = {
         "Product id": product.product_id,
         "Name": product.name,
         "Brand": product.brand or "–",
@@ -38,6 +38,7 @@ def product_fields(product: Product) -> dict[str, str]:
         "Reviews": f"{product.review_count:,}",
         "Mean rating": _mean_rating(product),
     }
+    return fields_table(fields)
 
 
 def _mean_rating(product: Product) -> str:

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison
-from clients.tables.terminal import count, listing, plain
+from clients.tables.terminal import count, fields_table, listing, plain
 
 
 def release_table(releases: Sequence[ReleaseInfo]) -> Table:
@@ -18,9 +18,9 @@ def release_table(releases: Sequence[ReleaseInfo]) -> Table:
     return table
 
 
-def release_fields(info: ReleaseInfo) -> dict[str, str]:
+def release_fields(info: ReleaseInfo) -> Table:
     """One release."""
-    return {
+    fields = {
         "Release": info.release_id,
         "Label": _label(info),
         "Preset": info.preset,
@@ -29,6 +29,7 @@ def release_fields(info: ReleaseInfo) -> dict[str, str]:
         "Encoder": info.space.encoder_id,
         "ALS factors": info.space.als_id,
     }
+    return fields_table(fields)
 
 
 def shadow_line(release_id: str, comparison: ShadowComparison) -> Text:

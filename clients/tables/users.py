@@ -1,10 +1,11 @@
 """Users and their reviews on a terminal."""
 
 import numpy as np
+from rich.table import Table
 from rich.text import Text
 
 from clients.results import AlsOrigin, RecordedReview, RecordOutcome, UserContext, UserFeatures, UserKind
-from clients.tables.terminal import age, count, plain
+from clients.tables.terminal import age, count, fields_table, plain
 
 _SHOWN_PRODUCTS = 10
 _ALS_ORIGIN = {
@@ -45,11 +46,11 @@ def _description(user: UserContext) -> str:
     return "user of an unknown kind"
 
 
-def user_fields(user: UserFeatures) -> dict[str, str]:
+def user_fields(user: UserFeatures) -> Table:
     """One user's features; vectors are shown by their lengths."""
     seen, shown = user.seen_product_ids, ", ".join(user.seen_product_ids[:_SHOWN_PRODUCTS])
     more = f" and {len(seen) - _SHOWN_PRODUCTS:,} more" if len(seen) > _SHOWN_PRODUCTS else ""
-    return {
+    fields = {
         "User": user.user_id,
         "Kind": user.kind.value,
         "Reviews": f"{user.review_count:,}",
@@ -62,6 +63,7 @@ def user_fields(user: UserFeatures) -> dict[str, str]:
         "Encoder": user.space.encoder_id,
         "ALS factors": user.space.als_id,
     }
+    return fields_table(fields)
 
 
 def review_count_line(user_id: str, review_count: int) -> Text:

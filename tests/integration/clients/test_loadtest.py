@@ -80,7 +80,9 @@ def test_refused_calls_are_failures(load: Load, server: MemoryServer) -> None:
 
 
 def test_no_server_ends_at_once(load: Load, unused_tcp_port: int) -> None:
-    done = load(f"127.0.0.1:{unused_tcp_port}")
+    done = load(
+        f"127.0.0.1:{unused_tcp_port}", "-t", "60s"
+    )  # a run that is over before the call has failed shows nothing
     assert done.returncode == 1
     assert f"no catalogue: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
 
