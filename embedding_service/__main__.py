@@ -1,27 +1,15 @@
 """``python -m embedding_service``: one process, until SIGTERM."""
 
-import sys
-
-from pydantic import ValidationError
-from pydantic_settings import CliApp
-
 from embedding_service.settings import EmbeddingSettings
-from twotower.grpc_environment import prepare_grpc
+from twotower.service import read_settings, run_service
 
 
 def main() -> None:
     """Read the settings and serve."""
-    try:
-        settings = CliApp.run(EmbeddingSettings)
-    except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
-        )
-        sys.exit(f"embedding_service: {'; '.join(problems)}")
-    prepare_grpc()
-    from embedding_service.process import run
+    settings = read_settings("embedding_service", EmbeddingSettings)
+    from embedding_service.bootstrap import serve
 
-    run(settings)
+    run_service("embedding_service", settings, serve)
 
 
 if __name__ == "__main__":

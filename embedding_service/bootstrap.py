@@ -23,7 +23,7 @@ from embedding_service.settings import EmbeddingSettings
 from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
-from twotower.rpc import Server, ServerTls
+from twotower.rpc import Server
 from twotower.v1 import embedding_service_pb2
 from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 
@@ -91,7 +91,7 @@ async def running_service(
             settings.listen,
             [SERVICE_NAME],
             lambda grpc_server: add_EmbeddingServiceServicer_to_server(servicer, grpc_server),
-            tls=_server_tls(settings),
+            tls=settings.server_tls,
             drain_s=settings.drain_s,
         )
         await server.start()
@@ -124,7 +124,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=_CANCEL_AGAIN_S)
 
 
-def _server_tls(settings: EmbeddingSettings) -> ServerTls | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    return ServerTls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+async def serve(settings: EmbeddingSettings) -> None:
+    """Run until SIGTERM or SIGINT, then drain and stop."""
+    async with running_service(settings) as server:
+        await server.run_until_signal()

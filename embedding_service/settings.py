@@ -4,23 +4,15 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from embedding_service.redis_store.url import EMBEDDED, SCHEMES
+from twotower.service import ServerSettings, settings_config
 
 
-class EmbeddingSettings(BaseSettings):
+class EmbeddingSettings(ServerSettings):
     """Keeps users' state in Redis and answers feature look-ups over gRPC."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TWOTOWER_EMBEDDING_",
-        frozen=True,
-        extra="forbid",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-        cli_prog_name="python -m embedding_service",
-    )
+    model_config = settings_config("embedding_service", "TWOTOWER_EMBEDDING_")
 
     listen: str = Field("127.0.0.1:50051", description="host:port to listen on; port 0 takes a free one")
     store: str = Field(
@@ -59,15 +51,6 @@ class EmbeddingSettings(BaseSettings):
     max_queued_texts: int = Field(
         2048, gt=0, description="texts waiting for the encoder beyond which a call is answered RESOURCE_EXHAUSTED"
     )
-    tls_certificate: Path | None = Field(None, description="PEM file; plaintext if unset")
-    tls_key: Path | None = Field(None, description="PEM file")
-    tls_client_ca: Path | None = Field(
-        None, description="PEM file; clients must then present a certificate that it signed"
-    )
-    drain_s: float = Field(10.0, gt=0, description="how long calls in flight may take after SIGTERM, in seconds")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="least severe log level written"
-    )
 
     @model_validator(mode="after")
     def _check(self) -> "EmbeddingSettings":
@@ -76,8 +59,5 @@ class EmbeddingSettings(BaseSettings):
                 "store: must be 'embedded', or a URL that begins with one of "
                 f"{', '.join(f'{name}://' for name in SCHEMES)}"
             )
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key: set both or neither")
-        if (self.redis_certificate is None) != (self.redis_key is None):
-            raise ValueError("redis_certificate and redis_key: set both or neither")
+        self._both_or_neither("redis_certificate", "redis_key")
         return self

@@ -33,7 +33,7 @@ from ranking_service.upstream.feature_lookup import FeatureLookup
 from ranking_service.upstream.live_popularity import LivePopularity
 from twotower.errors import TwotowerError
 from twotower.release import Release
-from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel
+from twotower.rpc import ChannelTls, Server, open_async_channel
 from twotower.v1 import ranking_service_pb2, ranking_service_pb2_grpc, release_service_pb2, release_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
@@ -98,9 +98,13 @@ class RankingService:
             ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(ranking, server)
             release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, server)
 
-        tls = _server_tls(settings)
         self.server = Server(
-            settings.listen, _SERVICES, register, tls=tls, drain_s=settings.drain_s, reuse_port=reuse_port
+            settings.listen,
+            _SERVICES,
+            register,
+            tls=settings.server_tls,
+            drain_s=settings.drain_s,
+            reuse_port=reuse_port,
         )
         self._background: list[asyncio.Task[None]] = []
 
@@ -179,12 +183,6 @@ def _pause() -> None:
     opened.
     """
     time.sleep(_PAUSE_S)
-
-
-def _server_tls(settings: RankingSettings) -> ServerTls | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    return ServerTls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
 
 
 def _channel_tls(settings: RankingSettings) -> ChannelTls | None:

@@ -2,24 +2,17 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from twotower.service import ServerSettings, settings_config
 
 
-class RankingSettings(BaseSettings):
+class RankingSettings(ServerSettings):
     """Ranks a release's catalogue for users over gRPC."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="TWOTOWER_RANKING_",
-        frozen=True,
-        extra="forbid",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-        cli_prog_name="python -m ranking_service",
-    )
+    model_config = settings_config("ranking_service", "TWOTOWER_RANKING_")
 
     listen: str = Field("127.0.0.1:50052", description="host:port to serve on; port 0 takes a free one")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -65,26 +58,14 @@ class RankingSettings(BaseSettings):
     queue_users: Annotated[int, Field(ge=1_024)] = Field(
         8192, description="users that may wait for a place in a batch; more are refused with RESOURCE_EXHAUSTED"
     )
-    tls_certificate: Path | None = Field(None, description="PEM file; plaintext if unset")
-    tls_key: Path | None = Field(None, description="PEM file")
-    tls_client_ca: Path | None = Field(
-        None, description="PEM file; clients must then present a certificate that it signed"
-    )
     embedding_tls: bool = Field(False, description="speak TLS to the embedding service")
     embedding_ca: Path | None = Field(None, description="PEM file of its authority; the machine's authorities if unset")
     embedding_certificate: Path | None = Field(None, description="PEM file of this service's own certificate for it")
     embedding_key: Path | None = Field(None, description="PEM file of this service's own key for it")
-    drain_s: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="seconds that calls in flight may take after SIGTERM"
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
 
     @model_validator(mode="after")
     def _check(self) -> "RankingSettings":
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key: set both or neither")
-        if (self.embedding_certificate is None) != (self.embedding_key is None):
-            raise ValueError("embedding_certificate and embedding_key: set both or neither")
+        self._both_or_neither("embedding_certificate", "embedding_key")
         if self.two_stage_above and find_spec("faiss") is None:
             raise ValueError("two_stage_above: needs faiss, which `pip install twotower[retrieval]` brings")
         return self

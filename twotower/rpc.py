@@ -271,12 +271,16 @@ class Server:
 
     async def run_until_signal(self) -> None:
         """Wait for SIGTERM or SIGINT, then :meth:`stop`."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        await stop.wait()
+        await wait_for_signal()
         await self.stop()
+
+
+async def wait_for_signal() -> None:
+    """Return at SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,11 @@
 killed.
 """
 
-from pydantic_settings import CliApp
-
 from embedding_service.bootstrap import running_service
 from embedding_service.settings import EmbeddingSettings
 from tests.support.encoders import HashEncoder
 from twotower.encoder import encoder_id
-from twotower.logs import configure_logging
-from twotower.rpc import run
+from twotower.service import read_settings, run_service
 
 
 async def serve(settings: EmbeddingSettings) -> None:
@@ -19,6 +16,4 @@ async def serve(settings: EmbeddingSettings) -> None:
 
 
 if __name__ == "__main__":
-    settings = CliApp.run(EmbeddingSettings)
-    configure_logging("embedding_service", settings.log_level)
-    run(serve(settings))
+    run_service("embedding_service", read_settings("embedding_service", EmbeddingSettings), serve)

@@ -121,7 +121,7 @@ def _examples(release: Release) -> list[tuple[str, list[tuple[str, float, float]
             running_mean(sums, len(vectors))[np.newaxis],
             False,
         )
-        seen = np.unique(users.products[own])
+        seen = np.unique(users.products[own]).astype(np.int64)
         names = ", ".join(
             textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist()
         )

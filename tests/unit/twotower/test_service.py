@@ -1,0 +1,51 @@
+"""Start of a service's process: settings, the environment of gRPC, one sentence for what is wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PACKAGES = {"embedding_service": "EMBEDDING", "ranking_service": "RANKING"}
+GRPC_IS_PREPARED_FIRST = """
+import sys
+from importlib import import_module
+from twotower.service import read_settings
+import_module(sys.argv[1] + ".__main__")
+assert "grpc" not in sys.modules
+settings = import_module(sys.argv[1] + ".settings")
+read_settings(sys.argv.pop(1), getattr(settings, sys.argv.pop(1)))
+import os
+print(os.environ["GRPC_EXPERIMENTS"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "settings"), [("embedding_service", "EmbeddingSettings"), ("ranking_service", "RankingSettings")]
+)
+def test_grpc_reads_its_environment_after_it_was_prepared(package: str, settings: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"}
+    command = [sys.executable, "-c", GRPC_IS_PREPARED_FIRST, package, settings]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "-event_engine_client,-event_engine_listener\n"), done.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(
+    ("flags", "variables", "sentence"),
+    [
+        (["--tls-key", "key.pem"], {}, "tls_certificate and tls_key: set both or neither"),
+        (["--drain-s", "-1"], {}, "drain_s: Input should be greater than or equal to 0"),
+        ([], {"LOG_LEVEL": "LOUD"}, "log_level: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(
+    package: str, flags: list[str], variables: dict[str, str], sentence: str
+) -> None:
+    environment = {f"TWOTOWER_{PACKAGES[package]}_{name}": value for name, value in variables.items()}
+    command = [sys.executable, "-m", package, *flags]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{package}: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1

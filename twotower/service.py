@@ -1,0 +1,94 @@
+"""What the processes of both services share: settings of a server, how one starts, and how one says what is wrong.
+
+Needs pydantic-settings, which the extras of the services bring. It must not import gRPC before :func:`read_settings`
+has set what gRPC reads when it is imported.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from twotower.grpc_environment import prepare_grpc
+
+if TYPE_CHECKING:
+    from twotower.rpc import ServerTls
+
+SettingsT = TypeVar("SettingsT", bound="ServerSettings")
+
+
+def settings_config(package: str, env_prefix: str) -> SettingsConfigDict:
+    """Flags of ``python -m <package>``, or environment variables with a prefix; unknown ones are refused."""
+    return SettingsConfigDict(
+        env_prefix=env_prefix,
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_prog_name=f"python -m {package}",
+    )
+
+
+class ServerSettings(BaseSettings):
+    """Settings of any server."""
+
+    tls_certificate: Path | None = Field(None, description="PEM file; plaintext if unset")
+    tls_key: Path | None = Field(None, description="PEM file")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file; clients must then present a certificate that it signed"
+    )
+    drain_s: float = Field(10.0, ge=0, description="seconds that calls in flight may take after SIGTERM")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        self._both_or_neither("tls_certificate", "tls_key")
+        return self
+
+    def _both_or_neither(self, first: str, second: str) -> None:
+        if (getattr(self, first) is None) != (getattr(self, second) is None):
+            raise ValueError(f"{first} and {second}: set both or neither")
+
+    @property
+    def server_tls(self) -> "ServerTls | None":
+        """PEM files of the server; None for plaintext."""
+        from twotower.rpc import ServerTls
+
+        if self.tls_certificate is None or self.tls_key is None:
+            return None
+        return ServerTls(self.tls_certificate, self.tls_key, self.tls_client_ca)
+
+
+def read_settings(package: str, kind: type[SettingsT]) -> SettingsT:
+    """Read flags and environment, and prepare the process for gRPC; a wrong setting ends it with one sentence."""
+    try:
+        settings = CliApp.run(kind)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
+        )
+        sys.exit(f"{package}: {'; '.join(problems)}")
+    prepare_grpc()
+    return settings
+
+
+def configure_logging(package: str, level: str = "INFO") -> None:
+    """Log `level` and above to standard error, one line per event with time and package."""
+    logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s {package} %(name)s: %(message)s", force=True)
+
+
+def run_service(package: str, settings: SettingsT, serve: Callable[[SettingsT], Coroutine[Any, Any, None]]) -> None:
+    """Serve until the coroutine ends; a problem at start is one line and exit code 1."""
+    from twotower import rpc
+    from twotower.errors import TwotowerError
+
+    try:
+        configure_logging(package, settings.log_level)
+        rpc.run(serve(settings))
+    except (TwotowerError, OSError, RuntimeError) as error:
+        sys.exit(f"{package}: {error}")
