@@ -71,7 +71,7 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
     from ranking_service.network.head import Programs, open_head
     from ranking_service.network.lanes import Lanes
     from ranking_service.network.two_stage import TwoStage
-    from ranking_service.release.popularity_snapshot import Snapshot
+    from ranking_service.release.popularity_snapshot import PopularitySnapshot
 
     rng = np.random.default_rng(0)
     weights = random_weights(rng, "elu")
@@ -94,7 +94,7 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
         begin = time.perf_counter()
         (expected,) = top_k(scoring.scores(head(user[np.newaxis])), K)
         between = time.perf_counter()
-        (proposed,) = top_k(scoring.scores(two_stage(user[np.newaxis], Snapshot())), K)
+        (proposed,) = top_k(scoring.scores(two_stage(user[np.newaxis], PopularitySnapshot())), K)
         times.append((between - begin, time.perf_counter() - between))
         recalls.append(np.isin(expected, proposed).mean())
     exact, two = 1e3 * np.median(times, axis=0)

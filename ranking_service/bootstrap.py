@@ -19,18 +19,18 @@ from ranking_service.api.release_servicer import ReleaseServicer
 from ranking_service.network.graph import import_jax
 from ranking_service.network.head import Head, Programs, SlicedHead, open_head
 from ranking_service.network.lanes import Lanes
-from ranking_service.network.two_stage import TwoStage, open_two_stage
+from ranking_service.network.two_stage import open_two_stage
 from ranking_service.ranking.ranker import Ranker
 from ranking_service.release.registry import open_registry
-from ranking_service.release.served import Scorer, ServedRelease, open_served
+from ranking_service.release.served import Proposer, Scorer, ServedRelease, open_served
 from ranking_service.rollout.added_products import AddedProducts
 from ranking_service.rollout.releases import Releases
 from ranking_service.rollout.traffic import Traffic
 from ranking_service.settings import RankingSettings
-from ranking_service.upstream.circuit_breaker import Breaker, GuardedFeatures
-from ranking_service.upstream.embedding_client import FeatureClient
+from ranking_service.upstream.circuit_breaker import CircuitBreaker, GuardedFeatures
+from ranking_service.upstream.embedding_client import EmbeddingClient
 from ranking_service.upstream.feature_lookup import FeatureLookup
-from ranking_service.upstream.live_popularity import LivePopularity
+from ranking_service.upstream.live_popularity import PopularityFeed
 from twotower.errors import TwotowerError
 from twotower.release import Release
 from twotower.rpc import ChannelTls, Server, open_async_channel
@@ -61,37 +61,37 @@ class RankingService:
         self._scoring = ThreadPoolExecutor(2, thread_name_prefix="scoring")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading", initializer=_give_way)
         self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, _channel_tls(settings))
-        client = FeatureClient(self._channel, settings.lookup_timeout_ms / 1000)
+        client = EmbeddingClient(self._channel, settings.lookup_timeout_ms / 1000)
         registry = open_registry(settings.releases, settings.mirror)
-        self._added = AddedProducts(registry, client, self._loading)
+        self._added_products = AddedProducts(registry, client.encode, self._loading)
         programs = Programs()
 
         def build_head(release: Release) -> Head | SlicedHead:
             return open_head(release.weights, release.product_fusion, self._lanes, programs)
 
-        def build_proposer(release: Release, exact: Scorer) -> TwoStage | None:
+        def build_proposer(release: Release, exact: Scorer) -> Proposer | None:
             if not 0 < settings.two_stage_above < release.manifest.product_count:
                 return None
             return open_two_stage(release, exact, self._lanes, programs)
 
         def open_release(path: Path) -> ServedRelease:
-            return self._added.fit(open_served(path, build_head, build_proposer, _pause))
+            return self._added_products.fit(open_served(path, build_head, build_proposer, _pause))
 
         async def serving() -> None:
             await self.server.set_serving(True)
 
         self._releases = Releases(registry, open_release, self._loading, serving)
-        self._popularity = LivePopularity(
-            client,
+        self._popularity = PopularityFeed(
+            client.popularity,
             self._releases.in_memory,
             interval_s=settings.popularity_interval_ms / 1000,
             max_age_s=settings.popularity_max_age_s,
         )
-        guarded = GuardedFeatures(client, Breaker(settings.breaker_failures, settings.breaker_reset_ms / 1000))
+        guarded = GuardedFeatures(client, CircuitBreaker(settings.breaker_failures, settings.breaker_reset_ms / 1000))
         features = FeatureLookup(guarded, cache_users=settings.feature_cache_users)
-        ranker = Ranker(features, self._popularity, self._scoring, max_queue_users=settings.queue_users)
+        ranker = Ranker(features, self._popularity.snapshot, self._scoring, max_queue_users=settings.queue_users)
         traffic = Traffic(self._releases, ranker)
-        ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._added)
+        ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._added_products)
         releases = ReleaseServicer(self._releases, traffic)
 
         def register(server: grpc.aio.Server) -> None:
@@ -112,13 +112,13 @@ class RankingService:
         """Accept calls and load the first release; health turns SERVING when it is warm.
 
         Raises:
-            TwotowerError: the release asked for by the settings can't be served. A pointer file that names such a one
-                is only logged, because LoadRelease repairs it.
+            TwotowerError: the release that the settings ask for can't be served. If the pointer file names it, that is
+                only logged, because LoadRelease repairs it.
         """
         if not self._reuse_port:
             await self._listen()
         self._channel.get_state(try_to_connect=True)
-        await self._added.changed()
+        await self._added_products.changed()
         try:
             await self._releases.start(self._settings.release)
         except TwotowerError as error:
@@ -141,7 +141,7 @@ class RankingService:
         _LOG.info("listening on port %d", self.server.port)
 
     async def stop(self) -> None:
-        """Drain and release everything."""
+        """Let calls in flight end, then free everything."""
         for task in self._background:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -158,30 +158,26 @@ class RankingService:
             await asyncio.sleep(self._settings.follow_interval_ms / 1000)
             try:
                 await self._releases.follow()
-                if await self._added.changed():
-                    await self._releases.refit(self._added.fit)
+                if await self._added_products.changed():
+                    await self._releases.refit(self._added_products.fit)
             except Exception:
                 _LOG.exception("labels and added products could not be followed")
 
 
 def _process_age_s() -> float:
-    """Seconds since the process started, as the kernel counts them: imports are part of it."""
+    """Return the seconds since the process started, as the kernel counts them: imports are part of it."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _give_way() -> None:
-    """Let this thread, which verifies and compiles releases, yield the cores to those that answer requests: on Linux a
-    thread has a priority of its own.
-    """
-    if sys.platform == "linux":
+    """Let this thread, which verifies and compiles releases, yield the cores to those that answer requests."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _pause() -> None:
-    """Let requests have the core and the interpreter's lock, between two small pieces of a release that is being
-    opened.
-    """
+    """Let requests have the core and the interpreter's lock, between two small steps of opening a release."""
     time.sleep(_PAUSE_S)
 
 

@@ -1,32 +1,33 @@
-"""Domain values to and from messages: the only place where the ranking API's answers are put together."""
+"""Messages to domain values and back: the only place where the ranking API's answers are put together."""
 
-import base64
-import binascii
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
 from google.protobuf import duration_pb2
 
-from ranking_service.ranking.jobs import PLAIN, Explanations, Page, RankJob, Selection
+from ranking_service.ranking.jobs import Explanations, Page, PredictJob, RankJob
 from ranking_service.ranking.ranker import Durations, Ranking
+from ranking_service.ranking.rerank import PLAIN, Selection
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.labels import Labels
 from ranking_service.release.served import ServedRelease
 from ranking_service.rollout.traffic import Comparison
-from ranking_service.upstream.user_batch import Known
-from twotower.errors import FieldViolation, InvalidArgument
+from ranking_service.upstream.user_batch import UserContext
 from twotower.release import Manifest, Product
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import release_service_pb2, types_pb2
 
 
-def fill(response: pb.RecommendResponse | pb.PredictRatingsResponse, ranking: Ranking, served: ServedRelease) -> None:
+def fill_ranking(
+    response: pb.RecommendResponse | pb.PredictRatingsResponse, ranking: Ranking, served: ServedRelease
+) -> None:
     """Put a ranking for one user into its answer."""
     (scored,) = ranking.parts
     response.release_id = served.release_id
     response.popularity_source = scored.popularity.source
     _fill_timing(response.timing, ranking.durations)
-    _fill_user(response.user, scored.known[0])
+    _fill_user(response.user, scored.contexts[0])
     messages = response.recommendations if isinstance(response, pb.RecommendResponse) else response.predictions
     products, (count,) = served.catalogue.products, scored.counts
     for row, score, rating in zip(
@@ -39,14 +40,21 @@ def fill(response: pb.RecommendResponse | pb.PredictRatingsResponse, ranking: Ra
         message.product_id, message.name, message.brand = product.product_id, product.name, product.brand
         message.score, message.predicted_rating = score, rating
     if scored.explanations:
-        for message, explanation in zip(messages, _explanations(scored.explanations, served.catalogue), strict=True):
+        for message, explanation in zip(
+            messages, _from_explanations(scored.explanations, served.catalogue), strict=True
+        ):
             message.explanation.CopyFrom(explanation)
 
 
-def _explanations(explained: Explanations, catalogue: Catalogue) -> list[pb.Explanation]:
-    """One message a product."""
-    nearest = [catalogue.product_ids[row] for row in explained.nearest] or [""] * len(explained.similarity)
-    columns = (explained.without_als, explained.without_bert, explained.without_popularity, explained.similarity)
+def _from_explanations(explanations: Explanations, catalogue: Catalogue) -> list[pb.Explanation]:
+    """Make one message per product."""
+    nearest = [catalogue.product_ids[row] for row in explanations.nearest] or [""] * len(explanations.similarity)
+    columns = (
+        explanations.without_als,
+        explanations.without_bert,
+        explanations.without_popularity,
+        explanations.similarity,
+    )
     return [
         pb.Explanation(
             score_without_als=als,
@@ -61,13 +69,13 @@ def _explanations(explained: Explanations, catalogue: Catalogue) -> list[pb.Expl
     ]
 
 
-def rank_job(request: pb.RecommendRequest, page: Page | None = None) -> RankJob:
-    """What one user's request asks for; checked before."""
+def to_rank_job(request: pb.RecommendRequest, page: Page | None = None) -> RankJob:
+    """Convert ``RecommendRequest``, checked before."""
     return RankJob(
         (request.user_id,),
         request.k,
         request.include_seen,
-        _selection(request),
+        _to_selection(request),
         request.max_staleness.ToTimedelta().total_seconds(),
         request.paginate,
         request.explain,
@@ -75,29 +83,39 @@ def rank_job(request: pb.RecommendRequest, page: Page | None = None) -> RankJob:
     )
 
 
-def batch_job(request: pb.BatchRecommendRequest) -> RankJob:
-    """What a request for many users asks for; checked before."""
+def to_batch_rank_job(request: pb.BatchRecommendRequest) -> RankJob:
+    """Convert ``BatchRecommendRequest``, checked before."""
     staleness_s = request.max_staleness.ToTimedelta().total_seconds()
-    return RankJob(tuple(request.user_ids), request.k, request.include_seen, _selection(request), staleness_s)
+    return RankJob(tuple(request.user_ids), request.k, request.include_seen, _to_selection(request), staleness_s)
 
 
-def _selection(request: pb.RecommendRequest | pb.BatchRecommendRequest) -> Selection:
-    chosen = request.filter
+def to_predict_job(request: pb.PredictRatingsRequest, catalogue: Catalogue) -> PredictJob:
+    """Convert ``PredictRatingsRequest``, checked before.
+
+    Raises:
+        NotFound: naming a product that the catalogue does not have.
+    """
+    products = np.array([catalogue.find(product_id) for product_id in request.product_ids], np.int64)
+    return PredictJob((request.user_id,), products, request.max_staleness.ToTimedelta().total_seconds())
+
+
+def _to_selection(request: pb.RecommendRequest | pb.BatchRecommendRequest) -> Selection:
     if not (request.HasField("filter") or request.max_per_brand or request.diversity_strength):
         return PLAIN
+    rules = request.filter
     return Selection(
-        allowed=tuple(chosen.allowed_product_ids),
-        denied=tuple(chosen.denied_product_ids),
-        categories=tuple(chosen.categories),
-        brands=tuple(chosen.brands),
-        min_rating=chosen.min_predicted_rating,
+        allowed=tuple(rules.allowed_product_ids),
+        denied=tuple(rules.denied_product_ids),
+        categories=tuple(rules.categories),
+        brands=tuple(rules.brands),
+        min_rating=rules.min_predicted_rating,
         max_per_brand=request.max_per_brand,
         diversity=request.diversity_strength,
     )
 
 
-def added_products(request: pb.UpsertProductsRequest) -> list[Product]:
-    """Products to add, without the numbers that they can't have."""
+def to_products(request: pb.UpsertProductsRequest) -> list[Product]:
+    """Convert ``UpsertProductsRequest``, checked before, to products without any reviews."""
     return [
         Product(product.product_id, product.name, product.brand, product.categories, product.manufacturer, 0, 0.0)
         for product in request.products
@@ -105,49 +123,49 @@ def added_products(request: pb.UpsertProductsRequest) -> list[Product]:
 
 
 def fill_batch(
-    response: pb.BatchRecommendResponse, ranking: Ranking, served: ServedRelease, places: Sequence[int] | None = None
+    response: pb.BatchRecommendResponse, ranking: Ranking, served: ServedRelease, positions: Sequence[int] = ()
 ) -> None:
-    """Put a ranking for many users into its answer: one result a user, added to those that are there.
+    """Put a ranking for many users into its answer, one result per user.
 
-    Made in place, a message costs a seventh of one that is made first and copied.
+    Made in place, a message costs a seventh of one that is made first and copied (docs/adr/0007-batches-in-columns.md).
 
     Args:
-        response: of the release that it names; the results name `served` if that is another.
+        response: names a release; the results name `served` if that is another.
         ranking: of `served`.
         served: the release.
-        places: write the users' results to these places, which are there already, instead.
+        positions: where the users' results are in the answer already; if there are none, results are added.
     """
     results, product_ids = response.results, served.catalogue.product_ids
-    named = served.release_id if served.release_id != response.release_id else ""
-    free = iter(places or ())
+    other_release_id = served.release_id if served.release_id != response.release_id else ""
+    next_position = iter(positions)
     for part in ranking.parts:
         scores, ratings = part.scores.astype("<f4", copy=False), part.ratings.astype("<f4", copy=False)
-        columns = zip(part.products.tolist(), scores, ratings, part.counts, part.known, strict=True)
-        for rows, user_scores, user_ratings, count, known in columns:
-            result = results[next(free)] if places else results.add()
+        columns = zip(part.products.tolist(), scores, ratings, part.counts, part.contexts, strict=True)
+        for rows, user_scores, user_ratings, count, context in columns:
+            result = results[next(next_position)] if positions else results.add()
             result.product_ids.extend([product_ids[row] for row in rows[:count]])
             vector = result.scores
             vector.values, vector.dimension = user_scores[:count].tobytes(), count
             vector = result.predicted_ratings
             vector.values, vector.dimension = user_ratings[:count].tobytes(), count
-            _fill_user(result.user, known)
-            if named:
-                result.release_id = named
+            _fill_user(result.user, context)
+            if other_release_id:
+                result.release_id = other_release_id
 
 
-def _fill_user(message: pb.UserContext, known: Known) -> None:
-    """What is known of a user."""
-    message.kind, message.als_origin, message.review_count = known.kind, known.als_origin, known.review_count
-    if known.age_us >= 0:
-        _fill_duration(message.feature_age, known.age_us)
-    if known.staleness_us >= 0:
-        _fill_duration(message.staleness, known.staleness_us)
-    if known.degraded:
+def _fill_user(message: pb.UserContext, context: UserContext) -> None:
+    """Say what is known of a user."""
+    message.kind, message.als_origin, message.review_count = context.kind, context.als_origin, context.review_count
+    if context.age_us >= 0:
+        _fill_duration(message.feature_age, context.age_us)
+    if context.staleness_us >= 0:
+        _fill_duration(message.staleness, context.staleness_us)
+    if context.degraded:
         message.degraded = True
 
 
 def longest(durations: Sequence[Durations]) -> Durations:
-    """Of parts that were answered side by side."""
+    """Return the longest durations of parts that were answered side by side."""
     return Durations(
         max(part.queue_s for part in durations),
         max(part.feature_lookup_s for part in durations),
@@ -162,27 +180,27 @@ def finish_batch(response: pb.BatchRecommendResponse, ranking: Ranking, duration
 
 
 def _fill_timing(message: pb.Timing, durations: Durations) -> None:
-    """Where the time went."""
+    """Say where the time went."""
     _fill_duration(message.queue, int(1e6 * durations.queue_s))
     _fill_duration(message.feature_lookup, int(1e6 * durations.feature_lookup_s))
     _fill_duration(message.compute, int(1e6 * durations.compute_s))
 
 
-def product(row: Product) -> types_pb2.Product:
-    """A row of the catalogue."""
+def from_product(product: Product) -> types_pb2.Product:
+    """Make the message of a product of the catalogue."""
     return types_pb2.Product(
-        product_id=row.product_id,
-        name=row.name,
-        brand=row.brand,
-        categories=row.categories,
-        manufacturer=row.manufacturer,
-        review_count=row.review_count,
-        mean_rating=row.mean_rating,
+        product_id=product.product_id,
+        name=product.name,
+        brand=product.brand,
+        categories=product.categories,
+        manufacturer=product.manufacturer,
+        review_count=product.review_count,
+        mean_rating=product.mean_rating,
     )
 
 
-def release_info(manifest: Manifest, labels: Labels, comparison: Comparison) -> release_service_pb2.ReleaseInfo:
-    """A release with its label."""
+def from_release(manifest: Manifest, labels: Labels, comparison: Comparison) -> release_service_pb2.ReleaseInfo:
+    """Make the message of a release, with its label."""
     release_id = manifest.release_id
     info = release_service_pb2.ReleaseInfo(
         release_id=release_id,
@@ -202,33 +220,6 @@ def release_info(manifest: Manifest, labels: Labels, comparison: Comparison) -> 
         info.shadow_comparison.rank_overlap_at_10 = comparison.mean_overlap
         info.shadow_comparison.mean_score_difference = comparison.mean_score_difference
     return info
-
-
-def page_token(release_id: str, start: int) -> str:
-    """Names the page of a release's catalogue that begins at row `start`."""
-    return base64.urlsafe_b64encode(f"{release_id}:{start}".encode()).decode()
-
-
-def page_start(token: str, release_id: str) -> int:
-    """First row of the page that a token names; 0 for no token.
-
-    Raises:
-        InvalidArgument: the token is not one of ours, or of another release.
-    """
-    if not token:
-        return 0
-    try:
-        named, start = base64.b64decode(token, altchars=b"-_", validate=True).decode().rsplit(":", 1)
-        row = int(start)
-    except (binascii.Error, UnicodeError, ValueError) as error:
-        raise InvalidArgument([FieldViolation("page_token", "must be a token from a previous answer")]) from error
-    if named != release_id:
-        raise InvalidArgument(
-            [FieldViolation("page_token", f"is of release {named}, now {release_id} answers: begin again")]
-        )
-    if row < 0:
-        raise InvalidArgument([FieldViolation("page_token", "must be a token from a previous answer")])
-    return row
 
 
 def _fill_duration(message: duration_pb2.Duration, microseconds: int) -> None:

@@ -1,4 +1,4 @@
-"""The gRPC boundary of ``ReleaseService``."""
+"""The gRPC boundary of ``ReleaseService``: check, call, convert."""
 
 from typing import Any
 
@@ -22,24 +22,24 @@ class ReleaseServicer(release_service_pb2_grpc.ReleaseServiceServicer):
         self._traffic = traffic
 
     async def ListReleases(self, request: pb.ListReleasesRequest, context: Context) -> pb.ListReleasesResponse:
-        """The releases in the registry."""
+        """List the releases in the registry."""
         return pb.ListReleasesResponse(releases=[self._info(manifest) for manifest in await self._releases.list()])
 
     async def LoadRelease(self, request: pb.LoadReleaseRequest, context: Context) -> pb.LoadReleaseResponse:
         """Make a release `stable`."""
-        checks.load_release(request)
+        checks.check_load_release(request)
         served = await self._releases.load(request.release_id)
         return pb.LoadReleaseResponse(release=self._info(served.manifest))
 
     async def SetLabel(self, request: pb.SetLabelRequest, context: Context) -> pb.SetLabelResponse:
         """Give a release a label, or take it away."""
-        checks.set_label(request)
+        checks.check_set_label(request)
         if request.label == pb.RELEASE_LABEL_UNSPECIFIED:
             await self._releases.clear(request.release_id)
             manifests = {manifest.release_id: manifest for manifest in await self._releases.list()}
-            found = manifests.get(request.release_id)
+            manifest = manifests.get(request.release_id)
             return pb.SetLabelResponse(
-                release=self._info(found) if found else pb.ReleaseInfo(release_id=request.release_id)
+                release=self._info(manifest) if manifest else pb.ReleaseInfo(release_id=request.release_id)
             )
         if request.label == pb.RELEASE_LABEL_CANARY:
             served = await self._releases.set_canary(request.release_id, request.canary_share)
@@ -54,4 +54,4 @@ class ReleaseServicer(release_service_pb2_grpc.ReleaseServiceServicer):
         return pb.RollbackResponse(release=self._info((await self._releases.roll_back()).manifest))
 
     def _info(self, manifest: Manifest) -> pb.ReleaseInfo:
-        return messages.release_info(manifest, self._releases.labels, self._traffic.comparison)
+        return messages.from_release(manifest, self._releases.labels, self._traffic.comparison)

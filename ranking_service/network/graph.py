@@ -1,5 +1,6 @@
-"""The network as a JAX function for XLA: how it is written decides how fast it runs (docs/adr/0008-xla-head.md has the
-figures).
+"""The network as a JAX function for XLA.
+
+How it is written decides how fast it runs (docs/adr/0008-xla-head.md has the figures):
 
 - elu and selu are written with ``exp``: XLA's ``expm1`` is several times slower on CPU and the scores differ by 4e-6.
 - In the first fusion layer ``exp(u + p) = exp(u)·exp(p)``, so that layer needs no exponential per (user, product) pair
@@ -18,8 +19,10 @@ from twotower.features import Float32
 from twotower.model import LEAKY_RELU_SLOPE, SELU_ALPHA, SELU_SCALE, Activation, TwoTowerWeights
 
 BUCKETS: Final = (1, 2, 4, 8, 16, 32)
-"""Batch sizes that are compiled, in users. The products of the user tower for more at once would be handed to XLA's one
-thread, and lanes would wait for each other there.
+"""Batch sizes that are compiled, in users.
+
+The matrix products of the user tower for more users would be handed to XLA's one thread, where lanes would wait for
+each other.
 """
 PAIRS_PER_STEP: Final = 1200
 """(user, product) pairs that go through the fusion head at once: 0.3 MB of activations in the first layer."""
@@ -28,8 +31,9 @@ COMPILER_OPTIONS: Final = {"xla_cpu_prefer_vector_width": 512}
 _LARGEST_TABLE: Final = 100_000
 """Products up to which ``exp(p)`` is kept; above, memory matters more."""
 _LARGEST_PRODUCT_EXPONENT: Final = 40.0
-"""Up to here ``min(exp(u)·exp(p), 1)`` is ``exp(min(u + p, 0))`` for every float32 u: where exp(u) overflows or
-underflows, the true value is 1 or below 1e-20.
+"""Up to here ``min(exp(u)·exp(p), 1)`` is ``exp(min(u + p, 0))`` for every float32 u.
+
+Where exp(u) overflows or underflows, the true value is 1 or below 1e-20.
 """
 
 
@@ -55,11 +59,11 @@ Activations = tuple[Activation, ...]
 
 
 def import_jax() -> Any:
-    """The ``jax`` module, for the CPU, computing in the thread that calls it.
+    """Import the ``jax`` module, for the CPU, computing in the thread that calls it.
 
-    A batch is cut into one lane a core (:class:`ranking_service.network.lanes.Lanes`), so XLA's own threads would only
-    meet each other there; and a hand-over to another thread costs as much as one user. Takes half a second, so call it
-    off the event loop.
+    A batch is cut into one lane per core (:class:`ranking_service.network.lanes.Lanes`), so XLA's own threads would
+    only meet each other there; and a hand-over to another thread costs as much as one user. The import takes half a
+    second, so call it off the event loop.
     """
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     os.environ.setdefault("NPROC", "1")  # the size of XLA's thread pool, read when its CPU client is made
@@ -70,28 +74,29 @@ def import_jax() -> Any:
 
 
 def parameters(weights: TwoTowerWeights, product_fusion: Float32) -> Parameters:
-    """What the function reads of a network and a catalogue, as JAX arrays; an aligned, contiguous `product_fusion` is
-    not copied.
+    """Put what the function reads of a network and a catalogue into JAX arrays.
+
+    An aligned, contiguous `product_fusion` is not copied.
     """
     first, *rest = weights.fusion
-    found = Parameters(
+    arrays = Parameters(
         user_tower=tuple((layer.kernel, layer.bias) for layer in weights.user_tower),
         user_kernel=first.kernel[: weights.user_tower[-1].kernel.shape[1]],
         rest=tuple((layer.kernel, layer.bias) for layer in rest),
         products=product_fusion,
         table=np.exp(product_fusion) if _has_table(first.activation, product_fusion) else None,
     )
-    placed: Parameters = import_jax().device_put(found, may_alias=True)
-    return placed
+    params: Parameters = import_jax().device_put(arrays, may_alias=True)
+    return params
 
 
 def activations(weights: TwoTowerWeights) -> Activations:
-    """The activation of every layer of the user tower, then of the fusion head."""
+    """List the activation of every layer of the user tower, then of the fusion head."""
     return tuple(layer.activation for layer in (*weights.user_tower, *weights.fusion))
 
 
 def build(names: Activations) -> Callable[[Any, Parameters], Any]:
-    """The function (users, 449), parameters → (users, products), to be compiled.
+    """Build the function to be compiled: (users, 449) and parameters → (users, products).
 
     Args:
         names: from :func:`activations`.
@@ -105,32 +110,32 @@ def build(names: Activations) -> Callable[[Any, Parameters], Any]:
             x = _activate(x @ kernel + bias, activation)
         return x
 
-    def score(rows: Any, given: Parameters) -> Any:
-        depth = len(given.user_tower)
+    def score(rows: Any, params: Parameters) -> Any:
+        depth = len(params.user_tower)
         first, rest = names[depth], names[depth + 1 :]
-        users = layers(rows, given.user_tower, names[:depth]) @ given.user_kernel
-        count = len(given.products)
+        users = layers(rows, params.user_tower, names[:depth]) @ params.user_kernel
+        count = len(params.products)
 
         def fuse(users: Any, products: Any, table: Any) -> Any:
-            """(users, units) and (products, units) → (users, products)."""
+            """Score users: (users, units) and (products, units) → (users, products)."""
             x = users[:, None, :] + products[None, :, :]
             if table is None:
                 x = _activate(x, first)
             else:
                 x = _exponential_unit(x, jnp.minimum(jnp.exp(users)[:, None, :] * table[None, :, :], 1.0), first)
-            return layers(x.reshape(-1, x.shape[-1]), given.rest, rest).reshape(len(users), len(products))
+            return layers(x.reshape(-1, x.shape[-1]), params.rest, rest).reshape(len(users), len(products))
 
         def few(users: Any) -> Any:
-            """(users of a step, units) → (users of a step, products)."""
-            return fuse(users, given.products, given.table)
+            """Score the users of one step, (users, units) → (users, products)."""
+            return fuse(users, params.products, params.table)
 
         def tiled(user: Any) -> Any:
-            """(units,) → (products,), a tile at a time; the last tile reaches back, so that all are of one size."""
+            """Score one user, (units,) → (products,), tile by tile; the last reaches back, so all are of one size."""
 
             def one(tile: Any, scores: Any) -> Any:
                 start = jnp.minimum(tile * PAIRS_PER_STEP, count - PAIRS_PER_STEP)
-                products = lax.dynamic_slice_in_dim(given.products, start, PAIRS_PER_STEP)
-                table = None if given.table is None else lax.dynamic_slice_in_dim(given.table, start, PAIRS_PER_STEP)
+                products = lax.dynamic_slice_in_dim(params.products, start, PAIRS_PER_STEP)
+                table = None if params.table is None else lax.dynamic_slice_in_dim(params.table, start, PAIRS_PER_STEP)
                 part = fuse(user[None], products, table)[0]
                 return lax.dynamic_update_slice_in_dim(scores, part, start, 0)
 
@@ -165,7 +170,7 @@ def _activate(x: Any, activation: Activation) -> Any:
 
 
 def _exponential_unit(x: Any, negative_exp: Any, activation: Activation) -> Any:
-    """elu or selu of x, given ``exp(min(x, 0))``."""
+    """Apply elu or selu to x, given ``exp(min(x, 0))``."""
     from jax import numpy as jnp
 
     if activation == "elu":

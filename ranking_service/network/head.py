@@ -1,7 +1,7 @@
 """The network under XLA: user rows in, scores of the whole catalogue out.
 
-The user tower and the split fusion head are compiled once for each of a few batch sizes; a batch is padded to the next
-one.
+The user tower and the split fusion head are compiled once for each of a few batch sizes, and a batch is padded to the
+next one (docs/adr/0008-xla-head.md).
 """
 
 import logging
@@ -22,21 +22,15 @@ from ranking_service.network.graph import (
     parameters,
 )
 from ranking_service.network.lanes import Lanes
+from ranking_service.release.served import users_at_once
 from twotower.features import USER_DIM, Float32
 from twotower.model import TwoTowerWeights
 
 _LOG = logging.getLogger(__name__)
 
-MAX_BATCH: Final = 128
-"""Users of one batch; it is scored in parts of at most the largest bucket."""
-PAIRS_AT_ONCE: Final = 4_000_000
-"""(user, product) pairs whose scores are in memory at once, 16 MB: a large catalogue is scored for fewer users at a
-time.
-"""
-
-_SLICED: Final = 9_600
+_SLICED_ABOVE: Final = 9_600
 """Products above which one user is scored by several lanes."""
-_LEAST_PART: Final = 4
+_MIN_PART: Final = 4
 """Users below which a batch is not cut into lanes: handing a part over costs as much as scoring a user."""
 
 
@@ -51,52 +45,51 @@ class Program:
         self._function = build(names)
         self._compiled: dict[int, Any] = {}
 
-    def compile(self, bucket: int, given: Parameters) -> None:
-        """Compile for a batch of this size; nothing if that was done."""
+    def compile(self, bucket: int, params: Parameters) -> None:
+        """Compile for a batch of this size, unless that was done."""
         if bucket in self._compiled:
             return
         jax = import_jax()
         start = time.perf_counter()
         rows = jax.ShapeDtypeStruct((bucket, USER_DIM), np.float32)
-        compiled = jax.jit(self._function).lower(rows, given).compile(COMPILER_OPTIONS)
-        used = compiled.memory_analysis()
-        kilobytes = (used.temp_size_in_bytes + used.output_size_in_bytes + used.generated_code_size_in_bytes) / 1024
+        compiled = jax.jit(self._function).lower(rows, params).compile(COMPILER_OPTIONS)
+        memory = compiled.memory_analysis()
+        used_bytes = memory.temp_size_in_bytes + memory.output_size_in_bytes + memory.generated_code_size_in_bytes
         _LOG.info(
             "compiled %d users × %d products in %.2f s; a call takes %.0f kB",
             bucket,
-            len(given.products),
+            len(params.products),
             time.perf_counter() - start,
-            kilobytes,
+            used_bytes / 1024,
         )
         self._compiled[bucket] = compiled
 
-    def __call__(self, rows: Float32, given: Parameters) -> Float32:
-        """(users, 449) → (users, products); a number of users that is no bucket is padded."""
+    def __call__(self, rows: Float32, params: Parameters) -> Float32:
+        """Score users, (users, 449) → (users, products); a number of users that is no bucket is padded."""
         count = len(rows)
         bucket = next(size for size in BUCKETS if size >= count)
-        self.compile(bucket, given)
+        self.compile(bucket, params)
         if count < bucket:
             rows = np.concatenate([rows, np.zeros((bucket - count, USER_DIM), np.float32)])
-        return np.asarray(self._compiled[bucket](rows, given))[:count]
+        return np.asarray(self._compiled[bucket](rows, params))[:count]
 
 
 class Programs:
-    """Programs in use, shared by all releases that can share them: a swap to a release of the same shape compiles
-    nothing.
+    """The programs in use, shared by all releases of one shape, so that a swap between such releases compiles nothing.
 
-    A program goes when the last head that runs it goes, and its memory with it.
+    A program goes with the last head that runs it (docs/adr/0013-heads-are-used-again.md).
     """
 
     def __init__(self) -> None:
         self._in_use: weakref.WeakValueDictionary[tuple[object, ...], Program] = weakref.WeakValueDictionary()
 
-    def get(self, names: Activations, given: Parameters) -> Program:
-        """The program for these activations and for arrays of these shapes."""
-        shapes = tuple(kernel.shape for kernel, _ in (*given.user_tower, *given.rest))
-        kind = (names, shapes, given.products.shape, given.table is None)
-        program = self._in_use.get(kind)
+    def get(self, names: Activations, params: Parameters) -> Program:
+        """Return the program for these activations and for arrays of these shapes."""
+        shapes = tuple(kernel.shape for kernel, _ in (*params.user_tower, *params.rest))
+        key = (names, shapes, params.products.shape, params.table is None)
+        program = self._in_use.get(key)
         if program is None:
-            program = self._in_use[kind] = Program(names)
+            program = self._in_use[key] = Program(names)
         return program
 
 
@@ -107,7 +100,7 @@ class Head:
         weights: the network.
         product_fusion: (products, units) float32, the product's half of the first fusion layer.
         lanes: threads to score in; the caller's own if None.
-        programs: where to find one that is compiled already.
+        programs: where to find a program that is compiled already.
     """
 
     def __init__(
@@ -118,28 +111,28 @@ class Head:
         programs: Programs | None = None,
     ) -> None:
         self._lanes = lanes or Lanes(1)
-        share = max(1, PAIRS_AT_ONCE // max(1, len(product_fusion)))
-        self._largest = max(size for size in BUCKETS if size <= share)
+        self._buckets = buckets(len(product_fusion))
         self._products = len(product_fusion)
         self._parameters = parameters(weights, product_fusion)
         self._program = (programs or Programs()).get(activations(weights), self._parameters)
 
     def warm_up(self) -> None:
         """Compile every bucket; takes a second or two the first time."""
-        for bucket in BUCKETS[: BUCKETS.index(self._largest) + 1]:
+        for bucket in self._buckets:
             self._program.compile(bucket, self._parameters)
 
     def __call__(self, user_rows: Float32) -> Float32:
         """Score users.
 
         Args:
-            user_rows: (users, 449) float32, any number of users; the caller keeps to :func:`batch_users`.
+            user_rows: (users, 449) float32, any number of users; the caller keeps to
+                :func:`ranking_service.release.served.users_at_once`.
 
         Returns:
             (users, products) float32: the network's output, not to be written to. A user's scores in two different
             batches differ by rounding only, less than 1e-5.
         """
-        size = min(max(-(-len(user_rows) // self._lanes.count), _LEAST_PART), self._largest)
+        size = min(max(-(-len(user_rows) // self._lanes.count), _MIN_PART), self._buckets[-1])
         if len(user_rows) <= size:
             return self._program(user_rows, self._parameters)
         scores = np.empty((len(user_rows), self._products), np.float32)
@@ -166,12 +159,12 @@ class SlicedHead:
         self._ends = np.cumsum([len(part) for part in parts]).tolist()
 
     def warm_up(self) -> None:
-        """As :meth:`Head.warm_up`."""
+        """Compile every bucket of every slice."""
         for head in self._heads:
             head.warm_up()
 
     def __call__(self, user_rows: Float32) -> Float32:
-        """As :meth:`Head.__call__`."""
+        """Score users, as :meth:`Head.__call__`."""
         scores = np.empty((len(user_rows), self._ends[-1]), np.float32)
 
         def score(part: tuple[Head, int, int]) -> None:
@@ -182,12 +175,12 @@ class SlicedHead:
         return scores
 
 
-def batch_users(product_count: int) -> int:
-    """Users to score at once for a catalogue of this size, 1 to 128."""
-    return max(1, min(MAX_BATCH, PAIRS_AT_ONCE // max(product_count, 1)))
+def buckets(product_count: int) -> tuple[int, ...]:
+    """Return the batch sizes, in users, that are compiled for a catalogue of this size."""
+    return tuple(size for size in BUCKETS if size <= users_at_once(product_count, BUCKETS[-1]))
 
 
 def open_head(weights: TwoTowerWeights, product_fusion: Float32, lanes: Lanes, programs: Programs) -> Head | SlicedHead:
-    """The head for a catalogue of this size."""
-    sliced = len(product_fusion) > _SLICED and lanes.count > 1
+    """Open the head that suits a catalogue of this size."""
+    sliced = len(product_fusion) > _SLICED_ABOVE and lanes.count > 1
     return (SlicedHead if sliced else Head)(weights, product_fusion, lanes, programs)

@@ -1,4 +1,4 @@
-"""Cores that score parts of a batch side by side."""
+"""Threads, one per core, that score parts of a batch side by side."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ PartT = TypeVar("PartT")
 
 
 class Lanes:
-    """Cores that score parts of a batch side by side.
+    """Scores parts of a batch side by side, each in one thread (docs/adr/0012-lanes.md).
 
-    Each part runs in one thread. That costs less than XLA's own threads, which meet after every operation. The caller
-    takes part after part itself, and threads that are free help: so nothing waits for a thread to wake up, and with two
-    batches at a time each has a core.
+    That costs less than XLA's own threads, which meet after every operation. The caller takes part after part itself,
+    and threads that are free help: so nothing waits for a thread to wake up, and with two batches at a time each has a
+    core.
 
     Args:
         count: cores to use; all that the process may run on if None.
@@ -21,10 +21,10 @@ class Lanes:
 
     def __init__(self, count: int | None = None) -> None:
         self.count = count or len(os.sched_getaffinity(0))
-        self._helpers = ThreadPoolExecutor(self.count - 1, thread_name_prefix="lane") if self.count > 1 else None
+        self._threads = ThreadPoolExecutor(self.count - 1, thread_name_prefix="lane") if self.count > 1 else None
 
     def each(self, function: Callable[[PartT], object], parts: Sequence[PartT]) -> None:
-        """Call with every part; returns when all are done.
+        """Call `function` with every part, and return when all are done.
 
         Raises:
             Exception: the first that a part raised.
@@ -35,16 +35,16 @@ class Lanes:
             for part in remaining:
                 function(part)
 
-        helping = [self._helpers.submit(work) for _ in range(min(self.count, len(parts)) - 1)] if self._helpers else []
+        futures = [self._threads.submit(work) for _ in range(min(self.count, len(parts)) - 1)] if self._threads else []
         try:
             work()
         finally:
-            running = [helper for helper in helping if not helper.cancel()]
-            wait(running)  # all of them, also if one raised: none may still write when this returns
-            for helper in running:
-                helper.result()
+            running = [future for future in futures if not future.cancel()]
+            wait(running)  # also if one raised: none may still write when this returns
+            for future in running:
+                future.result()
 
     def close(self) -> None:
         """End the threads."""
-        if self._helpers:
-            self._helpers.shutdown()
+        if self._threads:
+            self._threads.shutdown()

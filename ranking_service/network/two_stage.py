@@ -1,12 +1,11 @@
-"""Two-stage retrieval for very large catalogues: an approximate first stage proposes candidates, the exact head scores
-only these.
+"""Two-stage retrieval for very large catalogues: an index proposes candidates, and the exact head scores only these.
 
 The network has no inner product to index. But for one user its scores over the catalogue are very nearly a linear
-function of a few numbers a product: 32 carry 98 % of the variance between users, and more of what users have in common.
-So
+function of a few numbers per product: 32 carry 98 % of the variance between users, and more of what users have in
+common (docs/adr/0022-two-stage-retrieval.md). So
 
-- at opening, the scores that some probe users give every product are reduced to 32 dimensions a product, and these are
-  indexed (faiss);
+- at opening, the scores that some probe users give every product are reduced to 32 dimensions per product, and these
+  are indexed (faiss);
 - for a user, a few thousand landmark products are scored exactly, the weights of the 32 dimensions are fitted to these
   scores by least squares, and the index answers with the products of the largest inner product;
 - those and the most popular products are scored exactly. All others are out: −inf.
@@ -14,8 +13,8 @@ So
 Popularity changes every second, so it is not in the index: what is indexed is the personal part of the score. Beyond
 the 10,000 most popular products, log(share + 1e-4) differs by less than 0.7.
 
-The index is used only if it proves itself: its recall@10 against the exact answer is measured on other probe users at
-    opening.
+The index is used only if it proves itself: at opening, its recall@10 against the exact answer is measured on other
+probe users.
 """
 
 import logging
@@ -25,11 +24,11 @@ from typing import Final
 
 import numpy as np
 
-from ranking_service.network.graph import BUCKETS, activations, parameters
-from ranking_service.network.head import Head, Program, Programs, batch_users
+from ranking_service.network.graph import activations, parameters
+from ranking_service.network.head import Head, Program, Programs, buckets
 from ranking_service.network.lanes import Lanes
-from ranking_service.release.popularity_snapshot import Snapshot
-from ranking_service.release.served import Scorer
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
+from ranking_service.release.served import Proposer, Scorer
 from twotower.als import ItemFactors, fold_in
 from twotower.features import ALS_DIM, BERT_COLUMNS, USER_DIM, Float32, Int64, user_rows
 from twotower.model import TwoTowerWeights, top_k
@@ -45,16 +44,22 @@ _LANDMARKS: Final = 2048
 _SAMPLE: Final = 20_000
 _POPULAR: Final = 10_000
 _RETRIEVED: Final = 2_000
-_LEAST_RECALL: Final = 0.98
+_MIN_RECALL: Final = 0.98
 _RECALL_AT: Final = 10
+_MAX_K: Final = 100
+_MAX_HIDDEN: Final = 1_000
 
 
 class RecallTooLow(Exception):
     """The index does not find what the exact answer holds."""
 
 
-def open_two_stage(release: Release, exact: Scorer, lanes: Lanes, programs: Programs) -> "TwoStage | None":
-    """Ready for batches of every size; None, and a warning, if the release has to be scored exactly."""
+def open_two_stage(release: Release, exact: Scorer, lanes: Lanes, programs: Programs) -> Proposer | None:
+    """Open two-stage retrieval, ready for batches of every size.
+
+    Returns:
+        None, and a warning is logged, if the release has to be scored exactly.
+    """
     probes = probe_users(release.golden.user_rows, release.item_factors)
     try:
         two_stage = TwoStage(
@@ -69,8 +74,8 @@ def open_two_stage(release: Release, exact: Scorer, lanes: Lanes, programs: Prog
     except RecallTooLow as error:
         _LOG.warning("release %s is scored exactly: %s", release.manifest.release_id, error)
         return None
-    two_stage.warm_up(batch_users(len(release.product_fusion)))
-    return two_stage
+    two_stage.warm_up()
+    return Proposer(two_stage, _MAX_K, _MAX_HIDDEN)
 
 
 class TwoStage:
@@ -89,9 +94,6 @@ class TwoStage:
     Raises:
         RecallTooLow: no search width reached a recall@10 of 0.98 on the probe users: serve exactly instead.
     """
-
-    largest_k: Final = 100
-    most_hidden: Final = 1000
 
     def __init__(
         self,
@@ -128,39 +130,37 @@ class TwoStage:
         self._widen(exact, judges[:_JUDGES])
         _LOG.info("index of %d products ready after %.1f s", count, time.perf_counter() - start)
 
-    def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
-        """(users, 449) → (users, products) float32, the network's output for candidates and −inf for all others."""
+    def __call__(self, user_rows: Float32, popularity: PopularitySnapshot) -> Float32:
+        """Score users, (users, 449) → (users, products) float32: the network's output for candidates, else −inf."""
         popular = self._most_popular(popularity)
-        found = self._index.search(
-            self._personal(self._at_landmarks(user_rows), self._landmarks) @ self._solver.T, _RETRIEVED
-        )
+        queries = self._personal(self._at_landmarks(user_rows), self._landmarks) @ self._solver.T
+        retrieved = self._index.search(queries, _RETRIEVED)
         scores = np.full((len(user_rows), len(self._products)), -np.inf, np.float32)
 
         def fill(user: int) -> None:
             # Where the lists searched hold too few, landmarks fill up: so there are always enough for what a request
             # may ask for.
-            candidates = np.concatenate([popular, np.where(found[user] < 0, self._fill, found[user])])
-            given = self._layers._replace(products=self._products[candidates])
-            (scores[user, candidates],) = self._candidate_program(user_rows[user : user + 1], given)
+            candidates = np.concatenate([popular, np.where(retrieved[user] < 0, self._fill, retrieved[user])])
+            params = self._layers._replace(products=self._products[candidates])
+            (scores[user, candidates],) = self._candidate_program(user_rows[user : user + 1], params)
 
         self._lanes.each(fill, range(len(user_rows)))
         return scores
 
-    def warm_up(self, largest_batch: int) -> None:
-        """Compile for batches of up to so many users."""
-        for users in BUCKETS:
-            if users <= largest_batch:
-                self(np.zeros((users, USER_DIM), np.float32), Snapshot())
+    def warm_up(self) -> None:
+        """Compile for batches of every size."""
+        for users in buckets(len(self._products)):
+            self(np.zeros((users, USER_DIM), np.float32), PopularitySnapshot())
 
     def _personal(self, network: Float32, products: Int64 | slice) -> Float32:
-        """The part of the score that popularity does not change, (users, products)."""
+        """Compute the part of the score that popularity does not change, (users, products)."""
         if isinstance(self._scoring, LiftScoring):
             personal: Float32 = (network - self._scoring.cold_scores[products]) / np.float32(self._scoring.temperature)
             return personal
         return network
 
-    def _most_popular(self, popularity: Snapshot) -> Int64:
-        """Catalogue rows of the most popular products; none where popularity is no part of the score."""
+    def _most_popular(self, popularity: PopularitySnapshot) -> Int64:
+        """Find the rows of the most popular products; none where popularity is no part of the score."""
         if not isinstance(self._scoring, LiftScoring):
             return np.zeros(0, np.int64)
         version, rows = self._popular
@@ -172,8 +172,15 @@ class TwoStage:
         return rows
 
     def _basis(self, exact: Scorer, anchors: Float32, sampled: Float32) -> Float32:
-        """(products, 32): the anchors' personal scores of all products along the principal directions of `sampled`
-        (anchors, sample).
+        """Project the anchors' personal scores of all products onto the principal directions of a sample's.
+
+        Args:
+            exact: scores the whole catalogue.
+            anchors: (anchors, 449) user rows.
+            sampled: (anchors, sample) personal scores.
+
+        Returns:
+            (products, 32) float32.
         """
         means = sampled.mean(axis=1)
         _, _, directions = np.linalg.svd((sampled - means[:, np.newaxis]).T, full_matrices=False)
@@ -186,36 +193,34 @@ class TwoStage:
         return basis
 
     def _widen(self, exact: Scorer, judges: Float32) -> None:
-        """Search as many lists as the recall asks for."""
+        """Search as many lists as the recall asks for, or raise RecallTooLow."""
         best = [top_k(self._scoring.scores(exact(judge[np.newaxis])), _RECALL_AT)[0] for judge in judges]
         for lists in self._index.widths():
             recall = self._recall(judges, best)
             _LOG.info("%d lists searched: recall@%d %.4f", lists, _RECALL_AT, recall)
-            if recall >= _LEAST_RECALL:
+            if recall >= _MIN_RECALL:
                 return
-        raise RecallTooLow(f"recall@{_RECALL_AT} is {recall:.3f} at best, the least is {_LEAST_RECALL}")
+        raise RecallTooLow(f"recall@{_RECALL_AT} is {recall:.3f} at best, the least is {_MIN_RECALL}")
 
     def _recall(self, judges: Float32, best: Sequence[Int64]) -> float:
-        found = [top_k(self._scoring.scores(self(judge[np.newaxis], Snapshot())), _RECALL_AT)[0] for judge in judges]
-        return float(np.mean([np.isin(expected, got).mean() for expected, got in zip(best, found, strict=True)]))
+        own = PopularitySnapshot()
+        proposed = [top_k(self._scoring.scores(self(judge[np.newaxis], own)), _RECALL_AT)[0] for judge in judges]
+        return float(np.mean([np.isin(exact, rows).mean() for exact, rows in zip(best, proposed, strict=True)]))
 
 
 def probe_users(golden_rows: Float32, factors: ItemFactors, count: int = 2 * _ANCHORS) -> Float32:
-    """Users like those who will ask: (count, 449) float32.
+    """Make users like those who will ask, (count, 449) float32.
 
-    The golden users of a release, and made-up ones: ALS vectors folded in from one to three products, review texts
-    between those of two golden users.
+    They are the golden users of a release, and made-up ones: ALS vectors folded in from one to three products, review
+    texts between those of two golden users.
     """
     rng = np.random.default_rng(0)
     golden = golden_rows[rng.permutation(len(golden_rows))[: count // 2]]
     made = count - len(golden)
-    known = len(factors.factors)
-    histories = (
-        [dict.fromkeys(rng.integers(known, size=rng.integers(1, 4)).tolist(), 5.0) for _ in range(made)]
-        if known
-        else []
-    )
-    als = fold_in(factors, histories) if known else np.zeros((made, ALS_DIM), np.float32)
+    als = np.zeros((made, ALS_DIM), np.float32)
+    if products := len(factors.factors):
+        histories = [dict.fromkeys(rng.integers(products, size=rng.integers(1, 4)).tolist(), 5.0) for _ in range(made)]
+        als = fold_in(factors, histories)
     first, second = (golden_rows[rng.integers(len(golden_rows), size=made), BERT_COLUMNS] for _ in range(2))
     share = rng.random((made, 1), np.float32)
     rows = np.concatenate([golden, user_rows(als, share * first + (1 - share) * second, False)])
@@ -225,7 +230,7 @@ def probe_users(golden_rows: Float32, factors: ItemFactors, count: int = 2 * _AN
 class _InnerProductIndex:
     """An inverted file for the largest inner products.
 
-    Vectors get one coordinate more, which makes all of one length M; then the nearest to a query of that length is the
+    Vectors get one more coordinate, which makes all of one length M. Then the nearest to a query of that length is the
     one with the largest inner product, and lists made by Euclidean k-means serve both (Bachrach et al., 2014, "Speeding
     up the Xbox recommender system").
 
@@ -247,7 +252,7 @@ class _InnerProductIndex:
         self._index.add(padded)
 
     def widths(self) -> Iterator[int]:
-        """Search more and more lists, and say how many."""
+        """Search more and more lists, and yield how many."""
         width = 8
         while width < 2 * self._index.nlist:
             self._index.nprobe = min(width, self._index.nlist)
@@ -255,9 +260,9 @@ class _InnerProductIndex:
             width *= 2
 
     def search(self, queries: Float32, k: int) -> Int64:
-        """(queries, k): rows of the largest inner products; -1 where the lists searched hold fewer."""
+        """Find the rows of the k largest inner products, (queries, k); -1 where the lists searched hold fewer."""
         lengths = np.linalg.norm(queries, axis=1, keepdims=True)
         scaled = np.pad(queries * (self._length / np.maximum(lengths, 1e-12)), ((0, 0), (0, 1)))
+        rows: Int64
         _, rows = self._index.search(np.ascontiguousarray(scaled, np.float32), k)
-        found: Int64 = rows
-        return found
+        return rows

@@ -1,17 +1,19 @@
-"""Why a product is where it is: the user scored again without a part of what is known."""
+"""Why a product is where it is: the user is scored again without a part of what is known."""
 
 import numpy as np
 
 from ranking_service.ranking.jobs import Explanations
 from ranking_service.release.catalogue import Catalogue
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from twotower.features import ALS_COLUMNS, BERT_COLUMNS, Float32, Int64
 from twotower.scoring import LiftScoring, Scoring
 
 
 def ablated_rows(row: Float32, global_mean: Float32) -> Float32:
-    """A user row (449,) → (2, 449): with zeros for ALS, as a user without a known product; with the mean for BERT, as a
-    cold user.
+    """Leave a part of a user row out, (449,) → (2, 449).
+
+    The first row has zeros for ALS, as a user without any product that has factors; the second has the mean for BERT,
+    as a cold user.
     """
     rows = np.stack([row, row])
     rows[0, ALS_COLUMNS] = 0
@@ -20,7 +22,13 @@ def ablated_rows(row: Float32, global_mean: Float32) -> Float32:
 
 
 def explain(
-    catalogue: Catalogue, scoring: Scoring, network: Float32, *, products: Int64, seen: list[int], popularity: Snapshot
+    catalogue: Catalogue,
+    scoring: Scoring,
+    network: Float32,
+    *,
+    products: Int64,
+    seen: list[int],
+    popularity: PopularitySnapshot,
 ) -> Explanations:
     """Explain one user's products.
 
@@ -31,6 +39,9 @@ def explain(
         products: (k,) catalogue rows to explain.
         seen: catalogue rows that the user has reviewed.
         popularity: what the scores hold.
+
+    Returns:
+        One column entry per product, in the order of `products`.
     """
     without_als, without_bert = scoring.scores(network[1:], popularity.log_popularity)[:, products]
     uniform = np.zeros(network.shape[1], np.float32) if isinstance(scoring, LiftScoring) else None

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from ranking_service.ranking.explain import ablated_rows, explain
 from ranking_service.ranking.jobs import Job, Page, PredictJob, RankJob, ScoredProducts
 from ranking_service.ranking.rerank import choose, eligible
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import Proposer, ServedRelease
 from ranking_service.upstream.user_batch import UserBatch
 from twotower.features import Float32, Int64
 from twotower.model import top_k
 
-_OWN = Snapshot()
+_OWN = PopularitySnapshot()
 
 
 def score_jobs(
-    served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, popularity: Snapshot = _OWN
+    served: ServedRelease, jobs: Sequence[Job], batch: UserBatch, popularity: PopularitySnapshot = _OWN
 ) -> list[ScoredProducts]:
     """Score one batch and answer each of its jobs.
 
@@ -29,73 +29,91 @@ def score_jobs(
         popularity: what the scores are to hold; a job that goes on from a page keeps that page's.
 
     Returns:
-        One answer a job.
+        One answer per job.
     """
     slices = list(_slices(jobs))
-    explained = [rows.start for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and job.explain]
+    network, ablated = _network(served, jobs, slices, batch, popularity)
+    scores = served.scoring.scores(network, popularity.log_popularity)
+    if scores is network:
+        scores = network.copy()  # it is not ours to mark
+    order = _order(jobs, slices, scores, batch)
+    flat = order + np.arange(0, scores.size, scores.shape[1])[:, np.newaxis]
+    best_scores, best_ratings = scores.take(flat), served.scoring.ratings(network.take(flat), order)
+    answers = []
+    for job, part in zip(jobs, slices, strict=True):
+        contexts = batch.contexts[part]
+        if isinstance(job, PredictJob):
+            products = job.products[np.newaxis]
+            ratings = served.scoring.ratings(network[part, job.products], products)
+            answer = ScoredProducts(
+                products, scores[part, job.products], ratings, [job.products.size], contexts, popularity
+            )
+        elif job.plain:
+            counts = [min(job.k, scores.shape[1] - (0 if job.include_seen else len(seen))) for seen in batch.seen[part]]
+            k = slice(job.k)
+            answer = ScoredProducts(
+                order[part, k], best_scores[part, k], best_ratings[part, k], counts, contexts, popularity
+            )
+        else:
+            answer = _selected(
+                served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity
+            )
+        answers.append(answer)
+    return answers
+
+
+def _network(
+    served: ServedRelease,
+    jobs: Sequence[Job],
+    slices: Sequence[slice],
+    batch: UserBatch,
+    popularity: PopularitySnapshot,
+) -> tuple[Float32, dict[int, Float32]]:
+    """Run the network for every user of the batch, and for the ablated rows of those whose answer is explained.
+
+    Returns:
+        (users, products) float32, and (2, products) by the place of each explained user.
+    """
+    explained = [part.start for job, part in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and job.explain]
     rows = batch.rows
     if explained:
         rows = np.concatenate([rows, *(ablated_rows(rows[row], served.global_mean) for row in explained)])
     if served.proposer is None:
         network = served.scorer(rows)
     else:
-        network = _proposed(
-            served, served.proposer, rows, _few_wanted(served.proposer, jobs, slices, batch, len(rows)), popularity
-        )
+        from_candidates = _from_candidates(served.proposer, jobs, slices, batch, len(rows))
+        network = _proposed(served, served.proposer, rows, from_candidates, popularity)
     users = len(batch.rows)
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
-    network = network[:users]
-    scores = served.scoring.scores(network, popularity.log_popularity)
-    if scores is network:
-        scores = network.copy()  # it is not ours to mark
-    order = _order(jobs, slices, scores, batch)
-    places = order + np.arange(0, scores.size, scores.shape[1])[:, np.newaxis]
-    best_scores, best_ratings = scores.take(places), served.scoring.ratings(network.take(places), order)
-    answers = []
-    for job, part in zip(jobs, slices, strict=True):
-        known = batch.known[part]
-        if isinstance(job, PredictJob):
-            chosen = job.products[np.newaxis]
-            ratings = served.scoring.ratings(network[part, job.products], chosen)
-            answers.append(
-                ScoredProducts(chosen, scores[part, job.products], ratings, [job.products.size], known, popularity)
-            )
-        elif job.plain:
-            counts = [min(job.k, scores.shape[1] - (0 if job.include_seen else len(seen))) for seen in batch.seen[part]]
-            k = slice(job.k)
-            answers.append(
-                ScoredProducts(order[part, k], best_scores[part, k], best_ratings[part, k], counts, known, popularity)
-            )
-        else:
-            answers.append(
-                _selected(
-                    served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity
-                )
-            )
-    return answers
+    return network[:users], ablated
 
 
-def _few_wanted(
-    proposer: Proposer, jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, rows: int
+def _from_candidates(
+    proposer: Proposer, jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, row_count: int
 ) -> NDArray[np.bool_]:
-    """(rows,): the user wants the best few of all products, and so can be answered from candidates."""
-    few = np.zeros(rows, bool)
+    """Mark the rows, (rows,) bool, of users who want so few products that candidates will do."""
+    marked = np.zeros(row_count, bool)
     for job, part in zip(jobs, slices, strict=True):
-        if isinstance(job, RankJob) and job.plain and job.k <= proposer.largest_k:
-            few[part] = [job.include_seen or len(seen) <= proposer.most_hidden for seen in batch.seen[part]]
-    return few
+        if isinstance(job, RankJob) and job.plain and job.k <= proposer.max_k:
+            marked[part] = [job.include_seen or len(seen) <= proposer.max_hidden for seen in batch.seen[part]]
+    return marked
 
 
 def _proposed(
-    served: ServedRelease, proposer: Proposer, rows: Float32, few: NDArray[np.bool_], popularity: Snapshot
+    served: ServedRelease,
+    proposer: Proposer,
+    rows: Float32,
+    from_candidates: NDArray[np.bool_],
+    popularity: PopularitySnapshot,
 ) -> Float32:
-    """The network's output for every row: of candidates only where that will do."""
-    if not few.any():
+    """Run the network for every row, on candidates only where that will do."""
+    if not from_candidates.any():
         return served.scorer(rows)
-    if few.all():
-        return proposer(rows, popularity)
+    if from_candidates.all():
+        return proposer.propose(rows, popularity)
     network = np.empty((len(rows), len(served.catalogue)), np.float32)
-    network[few], network[~few] = proposer(rows[few], popularity), served.scorer(rows[~few])
+    network[from_candidates] = proposer.propose(rows[from_candidates], popularity)
+    network[~from_candidates] = served.scorer(rows[~from_candidates])
     return network
 
 
@@ -106,39 +124,51 @@ def _selected(
     network: Float32,
     *,
     ablated: Float32 | None,
-    popularity: Snapshot,
+    popularity: PopularitySnapshot,
 ) -> ScoredProducts:
-    """A job that asks for more than the best k: one user after the other."""
+    """Answer a job that asks for more than the best k, one user after the other."""
     popularity = job.page.popularity if job.page else popularity
     scores, ratings = served.scoring.scores(network, popularity.log_popularity), served.scoring.ratings(network)
     shown = job.page.shown if job.page else []
-    rule = eligible(served.catalogue, job.selection)
-    chosen = []
-    for user, seen in enumerate(users.seen):
-        allowed = rule & (ratings[user] >= np.float32(job.selection.min_rating))
-        if not job.include_seen:
-            allowed[seen] = False
-        # One more than asked for tells whether there is another page.
-        chosen.append(choose(served.catalogue, job.selection, scores[user], allowed, job.k + job.paginate, shown=shown))
-    counts = [min(len(found), job.k) for found in chosen]
+    candidates = eligible(served.catalogue, job.selection)
+    chosen = [
+        choose(
+            served.catalogue,
+            job.selection,
+            candidates,
+            scores=scores[user],
+            ratings=ratings[user],
+            hidden=[] if job.include_seen else seen,
+            shown=shown,
+            k=job.k + job.paginate,  # one more than asked for tells whether there is another page
+        )
+        for user, seen in enumerate(users.seen)
+    ]
+    counts = [min(len(rows), job.k) for rows in chosen]
     products = np.zeros((len(chosen), max(counts, default=0)), np.int64)
-    for user, found in enumerate(chosen):
-        products[user, : counts[user]] = found[: job.k]
+    for user, rows in enumerate(chosen):
+        products[user, : counts[user]] = rows[: job.k]
     page = None
     if job.paginate and len(chosen[0]) > job.k:
-        page = Page(users.rows[0], users.seen[0], [*shown, *chosen[0][: job.k]], users.known[0], popularity)
+        page = Page(users.rows[0], users.seen[0], [*shown, *chosen[0][: job.k]], users.contexts[0], popularity)
     explanations = None
     if ablated is not None:
-        every, chosen_products = np.concatenate([network, ablated]), products[0, : counts[0]]
         explanations = explain(
-            served.catalogue, served.scoring, every, products=chosen_products, seen=users.seen[0], popularity=popularity
+            served.catalogue,
+            served.scoring,
+            np.concatenate([network, ablated]),
+            products=products[0, : counts[0]],
+            seen=users.seen[0],
+            popularity=popularity,
         )
     picked_scores, picked_ratings = np.take_along_axis(scores, products, 1), np.take_along_axis(ratings, products, 1)
-    return ScoredProducts(products, picked_scores, picked_ratings, counts, users.known, popularity, explanations, page)
+    return ScoredProducts(
+        products, picked_scores, picked_ratings, counts, users.contexts, popularity, explanations, page
+    )
 
 
 def _slices(jobs: Sequence[Job]) -> Iterator[slice]:
-    """Each job's rows of the batch."""
+    """Yield each job's rows of the batch."""
     start = 0
     for job in jobs:
         yield slice(start, start + len(job.user_ids))
@@ -146,9 +176,9 @@ def _slices(jobs: Sequence[Job]) -> Iterator[slice]:
 
 
 def _order(jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch: UserBatch) -> Int64:
-    """The K best products of every row, K being the largest k of the plain jobs: the k best are the first k of them.
+    """Order the K best products of every row, K being the largest k of the plain jobs.
 
-    The scores of products that must not come back become -inf.
+    The scores of products that must not come back become −inf.
     """
     plain = [(job, rows) for job, rows in zip(jobs, slices, strict=True) if isinstance(job, RankJob) and job.plain]
     if not plain:

@@ -1,4 +1,4 @@
-"""The catalogue of one release: products by id, by brand and by category, and neighbours by tower."""
+"""The catalogue of one release: products by id, by brand and by category, and nearest neighbours by tower."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -16,7 +16,7 @@ NO_BRAND: Final = -1
 
 
 class Catalogue:
-    """Products in index order.
+    """Products in the order of their rows.
 
     Args:
         products: the rows of the release's catalogue.
@@ -29,43 +29,43 @@ class Catalogue:
         self.product_ids = [product.product_id for product in products]
         self.towers = towers
         self._release_id = release_id
-        self._index = {product_id: index for index, product_id in enumerate(self.product_ids)}
+        self._rows = {product_id: row for row, product_id in enumerate(self.product_ids)}
 
     def __len__(self) -> int:
         return len(self.products)
 
     def __contains__(self, product_id: str) -> bool:
-        return product_id in self._index
+        return product_id in self._rows
 
-    def index_of(self, product_id: str) -> int:
-        """Row of a product.
+    def find(self, product_id: str) -> int:
+        """Return the row of a product.
 
         Raises:
             NotFound: naming the product.
         """
-        index = self._index.get(product_id)
-        if index is None:
+        row = self._rows.get(product_id)
+        if row is None:
             raise NotFound(f"product {product_id!r} is not in release {self._release_id}")
-        return index
+        return row
 
     def row(self, product_id: str) -> int:
-        """Row of a product; -1 if it is not there."""
-        return self._index.get(product_id, -1)
+        """Return the row of a product; -1 if it is not in the catalogue."""
+        return self._rows.get(product_id, -1)
 
-    def known_indices(self, product_ids: Iterable[str]) -> list[int]:
-        """Rows of those products that the release knows."""
-        index = self._index
-        return [index[product_id] for product_id in product_ids if product_id in index]
+    def rows(self, product_ids: Iterable[str]) -> list[int]:
+        """Return the rows of those products that are in the catalogue."""
+        rows = self._rows
+        return [rows[product_id] for product_id in product_ids if product_id in rows]
 
     def similar(self, product: int, k: int) -> tuple[Int64, Float32]:
-        """The k products whose towers have the largest cosine with a product's, itself left out.
+        """Find the k products whose towers have the largest cosine with a product's, itself left out.
 
         Args:
             product: row of the product.
             k: at most this many.
 
         Returns:
-            Rows, nearest first, equal cosines in catalogue order; and the cosines.
+            Rows (k,) int64, nearest first, equal cosines in catalogue order; and their cosines (k,) float32.
         """
         cosines = self.directions @ self.directions[product]
         cosines[product] = -np.inf
@@ -81,51 +81,52 @@ class Catalogue:
 
     @cached_property
     def brand_codes(self) -> Int64:
-        """(products,) int64: equal for equal brands, compared without case and outer blanks; ``NO_BRAND`` where there
-        is none.
+        """Brands as numbers, (products,) int64: equal for equal brands; ``NO_BRAND`` where there is none.
+
+        Brands are compared without case and without blanks around them.
         """
         codes = np.full(len(self), NO_BRAND, np.int64)
         for code, rows in enumerate(self._rows_by_brand.values()):
             codes[rows] = code
         return codes
 
-    def of_brands(self, brands: Iterable[str]) -> NDArray[np.bool_]:
-        """(products,): of one of the brands."""
-        return self._mask(self._rows_by_brand, brands)
+    def brand_mask(self, brands: Iterable[str]) -> NDArray[np.bool_]:
+        """Mark the products of one of the brands, (products,) bool."""
+        return self._name_mask(self._rows_by_brand, brands)
 
-    def of_categories(self, categories: Iterable[str]) -> NDArray[np.bool_]:
-        """(products,): in at least one of the categories."""
-        return self._mask(self._rows_by_category, categories)
+    def category_mask(self, categories: Iterable[str]) -> NDArray[np.bool_]:
+        """Mark the products in at least one of the categories, (products,) bool."""
+        return self._name_mask(self._rows_by_category, categories)
 
-    def mask(self, product_ids: Iterable[str]) -> NDArray[np.bool_]:
-        """(products,): one of these."""
+    def product_mask(self, product_ids: Iterable[str]) -> NDArray[np.bool_]:
+        """Mark the products with one of these ids, (products,) bool."""
         mask = np.zeros(len(self), bool)
-        mask[self.known_indices(product_ids)] = True
+        mask[self.rows(product_ids)] = True
         return mask
 
-    def _mask(self, index: dict[str, list[int]], names: Iterable[str]) -> NDArray[np.bool_]:
+    def _name_mask(self, rows_by_name: dict[str, list[int]], names: Iterable[str]) -> NDArray[np.bool_]:
         mask = np.zeros(len(self), bool)
         for name in names:
-            mask[index.get(_key(name), [])] = True
+            mask[rows_by_name.get(_normalized(name), [])] = True
         return mask
 
     @cached_property
     def _rows_by_brand(self) -> dict[str, list[int]]:
-        return _grouped((row, (product.brand,)) for row, product in enumerate(self.products))
+        return _rows_by_name((row, (product.brand,)) for row, product in enumerate(self.products))
 
     @cached_property
     def _rows_by_category(self) -> dict[str, list[int]]:
-        return _grouped((row, product.categories.split(",")) for row, product in enumerate(self.products))
+        return _rows_by_name((row, product.categories.split(",")) for row, product in enumerate(self.products))
 
 
-def _grouped(named: Iterable[tuple[int, Iterable[str]]]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for row, names in named:
-        for name in names:
-            if key := _key(name):
-                rows.setdefault(key, []).append(row)
-    return rows
+def _rows_by_name(rows_and_names: Iterable[tuple[int, Iterable[str]]]) -> dict[str, list[int]]:
+    rows_by_name: dict[str, list[int]] = {}
+    for row, names in rows_and_names:
+        for name in map(_normalized, names):
+            if name:
+                rows_by_name.setdefault(name, []).append(row)
+    return rows_by_name
 
 
-def _key(name: str) -> str:
+def _normalized(name: str) -> str:
     return name.strip().casefold()

@@ -1,4 +1,4 @@
-"""Which release has which label, and how that is written down beside the releases."""
+"""Which release has which label, and the files beside the releases that say so."""
 
 import hashlib
 import json
@@ -18,11 +18,11 @@ class Labels:
     """Release ids by label; "" where none has it.
 
     Attributes:
-        stable: answers.
-        previous: was stable before; what Rollback goes back to.
-        canary: answers a share of the users.
-        canary_share: 0–1.
-        shadow: is scored and compared.
+        stable: the release that answers.
+        previous: the release that was stable before; Rollback goes back to it.
+        canary: the release that answers a share of the users.
+        canary_share: that share, 0–1.
+        shadow: the release that is scored and compared, and answers nobody.
     """
 
     stable: str = ""
@@ -33,26 +33,26 @@ class Labels:
 
     @property
     def in_use(self) -> list[str]:
-        """Ids of the releases to keep in memory, stable first, each once."""
+        """The ids of the releases to keep in memory, stable first, each once."""
         return list(dict.fromkeys(filter(None, (self.stable, self.canary, self.shadow))))
 
     def with_stable(self, release_id: str) -> "Labels":
-        """The release answers; whatever label it had is gone."""
+        """Return labels by which the release answers; it loses any other label."""
         cleared = self.without(release_id)
         if release_id == self.stable:
             return cleared
         return replace(cleared, stable=release_id, previous=self.stable)
 
     def with_canary(self, release_id: str, share: float) -> "Labels":
-        """The release answers a share of the users."""
+        """Return labels by which the release answers a share of the users."""
         return replace(self.without(release_id), canary=release_id, canary_share=share)
 
     def with_shadow(self, release_id: str) -> "Labels":
-        """The release is compared."""
+        """Return labels by which the release is compared."""
         return replace(self.without(release_id), shadow=release_id)
 
     def without(self, release_id: str) -> "Labels":
-        """Neither canary nor shadow any more."""
+        """Return labels by which the release is neither canary nor shadow."""
         labels = self
         if labels.canary == release_id:
             labels = replace(labels, canary="", canary_share=0.0)
@@ -67,17 +67,17 @@ class Labels:
 
 
 def read_labels(registry: Registry) -> Labels:
-    """The labels as they are written down; unreadable ones count as none."""
+    """Read both files; unreadable labels count as none."""
     pointer = registry.read(POINTER)
     stable = pointer.decode(errors="replace").strip() if pointer else ""
     try:
-        kept = json.loads(registry.read(LABELS) or b"{}")
+        others = json.loads(registry.read(LABELS) or b"{}")
         return Labels(
             stable=stable,
-            previous=str(kept.get("previous", "")),
-            canary=str(kept.get("canary", "")),
-            canary_share=float(kept.get("canary_share", 0.0)),
-            shadow=str(kept.get("shadow", "")),
+            previous=str(others.get("previous", "")),
+            canary=str(others.get("canary", "")),
+            canary_share=float(others.get("canary_share", 0.0)),
+            shadow=str(others.get("shadow", "")),
         )
     except (ValueError, AttributeError, TypeError):
         return Labels(stable)
@@ -87,7 +87,7 @@ def write_labels(registry: Registry, labels: Labels) -> None:
     """Write both files, the pointer last.
 
     Raises:
-        ReleaseInvalid: naming the file that can't be written.
+        ReleaseInvalid: naming the file that cannot be written.
     """
     others = {name: value for name, value in asdict(labels).items() if name != "stable"}
     registry.write(LABELS, (json.dumps(others, sort_keys=True) + "\n").encode())

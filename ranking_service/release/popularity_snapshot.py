@@ -1,4 +1,4 @@
-"""The popularity that scores hold, at one moment."""
+"""The popularity that scores hold."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,8 @@ from twotower.v1 import ranking_service_pb2
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
-    """Popularity at one moment.
+class PopularitySnapshot:
+    """The popularity of every product at one moment.
 
     Attributes:
         log_popularity: (products,) float32; None for the release's own.

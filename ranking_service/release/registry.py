@@ -15,34 +15,32 @@ from twotower.errors import FieldViolation, InvalidArgument, NotFound, ReleaseIn
 from twotower.release import MANIFEST, Manifest, list_releases
 
 _TEMPORARY_PREFIX: Final = ".mirroring-"
+_RELEASE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class Registry(Protocol):
     """Releases by id, and small files beside them. Everything here blocks: call it off the event loop."""
 
     def fetch(self, release_id: str) -> Path:
-        """A local folder with the release, not verified; raises NotFound."""
+        """Return a local folder with the release, not verified; raises NotFound."""
 
     def manifests(self) -> list[Manifest]:
-        """The readable ones, newest first."""
+        """Return the manifests that can be read, newest first."""
 
     def read(self, name: str) -> bytes | None:
-        """A small file; None if it is not there."""
+        """Read a small file; None if there is none."""
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a small file at once and whole; raises ReleaseInvalid naming it."""
 
     def locked(self, name: str) -> AbstractContextManager[None]:
-        """Hold a small file while it is read, changed and written."""
+        """Lock a small file while it is read, changed and written."""
 
 
 def open_registry(url: str, cache: Path) -> Registry:
-    """The registry at a path, or at any URL that fsspec knows, such as ``s3://bucket/releases``."""
-    if "://" not in url:
-        return FolderRegistry(Path(url))
-    if url.startswith("file://"):
-        return FolderRegistry(Path(url.removeprefix("file://")))
-    return MirroredRegistry(url, cache)
+    """Open the registry at a path, or at any URL that fsspec knows, such as ``s3://bucket/releases``."""
+    path = url.removeprefix("file://")
+    return MirroredRegistry(url, cache) if "://" in path else FolderRegistry(Path(path))
 
 
 class FolderRegistry:
@@ -52,22 +50,22 @@ class FolderRegistry:
         self._root = root
 
     def fetch(self, release_id: str) -> Path:
-        """The release's own folder, whether it is there or not."""
+        """Return the release's own folder, whether it exists or not."""
         return self._root / release_id
 
     def manifests(self) -> list[Manifest]:
-        """The readable ones, newest first."""
+        """Return the manifests that can be read, newest first."""
         return list_releases(self._root)
 
     def read(self, name: str) -> bytes | None:
-        """A small file."""
+        """Read a small file."""
         try:
             return (self._root / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Written beside its place, fsynced and renamed."""
+        """Write beside the file, fsync and rename."""
         temporary = self._root / f".{name}-{os.getpid()}"
         try:
             with temporary.open("wb") as file:
@@ -80,7 +78,7 @@ class FolderRegistry:
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Across all processes that share the folder."""
+        """Lock the file for all processes that share the folder."""
         try:
             file = (self._root / f".{name}.lock").open("wb")
         except OSError as error:
@@ -106,9 +104,7 @@ class MirroredRegistry:
         self._cache = cache
 
     def fetch(self, release_id: str) -> Path:
-        """Copied to a temporary folder first, so that a copy is there whole or not at all; a damaged copy is
-        replaced.
-        """
+        """Copy a release, whole or not at all, unless a copy is there; a damaged copy is replaced."""
         target = self._cache / release_id
         if (target / MANIFEST).exists() and self._complete(target):
             return target
@@ -129,15 +125,15 @@ class MirroredRegistry:
         return target
 
     def manifests(self) -> list[Manifest]:
-        """The readable ones, newest first."""
-        found = []
+        """Return the manifests that can be read, newest first."""
+        manifests = []
         for name in self._files.glob(f"{self._root}/*/{MANIFEST}"):
             with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
-                found.append(Manifest.from_json(self._files.cat_file(name).decode()))
-        return sorted(found, key=lambda manifest: (manifest.created_at, manifest.release_id), reverse=True)
+                manifests.append(Manifest.from_json(self._files.cat_file(name).decode()))
+        return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.release_id), reverse=True)
 
     def read(self, name: str) -> bytes | None:
-        """A small object."""
+        """Read a small object."""
         try:
             data: bytes = self._files.cat_file(self._path(name))
         except FileNotFoundError:
@@ -145,33 +141,33 @@ class MirroredRegistry:
         return data
 
     def write(self, name: str, data: bytes) -> None:
-        """One put: object stores replace an object at once."""
+        """Write by one put: object stores replace an object at once."""
         try:
             self._files.pipe_file(self._path(name), data)
         except OSError as error:
             raise ReleaseInvalid(f"{name}: can't be written beside the releases: {error}") from error
 
     def locked(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002 - object stores have no locks: the last writer wins
-        """No lock."""
+        """Lock nothing."""
         return contextlib.nullcontext()
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
     def _complete(self, folder: Path) -> bool:
-        """Every file of the manifest has its size; the checksums are compared when the release is opened."""
+        """Whether every file of the manifest has its size; checksums are compared when the release is opened."""
         with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
             files = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8")).files
             return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
         return False
 
 
-_RELEASE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+def check_release_id(release_id: str) -> None:
+    """Refuse a name that could lead out of the folder of releases.
 
-
-def require_release_id(value: str) -> None:
-    """A name that can't lead out of the folder of releases."""
-    if not _RELEASE_ID.fullmatch(value):
-        raise InvalidArgument(
-            [FieldViolation("release_id", f"must be 1 to 128 letters, digits, '.', '_' or '-', got {value[:140]!r}")]
-        )
+    Raises:
+        InvalidArgument: naming the field ``release_id``.
+    """
+    if not _RELEASE_ID.fullmatch(release_id):
+        problem = f"must be 1 to 128 letters, digits, '.', '_' or '-', got {release_id[:140]!r}"
+        raise InvalidArgument([FieldViolation("release_id", problem)])

@@ -1,16 +1,16 @@
-"""A release in memory, opened, verified and warm."""
+"""A release in memory: opened, verified and warm."""
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from ranking_service.release.catalogue import Catalogue
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from twotower.errors import ReleaseInvalid
 from twotower.features import Float32, anonymous_keys
 from twotower.model import TwoTowerWeights
@@ -21,31 +21,42 @@ from twotower.v1 import types_pb2
 _LOG = logging.getLogger(__name__)
 
 
-class Scorer(Protocol):
-    """Scores users against the whole catalogue; :class:`ranking_service.network.head.Head` is one."""
+_PAIRS_AT_ONCE: Final = 4_000_000
+"""(user, product) pairs whose scores are in memory at once, 16 MB."""
+
+Scorer = Callable[[Float32], Float32]
+"""Scores users against the whole catalogue: (users, 449) → (users, products) float32, the network's output."""
+
+
+class WarmableScorer(Protocol):
+    """A scorer that compiles; :class:`ranking_service.network.head.Head` is one."""
+
+    def __call__(self, user_rows: Float32, /) -> Float32:
+        """Score users, (users, 449) → (users, products) float32."""
 
     def warm_up(self) -> None:
         """Get ready to score batches of every size at full speed."""
 
-    def __call__(self, user_rows: Float32) -> Float32:
-        """(users, 449) → (users, products) float32, the network's output."""
+
+@dataclass(frozen=True, eq=False)
+class Proposer:
+    """Scores only what may be among the best (docs/adr/0022-two-stage-retrieval.md).
+
+    Attributes:
+        propose: (users, 449) and popularity → (users, products) float32: the network's output for candidates, −inf for
+            all other products.
+        max_k: products that a request may ask for and still be answered from candidates.
+        max_hidden: products that may be left out of an answer because the user has reviewed them.
+    """
+
+    propose: Callable[[Float32, PopularitySnapshot], Float32]
+    max_k: int
+    max_hidden: int
 
 
-class Proposer(Protocol):
-    """Scores only what may be among the best; :class:`ranking_service.network.two_stage.TwoStage` is one."""
-
-    @property
-    def largest_k(self) -> int:
-        """Products that a request may ask for and still be answered from candidates."""
-
-    @property
-    def most_hidden(self) -> int:
-        """Products that may be left out of an answer because the user has reviewed them."""
-
-    def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
-        """(users, 449) → (users, products) float32: the network's output for candidates, −inf for all other
-        products.
-        """
+def users_at_once(product_count: int, most: int) -> int:
+    """How many users, 1 to `most`, may have their scores for a catalogue of this size in memory at once."""
+    return max(1, min(most, _PAIRS_AT_ONCE // max(product_count, 1)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,8 +64,8 @@ class ServedRelease:
     """A release ready to answer; nothing of it is read from disk while answering.
 
     Attributes:
-        proposer: answers plain requests for few products of a very large catalogue; None: they are scored exactly, as
-            all others are.
+        proposer: answers plain requests for few products of a very large catalogue. Without one they are scored
+            exactly, as all others are.
         base: the release as it is on disk, if products were added to it.
     """
 
@@ -75,18 +86,23 @@ class ServedRelease:
 
     @property
     def release_id(self) -> str:
-        """Content id."""
+        """The release's content id."""
         return self.manifest.release_id
 
 
 def open_served(
     path: Path,
-    build_scorer: Callable[[Release], Scorer],
+    build_scorer: Callable[[Release], WarmableScorer],
     build_proposer: Callable[[Release, Scorer], Proposer | None] = lambda *_: None,
     pause: Callable[[], object] = no_pause,
 ) -> ServedRelease:
-    """Open a release, verify every file, replay its golden requests through the very scorer that will serve, and warm
-    that up.
+    """Open and verify a release, replay its golden requests through the very scorer that will serve, and warm that up.
+
+    Args:
+        path: folder of the release.
+        build_scorer: makes the scorer of an opened release.
+        build_proposer: makes the proposer, given the scorer; None if the release is to be scored exactly.
+        pause: called between two small pieces of work (docs/adr/0026-releases-are-opened-with-pauses.md).
 
     Raises:
         NotFound: no such release.

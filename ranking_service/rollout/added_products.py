@@ -1,23 +1,19 @@
-"""Products that were not in the training data: encoded from their text, given a tower, and appended to what is
-served.
-"""
+"""Products that were not in the training data: encoded from their text, given a tower, and added to what is served."""
 
 import asyncio
 import base64
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from ranking_service.release.catalogue import Catalogue
-from ranking_service.release.popularity_snapshot import Snapshot
 from ranking_service.release.registry import Registry
-from ranking_service.release.served import Proposer, Scorer, ServedRelease
-from ranking_service.upstream.embedding_client import FeaturesUnavailable
+from ranking_service.release.served import ServedRelease
 from twotower.errors import EmbeddingUnavailable, InvalidArgument, SpaceMismatch
 from twotower.features import (
     ALS_DIM,
@@ -31,7 +27,7 @@ from twotower.features import (
     product_text,
     quantize,
 )
-from twotower.model import TwoTowerWeights, product_fusion, run_layers, score_catalogue
+from twotower.model import product_fusion, run_layers, score_catalogue
 from twotower.release import Product
 from twotower.scoring import POPULARITY_FLOOR, LiftScoring, Scoring
 from twotower.v1 import embedding_service_pb2
@@ -40,14 +36,7 @@ from twotower.wire import fixed_point_from_bytes, fixed_point_to_bytes, from_vec
 _LOG = logging.getLogger(__name__)
 
 FILE: Final = "added_products.jsonl"
-"""Beside the releases, one product a line."""
-
-
-class TextSource(Protocol):
-    """Where embeddings of texts come from; :class:`ranking_service.upstream.embedding_client.FeatureClient` is one."""
-
-    async def encode(self, texts: Sequence[str]) -> embedding_service_pb2.EncodeTextsResponse:
-        """One embedding a text; raises FeaturesUnavailable."""
+"""Lies beside the releases, one product per line."""
 
 
 @dataclass(frozen=True)
@@ -72,44 +61,49 @@ class AddedProduct:
 
     @property
     def fixed_point(self) -> Int16:
-        """(384,) int16."""
+        """The embedding, (384,) int16."""
         return fixed_point_from_bytes(base64.b64decode(self.embedding), "embedding")
 
 
 class AddedProducts:
-    """The added products, kept beside the releases.
+    """The added products, in a file beside the releases.
 
     Args:
         registry: where the file is.
-        texts: encodes.
-        executor: for the file.
+        encode: embeds texts; raises EmbeddingUnavailable.
+        executor: reads and writes the file.
     """
 
-    def __init__(self, registry: Registry, texts: TextSource, executor: Executor) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        encode: Callable[[Sequence[str]], Awaitable[embedding_service_pb2.EncodeTextsResponse]],
+        executor: Executor,
+    ) -> None:
         self._registry = registry
-        self._texts = texts
+        self._encode = encode
         self._executor = executor
-        self._read: bytes | None = b""
+        self._last_read: bytes | None = b""
 
     def fit(self, served: ServedRelease) -> ServedRelease:
-        """The release with all that was added to it; reads the file."""
+        """Read the file, and return the release with all products that were added to it."""
         return extended(served.base or served, _parse(self._registry.read(FILE)))
 
     async def changed(self) -> bool:
-        """Whether the file is another than when this was asked last."""
+        """Whether the file has changed since this was last asked."""
         data = await asyncio.get_running_loop().run_in_executor(self._executor, self._registry.read, FILE)
-        was, self._read = self._read, data
-        return was != data
+        before, self._last_read = self._last_read, data
+        return before != data
 
     async def add(self, products: Sequence[Product], served: ServedRelease) -> None:
-        """Encode products and write them down; :meth:`fit` serves them.
+        """Encode products and write them to the file; :meth:`fit` serves them.
 
         Args:
             products: each id once.
             served: the release to add them to.
 
         Raises:
-            EmbeddingUnavailable: they can't be encoded now.
+            EmbeddingUnavailable: the products can't be encoded now.
             SpaceMismatch: the embedding service uses another encoder.
             ReleaseInvalid: the file can't be written.
         """
@@ -117,8 +111,8 @@ class AddedProducts:
             product_text(product.name, product.brand, product.categories, product.manufacturer) for product in products
         ]
         try:
-            response = await self._texts.encode(texts)
-        except FeaturesUnavailable as error:
+            response = await self._encode(texts)
+        except EmbeddingUnavailable as error:
             raise EmbeddingUnavailable(f"the products can't be encoded: {error}") from error
         encoder_id = served.space.encoder_id
         if response.encoder_id != encoder_id:
@@ -135,7 +129,7 @@ class AddedProducts:
         await asyncio.get_running_loop().run_in_executor(self._executor, self._merge, added)
 
     def _merge(self, added: Sequence[AddedProduct]) -> None:
-        """A product keeps its place in the file, so that rows of the catalogue stay what they are."""
+        """Write products to the file; one that is there keeps its place, and so its row of the catalogue."""
         with self._registry.locked(FILE):
             entries = {entry.product_id: entry for entry in _parse(self._registry.read(FILE))}
             entries.update({entry.product_id: entry for entry in added})
@@ -144,7 +138,7 @@ class AddedProducts:
 
 
 def _parse(data: bytes | None) -> list[AddedProduct]:
-    """The entries of the file; lines that are none are left out and logged."""
+    """Parse the entries of the file; a line that is none is left out and logged."""
     entries = []
     for number, line in enumerate((data or b"").decode(errors="replace").splitlines(), 1):
         try:
@@ -157,101 +151,69 @@ def _parse(data: bytes | None) -> list[AddedProduct]:
     return entries
 
 
-@dataclass(frozen=True, eq=False)
-class _ExtendedScorer:
-    """A scorer with more columns: those of the release as they are, the added ones from the numpy reference.
-
-    The compiled head keeps its shape, so that adding a product compiles nothing; an added product costs about 4 µs a
-    batch of one.
-    """
-
-    base: Scorer
-    weights: TwoTowerWeights
-    fusion: Float32
-    columns: Int64
-    product_count: int
-
-    def warm_up(self) -> None:
-        """The base is warm."""
-
-    def __call__(self, user_rows: Float32) -> Float32:
-        return self.extended(self.base(user_rows), user_rows)
-
-    def extended(self, known: Float32, user_rows: Float32) -> Float32:
-        """Scores of the release's products with those of the added ones."""
-        scores = np.empty((len(user_rows), self.product_count), np.float32)
-        scores[:, : known.shape[1]] = known
-        scores[:, self.columns] = score_catalogue(self.weights, user_rows, self.fusion)
-        return scores
-
-
-@dataclass(frozen=True, eq=False)
-class _ExtendedProposer:
-    """Candidates of the release, and all added products."""
-
-    base: Proposer
-    scorer: _ExtendedScorer
-
-    @property
-    def largest_k(self) -> int:
-        return self.base.largest_k
-
-    @property
-    def most_hidden(self) -> int:
-        return self.base.most_hidden
-
-    def __call__(self, user_rows: Float32, popularity: Snapshot) -> Float32:
-        return self.scorer.extended(self.base(user_rows, popularity), user_rows)
-
-
 def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRelease:
-    """A release with added products.
+    """Return a release with added products.
 
-    A product that the release has is left out if it was added to another release: the release supersedes it. If it was
-    added to this one, its row gets the new text; its ALS vector and counts stay.
+    If the release has a product already, its row gets the new text; its ALS vector and counts stay. The compiled head
+    keeps its shape, so that adding a product compiles nothing: the added columns come from the numpy reference, at
+    about 4 µs per product for a batch of one.
     """
     catalogue = base.catalogue
-    fitting = [entry for entry in entries if entry.product_id not in catalogue or entry.release_id == base.release_id]
-    other = [entry for entry in fitting if entry.encoder_id != base.space.encoder_id]
-    if other:
-        _LOG.warning(
-            "%d added products are of another encoder than release %s's: add them again", len(other), base.release_id
-        )
-    fitting = [entry for entry in fitting if entry.encoder_id == base.space.encoder_id]
+    fitting = _fitting(base, entries)
     if not fitting:
         return base
     new_ids = [entry.product_id for entry in fitting if entry.product_id not in catalogue]
-    new_rows = {product_id: len(catalogue) + place for place, product_id in enumerate(new_ids)}
+    new_rows = {product_id: row for row, product_id in enumerate(new_ids, len(catalogue))}
     columns = np.array([new_rows.get(entry.product_id, catalogue.row(entry.product_id)) for entry in fitting], np.int64)
     count = len(catalogue) + len(new_ids)
     als = np.zeros((len(fitting), ALS_DIM), np.float32)
-    known = columns < len(catalogue)
-    als[known] = base.item_factors[columns[known]]
+    trained = columns < len(catalogue)
+    als[trained] = base.item_factors[columns[trained]]
     rows = product_rows(als, dequantize(np.stack([entry.fixed_point for entry in fitting])))
     added_towers = run_layers(base.weights.product_tower, rows)
     towers = np.concatenate([base.catalogue.towers, np.zeros((len(new_ids), added_towers.shape[1]), np.float32)])
     towers[columns] = added_towers
     fusion = product_fusion(base.weights, added_towers)
-    scorer = _ExtendedScorer(base.scorer, base.weights, fusion, columns, count)
+    proposer = base.proposer
+
+    def extend(network: Float32, rows: Float32) -> Float32:
+        """Put the columns of the added products beside those of the release, or in their place."""
+        output = np.empty((len(rows), count), np.float32)
+        output[:, : network.shape[1]] = network
+        output[:, columns] = score_catalogue(base.weights, rows, fusion)
+        return output
+
     return replace(
         base,
         base=base,
         catalogue=Catalogue(_products(catalogue, fitting, columns.tolist()), towers, base.release_id),
-        scorer=scorer,
-        proposer=base.proposer and _ExtendedProposer(base.proposer, scorer),
+        scorer=lambda rows: extend(base.scorer(rows), rows),
+        proposer=proposer
+        and replace(proposer, propose=lambda rows, popularity: extend(proposer.propose(rows, popularity), rows)),
         scoring=_scoring(base, fusion, columns, count),
     )
+
+
+def _fitting(base: ServedRelease, entries: Sequence[AddedProduct]) -> list[AddedProduct]:
+    """Leave out products of another encoder, and those that the release has but that were added to another one."""
+    fitting = [
+        entry for entry in entries if entry.product_id not in base.catalogue or entry.release_id == base.release_id
+    ]
+    encoded = [entry for entry in fitting if entry.encoder_id == base.space.encoder_id]
+    if left_out := len(fitting) - len(encoded):
+        _LOG.warning(
+            "%d added products are of another encoder than release %s's: add them again", left_out, base.release_id
+        )
+    return encoded
 
 
 def _products(catalogue: Catalogue, entries: Sequence[AddedProduct], columns: Sequence[int]) -> list[Product]:
     products = list(catalogue.products)
     for entry, column in zip(entries, columns, strict=True):
-        known = column < len(catalogue)
-        counts = (
-            (catalogue.products[column].review_count, catalogue.products[column].mean_rating) if known else (0, 0.0)
-        )
+        old = catalogue.products[column] if column < len(catalogue) else None
+        counts = (old.review_count, old.mean_rating) if old else (0, 0.0)
         product = Product(entry.product_id, entry.name, entry.brand, entry.categories, entry.manufacturer, *counts)
-        if known:
+        if old:
             products[column] = product
         else:
             products.append(product)

@@ -1,4 +1,4 @@
-"""Which release answers whom: opening, verifying, warming up and swapping, all off the event loop."""
+"""Which release answers whom: releases are opened, verified and warmed up off the event loop, then swapped in."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ranking_service.release.labels import POINTER, Labels, read_labels, write_labels
-from ranking_service.release.registry import Registry, require_release_id
+from ranking_service.release.registry import Registry, check_release_id
 from ranking_service.release.served import ServedRelease
 from twotower.errors import NotFound, NotReady, ReleaseInvalid, TwotowerError
 from twotower.release import Manifest
@@ -20,15 +20,15 @@ _ResultT = TypeVar("_ResultT")
 
 
 class Releases:
-    """The releases and their labels.
+    """The releases in memory and their labels.
 
-    A release stays in memory while it has a label; a request holds the release that it began with until its answer is
-    written, and with the last of them the memory goes.
+    A release stays in memory while it has a label. A request holds the release that it began with until its answer is
+    written, and the memory goes with the last of them.
 
     Args:
         registry: where the releases are.
-        open_release: opens and warms one; runs in `executor`.
-        executor: for all that reads or compiles.
+        open_release: opens and warms up a release; runs in `executor`.
+        executor: runs all that reads or compiles.
         on_serving: called after each swap.
     """
 
@@ -62,25 +62,25 @@ class Releases:
 
     @property
     def labels(self) -> Labels:
-        """Who has which label."""
+        """The labels as they are now."""
         return self._labels
 
     @property
     def canary(self) -> ServedRelease | None:
-        """The release that answers a share of the users."""
+        """The release that answers a share of the users, if there is one."""
         return self._served.get(self._labels.canary)
 
     @property
     def shadow(self) -> ServedRelease | None:
-        """The release that is compared."""
+        """The release that is compared, if there is one."""
         return self._served.get(self._labels.shadow)
 
     def in_memory(self) -> Sequence[ServedRelease]:
-        """All that have a label."""
+        """Return all releases that have a label."""
         return tuple(self._served.values())
 
     def for_user(self, user_id: str) -> ServedRelease:
-        """The release that answers a user.
+        """Return the release that answers a user.
 
         Raises:
             NotReady: none is loaded yet.
@@ -89,11 +89,11 @@ class Releases:
         return canary if canary and self._labels.is_canary_user(user_id) else self.current
 
     def answering(self, release_id: str) -> ServedRelease | None:
-        """A release by id, if it is stable or canary."""
+        """Return a release by its id, if it is stable or canary."""
         return self._served.get(release_id) if release_id in (self._labels.stable, self._labels.canary) else None
 
     async def start(self, release_id: str | None) -> None:
-        """Load the release to start with: the one given, or the one that the pointer file names, or none.
+        """Load the release to start with: the one given, else the one that the pointer file names, else none.
 
         Raises:
             NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`. A canary or shadow that
@@ -104,7 +104,7 @@ class Releases:
         if not chosen:
             _LOG.info("no file %r beside the releases: waiting for LoadRelease", POINTER)
             return
-        require_release_id(chosen)
+        check_release_id(chosen)
         async with self._changing:
             await self._become(Labels(stable=chosen, previous=self._written.previous))
             for labels in (
@@ -114,8 +114,9 @@ class Releases:
                 await self._try_to_become(replace(labels, stable=chosen))
 
     async def load(self, release_id: str) -> ServedRelease:
-        """Make a release `stable`. The one before answers until the new one is ready, and goes on answering if anything
-        is wrong.
+        """Make a release `stable`.
+
+        The one before answers until the new one is ready, and goes on answering if anything is wrong.
 
         Raises:
             NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`; also if the labels can't be
@@ -131,7 +132,7 @@ class Releases:
             NotFound, ReleaseInvalid: as :meth:`load`; also for the stable release, or if there is none.
         """
         async with self._changing:
-            self._require_other_than_stable(release_id)
+            self._check_is_not_stable(release_id)
             return await self._relabel(self._labels.with_canary(release_id, share), release_id)
 
     async def set_shadow(self, release_id: str) -> ServedRelease:
@@ -141,7 +142,7 @@ class Releases:
             NotFound, ReleaseInvalid: as :meth:`set_canary`.
         """
         async with self._changing:
-            self._require_other_than_stable(release_id)
+            self._check_is_not_stable(release_id)
             return await self._relabel(self._labels.with_shadow(release_id), release_id)
 
     async def clear(self, release_id: str) -> None:
@@ -151,14 +152,14 @@ class Releases:
             ReleaseInvalid: it is the stable one.
         """
         async with self._changing:
-            self._require_other_than_stable(release_id)
+            self._check_is_not_stable(release_id)
             await self._relabel(self._labels.without(release_id))
 
     async def roll_back(self) -> ServedRelease:
         """Make the release that was `stable` before stable again, and take the canary away.
 
         Raises:
-            NotFound: none was, or it is gone.
+            NotFound: no release was stable before, or it is no longer in the registry.
         """
         async with self._changing:
             labels = self._labels
@@ -169,7 +170,7 @@ class Releases:
             return await self._relabel(back, labels.previous)
 
     async def drop_canary(self, release_id: str, reason: str) -> None:
-        """Take the canary away because it is worse, if it still is the canary."""
+        """Take the label from a canary that is worse, if it still has it."""
         async with self._changing:
             if self._labels.canary != release_id:
                 return
@@ -177,7 +178,7 @@ class Releases:
             await self._relabel(self._labels.without(release_id))
 
     async def follow(self) -> None:
-        """Take over labels that another process wrote since; what can't be served is logged and left."""
+        """Take over labels that another process has written; those that can't be served are logged and left."""
         written = await self._in_executor(lambda: read_labels(self._registry))
         if written == self._written:
             return
@@ -187,7 +188,7 @@ class Releases:
                 await self._try_to_become(written)
 
     async def refit(self, fit: Callable[[ServedRelease], ServedRelease]) -> None:
-        """Replace every release in memory by what `fit` makes of it, at once; `fit` runs in the executor."""
+        """Replace all releases in memory at once by what `fit`, in the executor, makes of them."""
         async with self._changing:
             served = self._served
             fitted = await self._in_executor(
@@ -196,15 +197,15 @@ class Releases:
             self._served = fitted
 
     async def list(self) -> list[Manifest]:
-        """Manifests in the registry, newest first."""
+        """List the manifests in the registry, newest first."""
         return await self._in_executor(self._registry.manifests)
 
-    def _require_other_than_stable(self, release_id: str) -> None:
+    def _check_is_not_stable(self, release_id: str) -> None:
         if release_id == self.current.release_id:
             raise ReleaseInvalid(f"release {release_id} is the stable one")
 
     async def _relabel(self, labels: Labels, release_id: str = "") -> ServedRelease:
-        """Open what is needed, write the labels down, swap; returns the release named, or the stable one."""
+        """Open what is needed, write the labels, swap, and return the release named or the stable one."""
         served = await self._opened(labels)
         await self._in_executor(lambda: write_labels(self._registry, labels))
         self._written = labels
@@ -217,14 +218,14 @@ class Releases:
     async def _try_to_become(self, labels: Labels) -> None:
         try:
             for release_id in labels.in_use:
-                require_release_id(release_id)
+                check_release_id(release_id)
             if labels != self._labels:
                 await self._become(labels)
         except TwotowerError as error:
             _LOG.error("labels %s can't be served: %s", labels, error)
 
     async def _opened(self, labels: Labels) -> dict[str, ServedRelease]:
-        """The releases of some labels, those in memory as they are."""
+        """Open the releases of some labels; those in memory stay as they are."""
         opened: dict[str, ServedRelease] = {}
         for release_id in labels.in_use:
             served = self._served.get(release_id)

@@ -1,4 +1,4 @@
-"""Ranks through here are watched: a canary that is worse goes, and a shadow is compared."""
+"""Watches how releases rank: a canary that is worse is rolled back, and a shadow is compared."""
 
 import asyncio
 import logging
@@ -14,18 +14,20 @@ import numpy as np
 
 from ranking_service.ranking.jobs import RankJob
 from ranking_service.ranking.ranker import Ranker, Ranking
+from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.served import ServedRelease
 from ranking_service.rollout.releases import Releases
 from twotower.errors import Overloaded
+from twotower.features import Float32
 from twotower.model import top_k
 
 _LOG = logging.getLogger(__name__)
 _WINDOW: Final = 1_000
-_LEAST_REQUESTS: Final = 100
+_MIN_REQUESTS: Final = 100
 _LATENCY_RATIO: Final = 1.5
 _LATENCY_SLACK_S: Final = 0.002
 _ERROR_DEVIATIONS: Final = 3.0
-"""Of the difference of two shares: chance alone goes so far once in a thousand."""
+"""How many standard deviations of a difference of two shares chance reaches once in a thousand."""
 _SHADOW_USERS: Final = 32
 _COMPARED_PRODUCTS: Final = 10
 _SHADOW_LOG_S: Final = 60.0
@@ -41,31 +43,31 @@ class Outcomes:
         return len(self._latest)
 
     def record(self, failed: bool, seconds: float) -> None:
-        """Add a request."""
+        """Record a request."""
         self._latest.append((failed, seconds))
 
     @property
     def failures(self) -> int:
-        """Requests that failed."""
+        """How many requests failed."""
         return sum(failed for failed, _ in self._latest)
 
     @property
     def latency_s(self) -> float:
-        """Median of those that did not fail; NaN without any."""
+        """The median of the requests that did not fail; NaN if there are none."""
         answered = [seconds for failed, seconds in self._latest if not failed]
         return median(answered) if answered else math.nan
 
 
 def why_worse(canary: Outcomes, stable: Outcomes) -> str | None:
-    """What is worse about a canary; None while nothing is, or while there is too little to say so."""
-    if len(canary) < _LEAST_REQUESTS:
+    """Say what is worse about a canary; None while nothing is, or while there are too few requests to say so."""
+    if len(canary) < _MIN_REQUESTS:
         return None
-    share, other = canary.failures / len(canary), stable.failures / max(len(stable), 1)
+    canary_share, stable_share = canary.failures / len(canary), stable.failures / max(len(stable), 1)
     pooled = (canary.failures + stable.failures) / (len(canary) + len(stable))
     deviation = math.sqrt(pooled * (1 - pooled) * (1 / len(canary) + 1 / max(len(stable), 1)))
-    if share - other > max(_ERROR_DEVIATIONS * deviation, 0.01):
-        return f"{share:.1%} of its requests fail, {other:.1%} of the stable release's"
-    if len(stable) >= _LEAST_REQUESTS and canary.latency_s > _LATENCY_RATIO * stable.latency_s + _LATENCY_SLACK_S:
+    if canary_share - stable_share > max(_ERROR_DEVIATIONS * deviation, 0.01):
+        return f"{canary_share:.1%} of its requests fail, {stable_share:.1%} of the stable release's"
+    if len(stable) >= _MIN_REQUESTS and canary.latency_s > _LATENCY_RATIO * stable.latency_s + _LATENCY_SLACK_S:
         return (
             f"its median latency is {1e3 * canary.latency_s:.2f} ms, the stable release's "
             f"{1e3 * stable.latency_s:.2f} ms"
@@ -84,12 +86,12 @@ class Comparison:
 
     @property
     def mean_overlap(self) -> float:
-        """Share of the stable release's best 10 that are among the shadow's, 0–1."""
+        """The share of the stable release's best 10 that are among the shadow's, 0–1."""
         return self.overlap / self.user_count if self.user_count else 0.0
 
     @property
     def mean_score_difference(self) -> float:
-        """Mean absolute difference of the two scores of the stable release's best 10."""
+        """The mean absolute difference of the two scores of the stable release's best 10."""
         return self.score_difference / self.user_count if self.user_count else 0.0
 
 
@@ -97,8 +99,8 @@ class Traffic:
     """Ranks users, and watches how each release does it.
 
     Args:
-        releases: labels.
-        ranker: does the work.
+        releases: which release has which label.
+        ranker: ranks.
         clock: seconds, monotonic.
     """
 
@@ -114,18 +116,18 @@ class Traffic:
 
     @property
     def comparison(self) -> Comparison:
-        """The shadow's, since it has the label."""
+        """How the shadow compares since it has the label."""
         shadow = self._releases.labels.shadow
         return self._comparison if self._comparison.shadow_id == shadow else Comparison(shadow)
 
     async def rank(self, served: ServedRelease, job: RankJob, timeout_s: float | None = None) -> Ranking:
-        """As :meth:`ranking_service.ranking.ranker.Ranker.rank`."""
+        """Rank users, as :meth:`ranking_service.ranking.ranker.Ranker.rank`."""
         labels = self._releases.labels
         start = self._clock()
         try:
             ranking = await self._ranker.rank(served, job, timeout_s)
         except Overloaded:
-            raise  # says nothing of the release
+            raise  # it says nothing of the release
         except Exception:
             if labels.canary:
                 self._record(served, failed=True, seconds=self._clock() - start)
@@ -162,8 +164,9 @@ class Traffic:
 
     async def _compared(self, stable: ServedRelease, shadow: ServedRelease, user_ids: Sequence[str]) -> None:
         try:
-            expected, found = await self._ranker.scores(stable, user_ids), await self._ranker.scores(shadow, user_ids)
-            overlap, difference = compare(stable, shadow, expected, found)
+            stable_scores = await self._ranker.scores(stable, user_ids)
+            shadow_scores = await self._ranker.scores(shadow, user_ids)
+            overlap, difference = compare(stable.catalogue, shadow.catalogue, stable_scores, shadow_scores)
             if self._comparison.shadow_id != shadow.release_id:
                 self._comparison = Comparison(shadow.release_id)
             self._comparison.user_count += len(user_ids)
@@ -171,38 +174,50 @@ class Traffic:
             self._comparison.score_difference += difference
             if self._clock() - self._logged_at > _SHADOW_LOG_S:
                 self._logged_at = self._clock()
-                done = self.comparison
-                _LOG.info("shadow %s after %d users: overlap@10 %.3f, scores differ by %.3g", shadow.release_id, done.user_count, done.mean_overlap, done.mean_score_difference)  # fmt: skip # noqa: E501
+                _log_comparison(self.comparison)
         except Exception as error:
             _LOG.warning("shadow %s could not be compared: %r", shadow.release_id, error)
         finally:
             self._comparing = None
 
 
+def _log_comparison(comparison: Comparison) -> None:
+    _LOG.info(
+        "shadow %s after %d users: overlap@10 %.3f, scores differ by %.3g",
+        comparison.shadow_id,
+        comparison.user_count,
+        comparison.mean_overlap,
+        comparison.mean_score_difference,
+    )
+
+
 def compare(
-    stable: ServedRelease, shadow: ServedRelease, expected: np.ndarray, found: np.ndarray
+    stable: Catalogue, shadow: Catalogue, stable_scores: Float32, shadow_scores: Float32
 ) -> tuple[float, float]:
-    """Sums over users of the overlap of the best 10, and of the mean absolute score difference of the stable release's
-    best 10.
+    """Compare the best 10 of two releases for some users.
 
     Args:
-        stable: what answers.
-        shadow: what is compared; a product that it does not have counts as not found and not for the difference.
-        expected: (users, products) scores of the stable release.
-        found: (users, products) scores of the shadow.
+        stable: catalogue of the release that answers.
+        shadow: catalogue of the release that is compared. A product that it does not have counts as not found, and not
+            for the difference.
+        stable_scores: (users, products) float32.
+        shadow_scores: (users, products) float32, of the shadow's products.
+
+    Returns:
+        The overlap of the best 10, 0–1, and the mean absolute score difference of the stable release's best 10, both
+        summed over users.
     """
-    names, others = stable.catalogue.product_ids, shadow.catalogue
     overlap = difference = 0.0
-    for scores, other, best, other_best in zip(
-        expected,
-        found,
-        top_k(expected, _COMPARED_PRODUCTS).tolist(),
-        top_k(found, _COMPARED_PRODUCTS).tolist(),
+    for scores, other_scores, best, other_best in zip(
+        stable_scores,
+        shadow_scores,
+        top_k(stable_scores, _COMPARED_PRODUCTS).tolist(),
+        top_k(shadow_scores, _COMPARED_PRODUCTS).tolist(),
         strict=True,
     ):
-        rows = [(row, others.row(names[row])) for row in best]
-        overlap += len({row for _, row in rows} & set(other_best)) / len(best)
-        both = [(row, theirs) for row, theirs in rows if theirs >= 0]
-        if both:
-            difference += float(np.mean([abs(scores[row] - other[theirs]) for row, theirs in both]))
+        pairs = [(row, shadow.row(stable.product_ids[row])) for row in best]
+        overlap += len({other_row for _, other_row in pairs} & set(other_best)) / len(best)
+        in_both = [(row, other_row) for row, other_row in pairs if other_row >= 0]
+        if in_both:
+            difference += float(np.mean([abs(scores[row] - other_scores[other]) for row, other in in_both]))
     return overlap, difference

@@ -1,6 +1,4 @@
-"""Asks the embedding service for user features, text embeddings and popularity: the asyncio client that the ranking
-service uses.
-"""
+"""The asyncio client that asks the embedding service for user features, text embeddings and popularity."""
 
 import asyncio
 import contextlib
@@ -9,35 +7,32 @@ from typing import Any, Final
 
 import grpc
 
-from twotower.errors import SpaceMismatch
+from twotower.errors import EmbeddingUnavailable, SpaceMismatch
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
 
-_SLOW_CALL_S: Final = 5.0
-_ENCODE_S: Final = 30.0
+_POPULARITY_TIMEOUT_S: Final = 5.0
+_ENCODE_TIMEOUT_S: Final = 30.0
 """256 long texts take seconds."""
 _Call = Any
 """``grpc.aio.StreamStreamCall``: its types say nothing of what it reads."""
 
 
-class FeaturesUnavailable(Exception):
-    """The embedding service is away, too slow, not ready or failing; the message says which."""
-
-
-class FeatureClient:
-    """Features of many users in one message.
+class EmbeddingClient:
+    """The embedding service, as far as ranking needs it.
 
     Look-ups go over calls that stay open, one look-up at a time on each: as many calls as there have ever been look-ups
-    at once. A look-up that fails, is late or is given up takes its call with it.
+    at once. A look-up that fails, is late or is given up takes its call with it
+    (docs/adr/0024-look-ups-over-open-calls.md).
 
     Args:
         channel: to the embedding service; the caller closes it.
-        timeout_s: longest that one look-up may take.
+        lookup_timeout_s: longest that one look-up may take.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.aio.Channel, lookup_timeout_s: float) -> None:
         self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
-        self._timeout_s = timeout_s
-        self._open: list[_Call] = []
+        self._lookup_timeout_s = lookup_timeout_s
+        self._idle_calls: list[_Call] = []
 
     async def get(
         self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
@@ -49,31 +44,31 @@ class FeatureClient:
             space: the spaces that the vectors must be in.
 
         Returns:
-            All users, in order; a column a feature.
+            All users, in order; one column per feature.
 
         Raises:
-            FeaturesUnavailable: no usable answer in time.
+            EmbeddingUnavailable: no usable answer in time.
             SpaceMismatch: the embedding service does not have the space.
         """
         request = embedding_service_pb2.StreamUserFeaturesRequest(user_ids=user_ids, space=space)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._lookup_timeout_s):
                 columns = await self._look_up(request)
         except TimeoutError:
-            raise FeaturesUnavailable(f"no answer within {self._timeout_s:g} s") from None
+            raise EmbeddingUnavailable(f"no answer within {self._lookup_timeout_s:g} s") from None
         if len(columns.kinds) != len(user_ids):
-            raise FeaturesUnavailable(f"{len(columns.kinds)} answers to {len(user_ids)} users")
+            raise EmbeddingUnavailable(f"{len(columns.kinds)} answers to {len(user_ids)} users")
         return columns
 
     async def _look_up(
         self, request: embedding_service_pb2.StreamUserFeaturesRequest
     ) -> embedding_service_pb2.UserFeatureColumns:
-        if self._open:
-            with contextlib.suppress(FeaturesUnavailable):
-                return await self._exchange(self._open.pop(), request)
+        if self._idle_calls:
+            with contextlib.suppress(EmbeddingUnavailable):
+                return await self._exchange(self._idle_calls.pop(), request)
             # The service may have stopped or restarted since the call was last used: a new one shows who is there now.
-            while self._open:
-                self._open.pop().cancel()
+            while self._idle_calls:
+                self._idle_calls.pop().cancel()
         return await self._exchange(self._stub.StreamUserFeatures(), request)
 
     async def _exchange(
@@ -83,41 +78,47 @@ class FeatureClient:
             await call.write(request)
             response = await call.read()
         except asyncio.InvalidStateError:
-            raise FeaturesUnavailable("the call had ended") from None
+            raise EmbeddingUnavailable("the call had ended") from None
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                 raise SpaceMismatch(f"the embedding service refused: {error.details()}") from error
-            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
+            raise _unavailable(error) from error
         if response is grpc.aio.EOF:
-            raise FeaturesUnavailable("the embedding service is stopping")
-        self._open.append(call)
+            raise EmbeddingUnavailable("the embedding service is stopping")
+        self._idle_calls.append(call)
         columns: embedding_service_pb2.UserFeatureColumns = response.columns
         return columns
 
     async def popularity(self, als_id: str) -> embedding_service_pb2.GetPopularityResponse:
-        """Time-decayed review counts.
+        """Ask for time-decayed review counts.
 
         Raises:
-            FeaturesUnavailable: no answer in time.
+            EmbeddingUnavailable: no answer in time.
         """
+        request = embedding_service_pb2.GetPopularityRequest(als_id=als_id)
         try:
             response: embedding_service_pb2.GetPopularityResponse = await self._stub.GetPopularity(
-                embedding_service_pb2.GetPopularityRequest(als_id=als_id), timeout=_SLOW_CALL_S
+                request, timeout=_POPULARITY_TIMEOUT_S
             )
         except grpc.aio.AioRpcError as error:
-            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
+            raise _unavailable(error) from error
         return response
 
     async def encode(self, texts: Sequence[str]) -> embedding_service_pb2.EncodeTextsResponse:
         """Embed 1 to 256 texts with the encoder of the embedding service's active release.
 
         Raises:
-            FeaturesUnavailable: no answer in time.
+            EmbeddingUnavailable: no answer in time.
         """
+        request = embedding_service_pb2.EncodeTextsRequest(texts=texts)
         try:
             response: embedding_service_pb2.EncodeTextsResponse = await self._stub.EncodeTexts(
-                embedding_service_pb2.EncodeTextsRequest(texts=texts), timeout=_ENCODE_S
+                request, timeout=_ENCODE_TIMEOUT_S
             )
         except grpc.aio.AioRpcError as error:
-            raise FeaturesUnavailable(f"{error.code().name}: {error.details()}") from error
+            raise _unavailable(error) from error
         return response
+
+
+def _unavailable(error: grpc.aio.AioRpcError) -> EmbeddingUnavailable:
+    return EmbeddingUnavailable(f"{error.code().name}: {error.details()}")

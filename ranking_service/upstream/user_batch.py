@@ -1,4 +1,4 @@
-"""Users of a batch, ready to be scored, and what is known of each."""
+"""The users of a batch, ready to be scored, and what is known of each."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from twotower.features import USER_DIM, Float32
 from twotower.v1 import types_pb2
 
 
-class Known(NamedTuple):
-    """What is known of a user, as the answer says it.
+class UserContext(NamedTuple):
+    """What is known of a user, as ``twotower.v1.UserContext`` says it.
 
     Attributes:
         kind: warm, cold or anonymous.
@@ -36,18 +36,18 @@ class UserBatch:
     Attributes:
         rows: (users, 449) float32.
         seen: for each user, the catalogue rows of the products that the user has reviewed.
-        known: what is known of each user.
+        contexts: what is known of each user.
     """
 
     rows: Float32
     seen: list[list[int]]
-    known: list[Known]
+    contexts: list[UserContext]
 
     @classmethod
     def empty(cls) -> "UserBatch":
-        """No user."""
+        """Make a batch without users."""
         return cls(np.zeros((0, USER_DIM), np.float32), [], [])
 
     def part(self, users: slice) -> "UserBatch":
-        """Some of the users."""
-        return UserBatch(self.rows[users], self.seen[users], self.known[users])
+        """Return some of the users."""
+        return UserBatch(self.rows[users], self.seen[users], self.contexts[users])

@@ -8,10 +8,10 @@ import grpc
 import numpy as np
 import pytest
 
-from ranking_service.upstream.embedding_client import FeatureClient, FeaturesUnavailable
+from ranking_service.upstream.embedding_client import EmbeddingClient
 from tests.support.embedding import FakeEmbedding, warm_user
 from tests.support.releases import random_user_rows, write_random_release
-from twotower.errors import SpaceMismatch
+from twotower.errors import EmbeddingUnavailable, SpaceMismatch
 from twotower.rpc import open_async_channel
 from twotower.v1 import types_pb2
 
@@ -30,22 +30,22 @@ async def server(tmp_path: Path) -> AsyncIterator[FakeEmbedding]:
 
 
 @pytest.fixture
-async def client(server: FakeEmbedding) -> AsyncIterator[FeatureClient]:
+async def client(server: FakeEmbedding) -> AsyncIterator[EmbeddingClient]:
     async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
-        yield FeatureClient(channel, timeout_s=5)
+        yield EmbeddingClient(channel, lookup_timeout_s=5)
 
 
-async def reviewed(client: FeatureClient, *users: int) -> list[int]:
+async def reviewed(client: EmbeddingClient, *users: int) -> list[int]:
     return list((await client.get([str(user) for user in users], SPACE)).seen_counts)
 
 
-async def test_look_ups_one_after_the_other_share_a_call(client: FeatureClient, server: FakeEmbedding) -> None:
+async def test_look_ups_one_after_the_other_share_a_call(client: EmbeddingClient, server: FakeEmbedding) -> None:
     for user in range(5):
         assert await reviewed(client, user, user + 1) == [user, user + 1]
     assert server.opened == 1
 
 
-async def test_look_ups_at_once_each_get_their_own_answer(client: FeatureClient, server: FakeEmbedding) -> None:
+async def test_look_ups_at_once_each_get_their_own_answer(client: EmbeddingClient, server: FakeEmbedding) -> None:
     assert await asyncio.gather(*(reviewed(client, user) for user in range(20))) == [[user] for user in range(20)]
     opened = server.opened
     assert await asyncio.gather(*(reviewed(client, user) for user in range(20))) == [[user] for user in range(20)]
@@ -54,16 +54,18 @@ async def test_look_ups_at_once_each_get_their_own_answer(client: FeatureClient,
 
 async def test_a_late_answer_is_never_taken_for_another(server: FakeEmbedding) -> None:
     async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
-        client = FeatureClient(channel, timeout_s=0.2)
+        client = EmbeddingClient(channel, lookup_timeout_s=0.2)
         assert await reviewed(client, 1) == [1]
         server.blocked.clear()
-        with pytest.raises(FeaturesUnavailable, match=r"no answer within 0\.2 s"):
+        with pytest.raises(EmbeddingUnavailable, match=r"no answer within 0\.2 s"):
             await reviewed(client, 2)
         server.blocked.set()
         assert await reviewed(client, 3) == [3]
 
 
-async def test_a_look_up_that_is_given_up_leaves_no_answer_behind(client: FeatureClient, server: FakeEmbedding) -> None:
+async def test_a_look_up_that_is_given_up_leaves_no_answer_behind(
+    client: EmbeddingClient, server: FakeEmbedding
+) -> None:
     server.blocked.clear()
     given_up = asyncio.create_task(reviewed(client, 4))
     await server.called.wait()
@@ -75,28 +77,28 @@ async def test_a_look_up_that_is_given_up_leaves_no_answer_behind(client: Featur
 
 
 async def test_a_server_that_was_restarted_is_asked_over_a_new_call(
-    client: FeatureClient, server: FakeEmbedding
+    client: EmbeddingClient, server: FakeEmbedding
 ) -> None:
     assert await asyncio.gather(*(reviewed(client, user) for user in range(3))) == [[0], [1], [2]]
     port = server.port
     await server.stop()
-    with pytest.raises(FeaturesUnavailable, match="UNAVAILABLE"):
+    with pytest.raises(EmbeddingUnavailable, match="UNAVAILABLE"):
         await reviewed(client, 1)
     await server.start(port)
     while True:  # until the channel has found it again
         try:
             assert await reviewed(client, 6) == [6]
             break
-        except FeaturesUnavailable:
+        except EmbeddingUnavailable:
             await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(grpc.StatusCode.FAILED_PRECONDITION, SpaceMismatch), (grpc.StatusCode.INTERNAL, FeaturesUnavailable)],
+    [(grpc.StatusCode.FAILED_PRECONDITION, SpaceMismatch), (grpc.StatusCode.INTERNAL, EmbeddingUnavailable)],
 )
 async def test_failures_are_told_apart(
-    client: FeatureClient, server: FakeEmbedding, status: grpc.StatusCode, error: type[Exception]
+    client: EmbeddingClient, server: FakeEmbedding, status: grpc.StatusCode, error: type[Exception]
 ) -> None:
     server.failure = status
     with pytest.raises(error, match="as the test wants it"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ranking_service.api import checks, messages
+from ranking_service.api import checks, page_tokens
 from twotower.errors import InvalidArgument
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import release_service_pb2
@@ -14,25 +14,29 @@ CATALOGUE = 10
 
 
 def recommend(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.recommend(pb.RecommendRequest(**{"user_id": "u", "k": 3, **fields}), CATALOGUE)
+    return lambda: checks.check_recommend(pb.RecommendRequest(**{"user_id": "u", "k": 3, **fields}), CATALOGUE)
 
 
 def batch(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.batch_recommend(pb.BatchRecommendRequest(**{"user_ids": ["u"], "k": 3, **fields}), CATALOGUE)
+    return lambda: checks.check_batch_recommend(
+        pb.BatchRecommendRequest(**{"user_ids": ["u"], "k": 3, **fields}), CATALOGUE
+    )
 
 
 def predict(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.predict_ratings(pb.PredictRatingsRequest(**{"user_id": "u", "product_ids": ["p"], **fields}))
+    return lambda: checks.check_predict_ratings(
+        pb.PredictRatingsRequest(**{"user_id": "u", "product_ids": ["p"], **fields})
+    )
 
 
 def similar(**fields: Any) -> Callable[[], None]:
-    return lambda: checks.similar_products(
+    return lambda: checks.check_similar_products(
         pb.SimilarProductsRequest(**{"product_id": "p", "k": 1, **fields}), CATALOGUE
     )
 
 
 def load(release_id: str) -> Callable[[], None]:
-    return lambda: checks.load_release(release_service_pb2.LoadReleaseRequest(release_id=release_id))
+    return lambda: checks.check_load_release(release_service_pb2.LoadReleaseRequest(release_id=release_id))
 
 
 @pytest.mark.parametrize(
@@ -56,16 +60,16 @@ def load(release_id: str) -> Callable[[], None]:
         (similar(product_id=""), ["product_id"]),
         (similar(k=0), ["k"]),
         (similar(k=CATALOGUE + 1), ["k"]),
-        (lambda: checks.get_product(pb.GetProductRequest()), ["product_id"]),
-        (lambda: checks.list_products(pb.ListProductsRequest(page_size=1001)), ["page_size"]),
+        (lambda: checks.check_get_product(pb.GetProductRequest()), ["product_id"]),
+        (lambda: checks.check_list_products(pb.ListProductsRequest(page_size=1001)), ["page_size"]),
         (load(""), ["release_id"]),
         (load("../other"), ["release_id"]),
         (load("a/b"), ["release_id"]),
         (load(".writing-1"), ["release_id"]),
         (load("x" * 129), ["release_id"]),
-        (lambda: messages.page_start("no token!", "r"), ["page_token"]),
-        (lambda: messages.page_start(messages.page_token("r", -5), "r"), ["page_token"]),
-        (lambda: messages.page_start(messages.page_token("other", 5), "r"), ["page_token"]),
+        (lambda: page_tokens.decode_start("no token!", "r"), ["page_token"]),
+        (lambda: page_tokens.decode_start(page_tokens.encode_start("r", -5), "r"), ["page_token"]),
+        (lambda: page_tokens.decode_start(page_tokens.encode_start("other", 5), "r"), ["page_token"]),
     ],
 )
 def test_names_the_field(check: Callable[[], object], fields: list[str]) -> None:
@@ -93,9 +97,10 @@ def test_accepts_the_bound_itself(check: Callable[[], None]) -> None:
 
 
 def test_page_sizes() -> None:
-    assert [checks.list_products(pb.ListProductsRequest(page_size=size)) for size in (0, 1, 1000)] == [100, 1, 1000]
+    requests = [pb.ListProductsRequest(page_size=size) for size in (0, 1, 1000)]
+    assert [checks.check_list_products(request) for request in requests] == [100, 1, 1000]
 
 
 def test_a_page_token_comes_back() -> None:
-    assert messages.page_start(messages.page_token("a:b-c", 7), "a:b-c") == 7
-    assert messages.page_start("", "r") == 0
+    assert page_tokens.decode_start(page_tokens.encode_start("a:b-c", 7), "a:b-c") == 7
+    assert page_tokens.decode_start("", "r") == 0

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 
 from ranking_service.api import page_tokens
 from ranking_service.ranking.jobs import Page
-from ranking_service.release.popularity_snapshot import Snapshot
-from ranking_service.upstream.user_batch import Known
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
+from ranking_service.upstream.user_batch import UserContext
 from twotower.errors import InvalidArgument
 from twotower.features import USER_DIM
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import types_pb2
 
-KNOWN = Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2**32 - 1, 2**52, -1, degraded=True)
+CONTEXT = UserContext(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2**32 - 1, 2**52, -1, degraded=True)
 REQUEST = pb.RecommendRequest(user_id="ann", k=5, max_per_brand=2)
 
 
 def page(seen: list[int], shown: list[int], version: int = 7) -> Page:
     row = np.arange(USER_DIM, dtype=np.float32)
-    return Page(row, seen, shown, KNOWN, Snapshot(version=version))
+    return Page(row, seen, shown, CONTEXT, PopularitySnapshot(version=version))
 
 
 rows = st.lists(st.integers(0, 2**31 - 1), max_size=20)
@@ -34,7 +34,7 @@ def test_a_token_comes_back(seen: list[int], shown: list[int], release_id: str, 
     found = page_tokens.decode(token, pb.RecommendRequest(user_id="ann", k=50, max_per_brand=2, page_token=token))
     assert (found.release_id, found.seen, found.shown, found.popularity_version) == (release_id, seen, shown, version)
     np.testing.assert_array_equal(found.row, np.arange(USER_DIM))
-    assert found.known == KNOWN
+    assert found.context == CONTEXT
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_nonsense_is_refused(token: str) -> None:
 def test_rows_outside_the_catalogue_are_refused(wrong: Page) -> None:
     token = page_tokens.decode(page_tokens.encode("r", REQUEST, wrong), REQUEST)
     with pytest.raises(InvalidArgument, match="page_token"):
-        page_tokens.require_rows(token, 9)
+        page_tokens.check_rows(token, 9)

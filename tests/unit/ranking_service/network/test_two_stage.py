@@ -8,7 +8,7 @@ import pytest
 from ranking_service.network.head import Programs, open_head
 from ranking_service.network.lanes import Lanes
 from ranking_service.network.two_stage import RecallTooLow, TwoStage, probe_users
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from tests.support.releases import random_user_rows, random_weights
 from twotower.als import ItemFactors
 from twotower.features import Float32
@@ -57,7 +57,7 @@ def two_stage(catalogue: Catalogue, scoring: Scoring) -> TwoStage:
 
 
 def test_candidates_have_their_exact_scores_and_nothing_else_has_one(catalogue: Catalogue, two_stage: TwoStage) -> None:
-    scores = two_stage(catalogue.users, Snapshot())
+    scores = two_stage(catalogue.users, PopularitySnapshot())
     proposed = np.isfinite(scores)
     assert scores.shape == (12, PRODUCTS)
     assert (scores[~proposed] == -np.inf).all()
@@ -68,14 +68,14 @@ def test_candidates_have_their_exact_scores_and_nothing_else_has_one(catalogue: 
 
 def test_new_users_get_nearly_the_exact_best(catalogue: Catalogue, two_stage: TwoStage, scoring: Scoring) -> None:
     expected = top_k(scoring.scores(catalogue.network), 10)
-    found = top_k(scoring.scores(two_stage(catalogue.users, Snapshot())), 10)
+    found = top_k(scoring.scores(two_stage(catalogue.users, PopularitySnapshot())), 10)
     assert np.mean([np.isin(a, b).mean() for a, b in zip(expected, found, strict=True)]) >= 0.98
 
 
 def test_a_batch_equals_its_singles(catalogue: Catalogue, two_stage: TwoStage) -> None:
-    batch = two_stage(catalogue.users, Snapshot())
+    batch = two_stage(catalogue.users, PopularitySnapshot())
     for user in (0, 5, 11):
-        (single,) = two_stage(catalogue.users[user : user + 1], Snapshot())
+        (single,) = two_stage(catalogue.users[user : user + 1], PopularitySnapshot())
         both = np.isfinite(single) & np.isfinite(batch[user])
         assert both.sum() >= 0.99 * np.isfinite(single).sum()
         np.testing.assert_allclose(single[both], batch[user][both], atol=1e-5)
@@ -87,7 +87,7 @@ def test_what_sells_now_is_a_candidate_at_once(catalogue: Catalogue) -> None:
     live = np.full(PRODUCTS, np.log(1e-4), np.float32)
     selling = rng.choice(PRODUCTS, 5000, replace=False)
     live[selling] = np.log(1e-4 + rng.dirichlet(np.ones(5000)))
-    scores = two_stage(catalogue.users[:2], Snapshot(live, version=7))
+    scores = two_stage(catalogue.users[:2], PopularitySnapshot(live, version=7))
     assert np.isfinite(scores[:, selling]).all()
     expected = top_k(catalogue.lift.scores(catalogue.network[:2], live), 10)
     assert (top_k(catalogue.lift.scores(scores, live), 10) == expected).mean() >= 0.9

@@ -14,14 +14,13 @@ from ranking_service.ranking.jobs import PredictJob, RankJob
 from ranking_service.ranking.ranker import Ranker
 from ranking_service.ranking.score import score_jobs
 from ranking_service.release.catalogue import Catalogue
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import ServedRelease, open_served
-from ranking_service.upstream.embedding_client import FeaturesUnavailable
 from ranking_service.upstream.feature_lookup import FeatureLookup, cold_start, from_columns
-from ranking_service.upstream.user_batch import Known, UserBatch
+from ranking_service.upstream.user_batch import UserBatch, UserContext
 from tests.support.embedding import to_columns
 from tests.support.releases import product_id, random_product, unit_vectors, write_random_release
-from twotower.errors import NotFound, SpaceMismatch
+from twotower.errors import EmbeddingUnavailable, NotFound, SpaceMismatch
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
 from twotower.model import score_catalogue
 from twotower.release import Release
@@ -94,10 +93,10 @@ def test_every_job_is_answered_as_if_alone(
             jobs.append(PredictJob((str(user),), np.array(chosen)))
     rows = np.zeros((users, USER_DIM), np.float32)
     rows[:, 0] = np.arange(users)
-    known = [Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_TRAINED, user) for user in range(users)]
+    contexts = [UserContext(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_TRAINED, user) for user in range(users)]
 
     for user, (job, answer) in enumerate(
-        zip(jobs, score_jobs(with_scores(served, scores), jobs, UserBatch(rows, seen, known)), strict=True)
+        zip(jobs, score_jobs(with_scores(served, scores), jobs, UserBatch(rows, seen, contexts)), strict=True)
     ):
         if isinstance(job, PredictJob):
             expected = job.products.tolist()
@@ -108,7 +107,7 @@ def test_every_job_is_answered_as_if_alone(
         assert answer.products[0, :count].tolist() == expected
         assert answer.scores[0, :count].tolist() == [scores[user, p] for p in expected]
         assert answer.ratings[0, :count].tolist() == [min(scores[user, p], 5.0) for p in expected]
-        assert [of.review_count for of in answer.known] == [user]
+        assert [of.review_count for of in answer.contexts] == [user]
 
 
 def features_of(user_id: str, **changes: object) -> types_pb2.UserFeatures:
@@ -135,9 +134,9 @@ def test_features_become_rows_in_the_order_of_the_user_tower(served: ServedRelea
     assert batch.rows[0].tobytes() == warm.als.values + warm.bert_mean.values + np.float32(0).tobytes()
     assert batch.rows[1, -1] == 1
     assert batch.seen == [[3], [3]]
-    assert batch.known == [
-        Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2, 60_000_000),
-        Known(types_pb2.USER_KIND_ANONYMOUS, types_pb2.ALS_ORIGIN_FOLDED_IN, 2, 60_000_000),
+    assert batch.contexts == [
+        UserContext(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_FOLDED_IN, 2, 60_000_000),
+        UserContext(types_pb2.USER_KIND_ANONYMOUS, types_pb2.ALS_ORIGIN_FOLDED_IN, 2, 60_000_000),
     ]
 
 
@@ -164,7 +163,7 @@ def test_unusable_columns_are_as_good_as_none(served: ServedRelease, broken: dic
     for name in broken:
         columns.ClearField(name)
     columns.MergeFrom(embedding_service_pb2.UserFeatureColumns(**broken))  # type: ignore[arg-type]
-    with pytest.raises(FeaturesUnavailable):
+    with pytest.raises(EmbeddingUnavailable):
         from_columns(columns, served)
 
 
@@ -174,7 +173,7 @@ def test_cold_start_knows_anonymous_names(served: ServedRelease) -> None:
     assert not batch.rows[:, :ALS_DIM].any()
     np.testing.assert_array_equal(batch.rows[:, ALS_DIM:-1], [served.global_mean] * 2)
     kinds = types_pb2.USER_KIND_COLD, types_pb2.USER_KIND_ANONYMOUS
-    assert batch.known == [Known(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds]
+    assert batch.contexts == [UserContext(kind, types_pb2.ALS_ORIGIN_NONE, degraded=True) for kind in kinds]
 
 
 @dataclass
@@ -193,17 +192,10 @@ class Source:
         return to_columns([features_of(user_id) for user_id in user_ids], space)
 
 
-class NoFeed:
-    """The release's own popularity."""
-
-    def snapshot(self, served: ServedRelease) -> Snapshot:
-        return Snapshot()
-
-
 async def test_users_are_looked_up_together_and_scored_in_parts(served: ServedRelease) -> None:
     source = Source(served)
     with ThreadPoolExecutor(1) as executor:
-        ranker = Ranker(FeatureLookup(source), NoFeed(), executor, max_queue_users=2000)
+        ranker = Ranker(FeatureLookup(source), lambda _: PopularitySnapshot(), executor, max_queue_users=2000)
         ids = [f"user {i}" for i in range(300)]
         ranking = await ranker.rank(served, RankJob(tuple(ids), 4, False))
         assert [part.products.shape for part in ranking.parts] == [(128, 4), (128, 4), (44, 4)]
@@ -234,4 +226,4 @@ def test_neighbours_are_the_largest_cosines() -> None:
     np.testing.assert_allclose(cosines, expected, atol=1e-6)
     assert (np.diff(cosines) <= 0).all()
     with pytest.raises(NotFound, match="nothing"):
-        catalogue.index_of("nothing")
+        catalogue.find("nothing")

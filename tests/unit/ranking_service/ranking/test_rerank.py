@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranking_service.ranking.jobs import Page, RankJob, ScoredProducts, Selection
+from ranking_service.ranking.jobs import Page, RankJob, ScoredProducts
+from ranking_service.ranking.rerank import Selection
 from ranking_service.ranking.score import score_jobs
 from ranking_service.release.catalogue import Catalogue
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import ServedRelease, open_served
-from ranking_service.upstream.user_batch import Known, UserBatch
+from ranking_service.upstream.user_batch import UserBatch, UserContext
 from tests.support.releases import ReferenceScorer, product_id, random_product, write_random_release
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
 from twotower.model import score_catalogue
@@ -52,15 +53,19 @@ def tabled(lift: ServedRelease, scores: np.ndarray) -> ServedRelease:
 
 def batch_of(rows: np.ndarray, seen: list[list[int]]) -> UserBatch:
     return UserBatch(
-        rows, seen, [Known(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_NONE, i) for i in range(len(rows))]
+        rows, seen, [UserContext(types_pb2.USER_KIND_WARM, types_pb2.ALS_ORIGIN_NONE, i) for i in range(len(rows))]
     )
 
 
 def answer(
-    served: ServedRelease, job: RankJob, seen: list[int], row: np.ndarray | None = None, live: Snapshot | None = None
+    served: ServedRelease,
+    job: RankJob,
+    seen: list[int],
+    row: np.ndarray | None = None,
+    live: PopularitySnapshot | None = None,
 ) -> ScoredProducts:
     rows = np.zeros((1, USER_DIM), np.float32) if row is None else row[np.newaxis]
-    return score_jobs(served, [job], batch_of(rows, [seen]), live or Snapshot())[0]
+    return score_jobs(served, [job], batch_of(rows, [seen]), live or PopularitySnapshot())[0]
 
 
 def products_of(answer: ScoredProducts) -> list[int]:
@@ -211,7 +216,7 @@ def test_an_explanation_is_made_of_real_scorings(
 ) -> None:
     rng = np.random.default_rng(seed)
     row = rng.normal(0, 0.3, USER_DIM).astype(np.float32)
-    popularity = Snapshot(rng.normal(size=COUNT).astype(np.float32), 1) if live else Snapshot()
+    popularity = PopularitySnapshot(rng.normal(size=COUNT).astype(np.float32), 1) if live else PopularitySnapshot()
     found = answer(lift, RankJob(("u",), k, False, explain=True), seen, row, popularity)
     products = products_of(found)
     assert products == products_of(answer(lift, RankJob(("u",), k, False), seen, row, popularity))

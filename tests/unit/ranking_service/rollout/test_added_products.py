@@ -10,7 +10,6 @@ import pytest
 from ranking_service.release.registry import FolderRegistry
 from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.added_products import FILE, AddedProducts
-from ranking_service.upstream.embedding_client import FeaturesUnavailable
 from tests.support.releases import (
     PRIOR_MEAN,
     ReferenceScorer,
@@ -39,7 +38,7 @@ class Texts:
 
     async def encode(self, texts: Sequence[str]) -> embedding_service_pb2.EncodeTextsResponse:
         if self.away:
-            raise FeaturesUnavailable("away")
+            raise EmbeddingUnavailable("away")
         embeddings = [embedding_service_pb2.TextEmbedding(embedding=to_vector(vector_of(text))) for text in texts]
         return embedding_service_pb2.EncodeTextsResponse(embeddings=embeddings, encoder_id=self.encoder_id)
 
@@ -63,7 +62,7 @@ def text(name: str) -> str:
 
 async def test_an_added_product_is_scored_by_the_whole_network(lift: ServedRelease, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
-        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id), executor)
+        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
         await added.add([product("Radio", "new 1"), product("Changed", 3), product("Lamp", "new 2")], lift)
         served = added.fit(lift)
     assert served.catalogue.product_ids == [*map(product_id, range(PRODUCTS)), "new 1", "new 2"]
@@ -90,10 +89,10 @@ async def test_an_added_product_is_scored_by_the_whole_network(lift: ServedRelea
 
 async def test_they_survive_and_keep_their_rows(lift: ServedRelease, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
-        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id), executor)
+        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
         await added.add([product("Radio", "new 1"), product("Lamp", "new 2")], lift)
         await added.add([product("Better radio", "new 1"), product("Chair", "new 3")], added.fit(lift))
-        again = AddedProducts(FolderRegistry(tmp_path), Texts("other"), executor).fit(lift)
+        again = AddedProducts(FolderRegistry(tmp_path), Texts("other").encode, executor).fit(lift)
         assert again.catalogue.product_ids[PRODUCTS:] == ["new 1", "new 2", "new 3"]
         assert again.catalogue.products[PRODUCTS].name == "Better radio"
         assert (
@@ -106,7 +105,7 @@ async def test_they_survive_and_keep_their_rows(lift: ServedRelease, tmp_path: P
 async def test_a_later_release_supersedes(lift: ServedRelease, tmp_path: Path) -> None:
     later = open_served(write_random_release(tmp_path, products=PRODUCTS + 1, seed=5, lift=True).path, ReferenceScorer)
     with ThreadPoolExecutor(1) as executor:
-        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id), executor)
+        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
         await added.add([product("Mine", PRODUCTS), product("Changed", 3), product("Lamp", "new")], lift)
         served = added.fit(later)
     assert served.catalogue.product_ids == [*map(product_id, range(PRODUCTS + 1)), "new"]
@@ -117,7 +116,7 @@ async def test_a_later_release_supersedes(lift: ServedRelease, tmp_path: Path) -
 async def test_what_can_not_be_encoded_is_not_added(lift: ServedRelease, tmp_path: Path) -> None:
     texts = Texts("another encoder")
     with ThreadPoolExecutor(1) as executor:
-        added = AddedProducts(FolderRegistry(tmp_path), texts, executor)
+        added = AddedProducts(FolderRegistry(tmp_path), texts.encode, executor)
         with pytest.raises(SpaceMismatch, match="another encoder"):
             await added.add([product("Lamp", "new")], lift)
         texts.away = True

@@ -12,9 +12,9 @@ import pytest
 
 from ranking_service.ranking.jobs import RankJob
 from ranking_service.ranking.ranker import Ranker
-from ranking_service.release.popularity_snapshot import Snapshot
+from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.registry import FolderRegistry
-from ranking_service.release.served import ServedRelease, open_served
+from ranking_service.release.served import open_served
 from ranking_service.rollout.releases import Releases
 from ranking_service.rollout.traffic import Outcomes, Traffic, compare, why_worse
 from ranking_service.upstream.feature_lookup import FeatureLookup
@@ -66,13 +66,6 @@ class Source:
         )
 
 
-class Own:
-    """The release's own popularity."""
-
-    def snapshot(self, served: ServedRelease) -> Snapshot:
-        return Snapshot()
-
-
 async def _nothing() -> None:
     pass
 
@@ -89,7 +82,9 @@ async def test_a_failing_canary_is_rolled_back(ids: tuple[Path, str, str], caplo
     source = Source()
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
         releases = Releases(FolderRegistry(root), partial(open_served, build_scorer=ReferenceScorer), loading, _nothing)
-        traffic = Traffic(releases, Ranker(FeatureLookup(source), Own(), scoring, max_queue_users=100))
+        traffic = Traffic(
+            releases, Ranker(FeatureLookup(source), lambda _: PopularitySnapshot(), scoring, max_queue_users=100)
+        )
         await releases.load(a)
         await releases.set_canary(b, 0.5)
         assert releases.canary
@@ -114,7 +109,7 @@ async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]
     root, a, b = ids
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
         releases = Releases(FolderRegistry(root), partial(open_served, build_scorer=ReferenceScorer), loading, _nothing)
-        ranker = Ranker(FeatureLookup(Source()), Own(), scoring, max_queue_users=100)
+        ranker = Ranker(FeatureLookup(Source()), lambda _: PopularitySnapshot(), scoring, max_queue_users=100)
         traffic = Traffic(releases, ranker)
         await releases.load(a)
         await releases.set_shadow(b)
@@ -142,4 +137,4 @@ async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]
 def test_a_release_agrees_with_itself(ids: tuple[Path, str, str]) -> None:
     served = open_served(ids[0] / ids[1], ReferenceScorer)
     scores = np.random.default_rng(1).normal(size=(3, 30)).astype(np.float32)
-    assert compare(served, served, scores, scores) == (3.0, 0.0)
+    assert compare(served.catalogue, served.catalogue, scores, scores) == (3.0, 0.0)

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from ranking_service.release.served import ServedRelease, open_served
-from ranking_service.upstream.circuit_breaker import Breaker, GuardedFeatures
-from ranking_service.upstream.embedding_client import FeaturesUnavailable
+from ranking_service.upstream.circuit_breaker import CircuitBreaker, GuardedFeatures
 from ranking_service.upstream.feature_lookup import FeatureLookup
-from ranking_service.upstream.live_popularity import LivePopularity
+from ranking_service.upstream.live_popularity import PopularityFeed
 from tests.support.embedding import to_columns, warm_user
 from tests.support.releases import ReferenceScorer, product_id, random_user_rows, write_random_release
-from twotower.errors import SpaceMismatch
+from twotower.errors import EmbeddingUnavailable, SpaceMismatch
 from twotower.scoring import log_popularity
 from twotower.v1 import embedding_service_pb2, ranking_service_pb2, types_pb2
 from twotower.wire import to_vector
@@ -61,15 +60,15 @@ class Source:
 
 
 async def test_the_breaker_opens_probes_and_closes(lift: ServedRelease) -> None:
-    clock, source = Clock(), Source(lift, FeaturesUnavailable("away"))
-    guarded = GuardedFeatures(source, Breaker(3, 2.0, clock))
+    clock, source = Clock(), Source(lift, EmbeddingUnavailable("away"))
+    guarded = GuardedFeatures(source, CircuitBreaker(3, 2.0, clock))
     for _ in range(10):
-        with pytest.raises(FeaturesUnavailable):
+        with pytest.raises(EmbeddingUnavailable):
             await guarded.get(["u"], lift.space)
     assert len(source.calls) == 3
     clock.now += 2.0
     for _ in range(5):
-        with pytest.raises(FeaturesUnavailable):
+        with pytest.raises(EmbeddingUnavailable):
             await guarded.get(["u"], lift.space)
     assert len(source.calls) == 4  # one probe, which failed
     clock.now += 2.0
@@ -81,7 +80,7 @@ async def test_the_breaker_opens_probes_and_closes(lift: ServedRelease) -> None:
 
 def test_one_probe_at_a_time_and_an_abandoned_one_is_none() -> None:
     clock = Clock()
-    breaker = Breaker(1, 1.0, clock)
+    breaker = CircuitBreaker(1, 1.0, clock)
     breaker.failed()
     assert not breaker.admit()
     clock.now += 1.0
@@ -95,7 +94,7 @@ def test_one_probe_at_a_time_and_an_abandoned_one_is_none() -> None:
 async def test_a_refusal_is_an_answer(lift: ServedRelease) -> None:
     """Of a space that it does not have; the service itself is well."""
     source = Source(lift, SpaceMismatch("no such space"))
-    guarded = GuardedFeatures(source, Breaker(2, 1.0, Clock()))
+    guarded = GuardedFeatures(source, CircuitBreaker(2, 1.0, Clock()))
     for _ in range(5):
         with pytest.raises(SpaceMismatch):
             await guarded.get(["u"], lift.space)
@@ -112,15 +111,15 @@ async def test_kept_features_serve_who_allows_it(lift: ServedRelease) -> None:
     np.testing.assert_array_equal(again.rows[2], first.rows[0])
     assert (again.rows[1] != first.rows[1]).any()
     assert again.seen == [[4], [3], [3]]
-    assert [user.staleness_us for user in again.known] == [-1, -1, 10_000_000]
+    assert [user.staleness_us for user in again.contexts] == [-1, -1, 10_000_000]
 
-    source.failure = FeaturesUnavailable("away")
+    source.failure = EmbeddingUnavailable("away")
     away = await lookup.get(lift, ["ann", "zoe", "bob"], [60.0, 60.0, 5.0])
-    assert [user.degraded for user in away.known] == [False, True, True]
+    assert [user.degraded for user in away.contexts] == [False, True, True]
     np.testing.assert_array_equal(away.rows[0], first.rows[0])
     clock.now += 51
     late = await lookup.get(lift, ["ann"], [60.0])
-    assert late.known[0].degraded
+    assert late.contexts[0].degraded
 
 
 async def test_without_leave_nothing_is_kept(lift: ServedRelease) -> None:
@@ -143,15 +142,15 @@ class Feed:
     async def popularity(self, als_id: str) -> embedding_service_pb2.GetPopularityResponse:
         self.asked.append(als_id)
         if self.away:
-            raise FeaturesUnavailable("away")
+            raise EmbeddingUnavailable("away")
         weights = to_vector(np.array(list(self.weights.values()), np.float32))
         answer = embedding_service_pb2.GetPopularityResponse(product_ids=self.weights, weights=weights)
         answer.as_of_time.seconds = self.seconds
         return answer
 
 
-def live_popularity(feed: Feed, releases: Iterable[ServedRelease], clock: Clock) -> LivePopularity:
-    return LivePopularity(feed, lambda: releases, interval_s=1, max_age_s=30, clock=clock)
+def live_popularity(feed: Feed, releases: Iterable[ServedRelease], clock: Clock) -> PopularityFeed:
+    return PopularityFeed(feed.popularity, lambda: releases, interval_s=1, max_age_s=30, clock=clock)
 
 
 async def test_live_popularity_is_laid_out_by_product(lift: ServedRelease) -> None:
