@@ -1,6 +1,5 @@
 """The users for whom the demo asks."""
 
-import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,9 +8,9 @@ import numpy as np
 from twotower.errors import ReleaseInvalid
 from twotower.features import DEFAULT_USERNAME, anonymous_keys, is_anonymous
 from twotower.release import Product, Release
+from twotower.release_users import USER_IDS
 
 NEWCOMER: Final = "demo-newcomer"
-_USER_IDS: Final = "users/user_ids.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,11 @@ def choose_users(release: Release) -> DemoUsers:
     """
     names = release.manifest.anonymous_names
     keys = anonymous_keys(names)
-    with (release.path / _USER_IDS).open(encoding="utf-8") as file:
-        user_ids = [json.loads(line) for line in file]
-    review_counts = np.diff(release.array("users/review_offsets.npy"))
-    ranked = [user_ids[index] for index in np.argsort(-review_counts, kind="stable").tolist()]
+    user_ids, review_counts = list(release.users.user_ids()), np.diff(release.users.review_offsets)
+    ranked = [user_ids[row] for row in np.argsort(-review_counts, kind="stable").tolist()]
     warm = next((user for user in ranked if user != DEFAULT_USERNAME and not is_anonymous(user, keys)), None)
     if warm is None or not names:
-        raise ReleaseInvalid(f"{_USER_IDS}: the demo needs a user with reviews and an anonymous name")
+        raise ReleaseInvalid(f"{USER_IDS}: the demo needs a user with reviews and an anonymous name")
     taken = set(user_ids)
     cold = next(name for name in (NEWCOMER, *(f"{NEWCOMER}-{i}" for i in range(len(taken) + 1))) if name not in taken)
     product = max(release.catalogue, key=lambda candidate: candidate.review_count)

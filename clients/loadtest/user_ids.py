@@ -2,9 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Final
 
-_RELEASE_USERS: Final = "users/user_ids.jsonl"
+from twotower.release_users import USER_IDS
 
 
 def read_user_ids(path: Path) -> list[str]:
@@ -14,8 +13,8 @@ def read_user_ids(path: Path) -> list[str]:
         ValueError: there is no user id.
     """
     if path.is_dir():
-        lines = (path / _RELEASE_USERS).read_text(encoding="utf-8").splitlines()
-        user_ids = [str(json.loads(line)) for line in lines]
+        with (path / USER_IDS).open(encoding="utf-8") as file:
+            user_ids = [str(json.loads(line)) for line in file]
     else:
         user_ids = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
     if not user_ids:

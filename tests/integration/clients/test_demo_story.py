@@ -16,6 +16,7 @@ from tests.support.memory_api import RELEASE_ID, MemoryServer
 from tests.support.releases import write_random_release
 from twotower.errors import ReleaseInvalid
 from twotower.release import Product, Release
+from twotower.release_users import USER_ARRAYS, USER_IDS, USERS, user_array
 
 
 def product(product_id: str, score: float = 1.0) -> Recommendation:
@@ -72,10 +73,12 @@ def release(tmp_path: Path) -> Release:
 
 
 def with_users(release: Release, counts: dict[str, int]) -> Release:
-    users = release.path / "users"
-    users.mkdir(exist_ok=True)
-    (users / "user_ids.jsonl").write_text("".join(json.dumps(user) + "\n" for user in counts))
-    np.save(users / "review_offsets.npy", np.cumsum([0, *counts.values()]))
+    (release.path / USERS).mkdir(exist_ok=True)
+    (release.path / USER_IDS).write_text("".join(json.dumps(user) + "\n" for user in counts))
+    for name, (dtype, shape) in USER_ARRAYS.items():
+        rows = len(counts) if name == "als" else sum(counts.values())
+        np.save(release.path / user_array(name), np.zeros((rows, *shape), dtype))
+    np.save(release.path / user_array("review_offsets"), np.cumsum([0, *counts.values()]))
     return release
 
 
