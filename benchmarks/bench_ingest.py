@@ -56,9 +56,9 @@ def sample_texts(folder: Path, count: int) -> list[tuple[str, str]]:
     """Titles and texts, each once."""
     import pandas as pd
 
-    from trainer.synthetic.reviews import write_sample
+    from trainer.synthetic.reviews import write_synthetic
 
-    write_sample(folder / "reviews.csv.gz", 3 * count, seed=5)
+    write_synthetic(folder / "reviews.csv.gz", 3 * count, seed=5)
     frame = pd.read_csv(folder / "reviews.csv.gz", dtype=str).fillna("")
     pairs = dict.fromkeys(zip(frame["reviews.title"], frame["reviews.text"], strict=True))
     return list(pairs)[:count]

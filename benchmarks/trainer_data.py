@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from trainer.synthetic.reviews import write_sample
+from trainer.synthetic.reviews import write_synthetic
 
 REAL = "product_reviews_30k.csv.gz"
 
@@ -16,7 +16,7 @@ def review_file() -> Path:
         print(f"reviews: {REAL}")
         return Path(folder) / REAL
     path = Path(tempfile.mkdtemp()) / "sample.csv.gz"
-    write_sample(path, 6000, 7)
+    write_synthetic(path, 6000, 7)
     print("reviews: 6,000 SYNTHETIC ones, $TWOTOWER_DATA is not set")
     return path
 

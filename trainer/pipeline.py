@@ -14,10 +14,11 @@ from trainer.features.als import ITERATIONS, fit_item_factors
 from trainer.features.catalogue import build_catalogue
 from trainer.features.history import AsOfFeatures, as_of_features, global_mean
 from trainer.features.samples import NEGATIVES_PER_POSITIVE, Samples, draw_samples
-from trainer.lift.recipe import BestInputs, calibrate_rating_slope, fit_best
+from trainer.lift.inputs import LiftInputs
+from trainer.lift.recipe import calibrate_rating_slope, fit_best
 from trainer.lift.teacher import SIGNALS
 from trainer.network.fit_lift import ListwiseOptions
-from trainer.network.fit_mse import FitOptions, Fitted, fit, steps_per_epoch
+from trainer.network.fit_mse import FitOptions, Fitted, fit_mse, steps_per_epoch
 from trainer.network.presets import Preset
 from trainer.network.tensorflow_runtime import load_tensorflow
 from trainer.network.towers import FeatureTables
@@ -219,26 +220,22 @@ def _fit(
     *,
     progress: Progress,
 ) -> tuple[Fitted, Scoring]:
-    """The network by the preset's loss, and how its output becomes score and rating."""
-    if options.preset.loss == "mse":
-        with progress.stage(
-            "fit network", options.fit.epochs * steps_per_epoch(inputs.training, options.fit)
-        ) as on_step:
-            samples = inputs.training, inputs.validation
-            return fit(options.preset, inputs.tables, samples, options.fit, on_step=on_step), RatingScoring()
-    best_inputs = BestInputs(reviews, rows, vectors, inputs.space, inputs.features, inputs.tables)
+    """Fit the network by the preset's loss; how its output becomes score and rating."""
+    preset, seed = options.preset, options.fit.seed
+    if preset.loss == "mse":
+        samples, steps = (inputs.training, inputs.validation), steps_per_epoch(inputs.training, options.fit)
+        with progress.stage("fit network", options.fit.epochs * steps) as on_step:
+            return fit_mse(preset, inputs.tables, samples, options.fit, on_step=on_step), RatingScoring()
+    lift_inputs = LiftInputs(reviews, rows, vectors, inputs.space, inputs.features, inputs.tables)
     with progress.stage("fit network", options.listwise.steps) as on_step:
-        best = fit_best(options.preset, best_inputs, options.listwise, seed=options.fit.seed, on_step=on_step)
+        best = fit_best(preset, lift_inputs, options.listwise, seed=seed, on_step=on_step)
     with progress.stage("calibrate rating"):
         held_out = np.arange(rows, len(reviews))
-        slope = calibrate_rating_slope(best, best_inputs, held_out) if len(held_out) else 0.0
-    constants = {
-        "half_life_days": best.constants.half_life_days,
-        **dict(zip(SIGNALS, best.teacher.weights.tolist(), strict=True)),
-    }
-    return Fitted(best.network, tuple(best.curve), len(best.curve) - 1, constants), replace(
-        best.scoring, rating_slope=slope
-    )
+        slope = calibrate_rating_slope(best, lift_inputs, held_out) if len(held_out) else 0.0
+    weights = dict(zip(SIGNALS, best.teacher.weights.tolist(), strict=True))
+    constants = {"half_life_days": best.calibration.half_life_days, **weights}
+    fitted = Fitted(best.network, tuple(best.curve), len(best.curve) - 1, constants)
+    return fitted, replace(best.scoring, rating_slope=slope)
 
 
 def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:

@@ -22,7 +22,7 @@ from trainer.network.fit_mse import FitOptions
 from trainer.network.presets import PRESETS
 from trainer.pipeline import TrainingOptions, train
 from trainer.progress import Progress
-from trainer.synthetic.reviews import write_sample
+from trainer.synthetic.reviews import write_synthetic
 from twotower.encoder import TextEncoder
 from twotower.features import ALS_DIM, BERT_DIM, review_text
 from twotower.release import Release
@@ -33,7 +33,7 @@ REVIEWS = 2000
 def train_on_sample(folder: Path, encoder_path: Path) -> tuple[Release, Reviews, AsOfFeatures]:
     """A release trained for one epoch, and the features of every row of its file."""
     file = folder / "reviews.csv.gz"
-    write_sample(file, REVIEWS, seed=11)
+    write_synthetic(file, REVIEWS, seed=11)
     options = TrainingOptions(PRESETS["v5_power"], fit=FitOptions(epochs=1))
     cache = folder / "cache"
     result = train(file, folder / "releases", options, encoder_path=encoder_path, cache=cache, progress=Progress())

@@ -7,12 +7,12 @@ from trainer.network.fit_mse import FitOptions
 from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions, TrainingResult, train
 from trainer.progress import Progress
-from trainer.synthetic.reviews import write_sample
+from trainer.synthetic.reviews import write_synthetic
 
 
 def tiny_reviews(path: Path, reviews: int = 600, seed: int = 7) -> Path:
     """Synthetic reviews."""
-    write_sample(path, reviews, seed)
+    write_synthetic(path, reviews, seed)
     return path
 
 

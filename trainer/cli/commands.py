@@ -184,9 +184,9 @@ def _publish(
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same file.")
 def sample_data(file: Path, reviews: int, seed: int) -> None:
     """Write SYNTHETIC reviews to FILE (.csv or .csv.gz), in the 25-column schema and the shape of real ones."""
-    from trainer.synthetic.reviews import write_sample
+    from trainer.synthetic.reviews import write_synthetic
 
-    write_sample(file, reviews, seed)
+    write_synthetic(file, reviews, seed)
     click.echo(
         f"{file}: {reviews:,} SYNTHETIC reviews (seed {seed}): made up by a program, for trying the system "
         "out, not for conclusions"

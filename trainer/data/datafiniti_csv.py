@@ -12,7 +12,7 @@ from trainer.data.raw import RawReviews, columns_in, inspect_text, open_bytes, w
 from twotower.errors import FieldViolation, InvalidFile
 
 
-def read_raw(path: Path, names: Mapping[str, str] | None = None) -> RawReviews:
+def read_datafiniti(path: Path, names: Mapping[str, str] | None = None) -> RawReviews:
     """Read a CSV file, gzipped or not (told by its content).
 
     Args:

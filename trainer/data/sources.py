@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from trainer.data.amazon_jsonl import read_amazon
-from trainer.data.datafiniti_csv import read_raw
+from trainer.data.datafiniti_csv import read_datafiniti
 from trainer.data.parquet import read_parquet
 from trainer.data.raw import REQUIRED, REVIEW_ID, RawReviews, open_bytes
 from twotower.errors import FieldViolation, InvalidFile
@@ -47,7 +47,7 @@ def read_source(path: Path, options: SourceOptions) -> RawReviews:
         return read_amazon(path, options.metadata, options.columns)
     if options.metadata is not None:
         raise InvalidFile(path, [FieldViolation("--metadata", f"belongs to the amazon format, this file is {found}")])
-    return read_parquet(path, options.columns) if found == "parquet" else read_raw(path, options.columns)
+    return read_parquet(path, options.columns) if found == "parquet" else read_datafiniti(path, options.columns)
 
 
 def _format_of(path: Path) -> Format:

@@ -47,17 +47,19 @@ def _bert(period: Period) -> Scored:
 
 
 def _popularity_and_bert(period: Period) -> Scored:
-    return Scored(_personal(period, period.decayed + np.float32(period.constants.teacher_weight) * period.similarity))
+    weight = np.float32(period.calibration.similarity_weight)
+    return Scored(_personal(period, period.decayed + weight * period.similarity))
 
 
 def _als(period: Period) -> Scored:
-    users, place = period.states
-    return Scored(_personal(period, (users[:, ALS_COLUMNS] @ period.inputs.space.factors.T)[place]))
+    users, inverse = period.states
+    return Scored(_personal(period, (users[:, ALS_COLUMNS] @ period.inputs.space.factors.T)[inverse]))
 
 
 def _bpr(period: Period) -> Scored:
-    """Factors of the training part; a user is the mean of the factors of the products reviewed so far, so that new
-    users can be served.
+    """Score by the factors of the training part.
+
+    A user is the mean of the factors of the products reviewed so far, so that new users can be served.
     """
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from threadpoolctl import threadpool_limits
@@ -73,7 +75,7 @@ def _bpr(period: Period) -> Scored:
         )
         model.fit(stars, show_progress=False)
     factors = np.asarray(model.item_factors, np.float32)
-    # The last column of an item's factors is its bias, which a user meets with 1.
+    # The last column of an item's factors is its bias, so that of a user is 1.
     history = _history(period)
     users = np.asarray(history @ factors) / np.maximum(np.asarray(history.sum(axis=1)), 1)
     users[:, -1] = 1.0
@@ -116,8 +118,8 @@ def _history(period: Period) -> Any:
     """What the user of each test row had reviewed before: test rows × products, sparse."""
     from scipy.sparse import coo_matrix
 
-    place, product = earlier_products(period.reviews, period.before)
-    return coo_matrix((np.ones(len(place), np.float32), (place, product)), period.seen.shape).tocsr()
+    row, product = earlier_products(period.reviews, period.before)
+    return coo_matrix((np.ones(len(row), np.float32), (row, product)), period.seen.shape).tocsr()
 
 
 BASELINES: Final = (

@@ -8,9 +8,9 @@ import numpy as np
 from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN, BEST_STATIC, Method, Scored
 from trainer.evaluation.period import Period
 from trainer.features.samples import Samples
-from trainer.lift.recipe import calibrate_rating_slope, fit_best, held_out_rows, network_scores, override, teacher_for
-from trainer.lift.teacher import Teacher
-from trainer.network.fit_mse import fit
+from trainer.lift.recipe import calibrate_rating_slope, fit_best, held_out_rows, network_scores
+from trainer.lift.teacher import Teacher, fit_teacher
+from trainer.network.fit_mse import fit_mse
 from trainer.network.presets import Preset
 from trainer.pipeline import TrainingOptions
 from twotower.features import Float32
@@ -21,29 +21,29 @@ _CALIBRATION_SHARE = 0.1
 
 
 def preset_method(options: TrainingOptions) -> Method:
-    """A preset trained with MSE for a fixed number of epochs: choosing one would need rows, and the newest are worth
-    most.
+    """A preset trained with MSE, as a method.
+
+    It is trained for a fixed number of epochs: choosing one would need rows, and the newest are worth most.
     """
 
     def score(period: Period) -> Scored:
         scores = scores_of(options, period)
-        return Scored(scores, as_rating(_own(period, scores)))
+        return Scored(scores, as_rating(_of_target(period, scores)))
 
     return Method(options.preset.name, score, seeded=True, about=_about(options.preset))
 
 
 def scores_of(options: TrainingOptions, period: Period) -> Float32:
     """Train a recipe with MSE on a period's training part with the period's seed: (test rows, products) outputs."""
-    none = Samples(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    samples = period.samples(options.preset.negatives_alpha), none
+    no_samples = Samples(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    samples = period.samples(options.preset.negatives_alpha), no_samples
     fit_options = replace(options.fit, seed=period.seed)
-    return test_scores(
-        period, fit(options.preset, period.inputs.tables, samples, fit_options, on_step=lambda _: None).network
-    )
+    fitted = fit_mse(options.preset, period.inputs.tables, samples, fit_options, on_step=lambda _: None)
+    return test_scores(period, fitted.network)
 
 
 class BestMethods:
-    """One fit of `best` a period, three rankings.
+    """One fit of `best` per period, three rankings.
 
     Args:
         options: for preset and listwise options.
@@ -51,7 +51,7 @@ class BestMethods:
 
     def __init__(self, options: TrainingOptions) -> None:
         self._options = options
-        self._fitted: tuple[Period, dict[str, Scored]] | None = None
+        self._scored: tuple[Period, dict[str, Scored]] | None = None
         self._slopes: dict[int, float] = {}
         self._teachers: dict[int, Teacher] = {}
 
@@ -63,59 +63,57 @@ class BestMethods:
             BEST_LIVE: "personal lift + live popularity: as served",
         }
         return tuple(
-            Method(name, partial(self._score_as, name), seeded=True, about=text, live=name == BEST_LIVE)
+            Method(name, partial(self._score, name), seeded=True, about=text, live=name == BEST_LIVE)
             for name, text in about.items()
         )
 
-    def _score_as(self, name: str, period: Period) -> Scored:
-        return self._score(period)[name]
-
-    def _score(self, period: Period) -> dict[str, Scored]:
-        if self._fitted is None or self._fitted[0] is not period:
-            self._fitted = (period, self._fit(period))
-        return self._fitted[1]
+    def _score(self, name: str, period: Period) -> Scored:
+        if self._scored is None or self._scored[0] is not period:
+            self._scored = (period, self._fit(period))
+        return self._scored[1][name]
 
     def _fit(self, period: Period) -> dict[str, Scored]:
-        preset, listwise = self._options.preset, self._options.listwise
-        slope, constants, rows = self._slope(period), override(period.constants, listwise), period.fold.training
-        # It has no seed: once a fold.
+        preset, listwise, inputs = self._options.preset, self._options.listwise, period.lift_inputs()
+        calibration = period.calibration.with_half_life(listwise.half_life_days)
+        # Slope and teacher are fitted once per fold: the teacher has no seed.
+        slope, rows = self._slope(period), period.fold.training
         if rows not in self._teachers:
-            self._teachers[rows] = teacher_for(period.best_inputs(), constants)
+            self._teachers[rows] = fit_teacher(inputs, calibration.half_life_days)
         fitted = fit_best(
             preset,
-            period.best_inputs(),
+            inputs,
             listwise,
             seed=period.seed,
-            constants=constants,
+            calibration=calibration,
             teacher=self._teachers[rows],
             rating_slope=slope,
         )
         network, scoring = test_scores(period, fitted.network), fitted.scoring
-        ratings = _own(period, scoring.ratings(network))
+        ratings = _of_target(period, scoring.ratings(network))
         return {
             BEST_PLAIN: Scored(network, ratings),
             BEST_STATIC: Scored(scoring.scores(network), ratings),
-            BEST_LIVE: Scored(scoring.scores(network, period.live_with(constants.half_life_days)), ratings),
+            BEST_LIVE: Scored(scoring.scores(network, period.live_with(calibration.half_life_days)), ratings),
         }
 
     def _slope(self, period: Period) -> float:
-        """Calibrated once a fold, on the end of its training part."""
+        """Slope of the rating head, calibrated once per fold on the end of its training part."""
         rows = period.fold.training
         if rows not in self._slopes:
             start = rows - int(rows * _CALIBRATION_SHARE)
-            early = fit_best(self._options.preset, period.best_inputs(start), self._options.listwise, seed=period.seed)
-            inputs = period.best_inputs()
+            early = fit_best(self._options.preset, period.lift_inputs(start), self._options.listwise, seed=period.seed)
+            inputs = period.lift_inputs()
             self._slopes[rows] = calibrate_rating_slope(early, inputs, held_out_rows(inputs, start))
         return self._slopes[rows]
 
 
 def test_scores(period: Period, network: object) -> Float32:
     """What a network says of a period's test rows: (test rows, products)."""
-    users, place = period.states
-    return network_scores(network, users, period.inputs.tables.products)[place]
+    users, inverse = period.states
+    return network_scores(network, users, period.inputs.tables.products)[inverse]
 
 
-def _own(period: Period, values: Float32) -> Float32:
+def _of_target(period: Period, values: Float32) -> Float32:
     """(test rows, products) → (test rows,) of the product that was reviewed."""
     return np.take_along_axis(values, period.target[:, np.newaxis], axis=1)[:, 0]
 

@@ -1,4 +1,4 @@
-"""One fold with its features: what every method is given."""
+"""One fold with its features: what every method gets."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +11,8 @@ from trainer.encoding.cache import ReviewVectors
 from trainer.features.history import FIRST_WARM, first_of_moment, seen_mask
 from trainer.features.popularity import frozen_log_popularity, live_matrix
 from trainer.features.samples import Samples, draw_samples
-from trainer.lift.calibration import DataConstants, fit_constants, standardised_similarity
-from trainer.lift.recipe import BestInputs
+from trainer.lift.calibration import Calibration, fit_calibration, standardised_similarity
+from trainer.lift.inputs import LiftInputs
 from trainer.measure.folds import Fold
 from trainer.network.fit_mse import FitOptions
 from trainer.network.presets import PRESETS
@@ -26,12 +26,12 @@ class Period:
     """A fold, a seed, and everything that was fitted on the training part.
 
     Attributes:
-        reviews: that are evaluated.
+        reviews: the evaluated ones.
         vectors: their embeddings.
         fold: which rows are trained on, which are predicted.
         inputs: factors, features and samples.
         seed: of whatever is drawn.
-        constants: fitted on the training part.
+        calibration: fitted on the training part.
     """
 
     reviews: Reviews
@@ -39,7 +39,7 @@ class Period:
     fold: Fold
     inputs: TrainingInputs
     seed: int
-    constants: DataConstants
+    calibration: Calibration
 
     @cached_property
     def before(self) -> Int64:
@@ -63,9 +63,9 @@ class Period:
 
     @cached_property
     def states(self) -> tuple[Float32, Int64]:
-        """Distinct user rows (states, 449), and the place of each test row's among them."""
-        distinct, place = np.unique(self.inputs.features.state[self.before], return_inverse=True)
-        return self.inputs.features.states[distinct], place
+        """Distinct user rows (states, 449), and which of them each test row has."""
+        distinct, inverse = np.unique(self.inputs.features.state[self.before], return_inverse=True)
+        return self.inputs.features.states[distinct], inverse
 
     def samples(self, alpha: float) -> Samples:
         """The training part with negatives drawn by popularity^alpha."""
@@ -79,53 +79,53 @@ class Period:
     @cached_property
     def decayed(self) -> Float32:
         """(products,) log popularity at the fold's start."""
-        return frozen_log_popularity(self.reviews, self.fold.training, self.constants.half_life_days)
+        return frozen_log_popularity(self.reviews, self.fold.training, self.calibration.half_life_days)
 
     @cached_property
     def live(self) -> Float32:
-        """(test rows, products) log popularity just before each."""
-        return live_matrix(self.reviews, self.fold.test, self.constants.half_life_days)
+        """(test rows, products) log popularity just before each test row."""
+        return live_matrix(self.reviews, self.fold.test, self.calibration.half_life_days)
 
     def live_with(self, half_life_days: float) -> Float32:
         """The same with another half-life than the fitted one."""
-        fitted = half_life_days == self.constants.half_life_days
+        fitted = half_life_days == self.calibration.half_life_days
         return self.live if fitted else live_matrix(self.reviews, self.fold.test, half_life_days)
 
     @cached_property
     def similarity(self) -> Float32:
         """(test rows, products) standardised text similarity."""
-        users, place = self.states
-        return standardised_similarity(users, self.product_vectors)[place]
+        users, inverse = self.states
+        return standardised_similarity(users, self.product_vectors)[inverse]
 
-    def best_inputs(self, rows: int | None = None) -> BestInputs:
-        """For `best`: the training part, or its first `rows` reviews."""
+    def lift_inputs(self, rows: int | None = None) -> LiftInputs:
+        """The training part, or its first `rows` reviews, as `best` takes it."""
         inputs = self.inputs
-        return BestInputs(
+        return LiftInputs(
             self.reviews, rows or self.fold.training, self.vectors, inputs.space, inputs.features, inputs.tables
         )
 
 
 class Periods:
-    """Makes folds ready: what the methods share is fitted once a fold and seed, the constants of the data once a fold.
+    """Makes folds ready: what the methods share is fitted once per fold and seed, the calibration once per fold.
 
     Args:
-        reviews: that are evaluated.
+        reviews: the evaluated ones.
         vectors: their embeddings.
         product_vectors: (products, 384) float32.
     """
 
     def __init__(self, reviews: Reviews, vectors: ReviewVectors, product_vectors: Float32) -> None:
         self._reviews, self._vectors, self._product_vectors = reviews, vectors, product_vectors
-        self._constants: dict[int, DataConstants] = {}
+        self._calibrations: dict[int, Calibration] = {}
 
-    def of(self, fold: Fold, seed: int) -> Period:
-        """Factors, features and constants of a fold's training part."""
+    def prepare(self, fold: Fold, seed: int) -> Period:
+        """Fit factors, features and calibration on a fold's training part."""
         options = TrainingOptions(PRESETS["best"], fit=FitOptions(seed=seed))
         inputs = prepare(
             self._reviews, fold.training, self._vectors, self._product_vectors, options, progress=Progress()
         )
-        if fold.training not in self._constants:
-            self._constants[fold.training] = fit_constants(
-                self._reviews, fold.training, inputs.features, self._product_vectors
+        if fold.training not in self._calibrations:
+            self._calibrations[fold.training] = fit_calibration(
+                LiftInputs(self._reviews, fold.training, self._vectors, inputs.space, inputs.features, inputs.tables)
             )
-        return Period(self._reviews, self._vectors, fold, inputs, seed, self._constants[fold.training])
+        return Period(self._reviews, self._vectors, fold, inputs, seed, self._calibrations[fold.training])

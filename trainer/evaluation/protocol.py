@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from trainer.evaluation.methods import Method, Scored
 from trainer.evaluation.period import Period
-from trainer.lift.calibration import DataConstants
+from trainer.lift.calibration import Calibration
 from trainer.measure.folds import Fold
 from trainer.measure.metrics import CUT, ListQuality, expected_ranks, list_quality
 from twotower.features import Float64
@@ -39,7 +39,7 @@ class Evaluation:
     Attributes:
         runs: by method name, in the order of the table.
         warm: for each fold, (test rows,) whether the user has a history.
-        constants: for each fold, those of the data.
+        calibrations: for each fold.
         folds: the splits.
         seeds: used.
         about: the data, for the table's head.
@@ -47,7 +47,7 @@ class Evaluation:
 
     runs: dict[str, MethodRun]
     warm: list[NDArray[np.bool_]]
-    constants: list[DataConstants]
+    calibrations: list[Calibration]
     folds: list[Fold]
     seeds: list[int]
     about: dict[str, object]
@@ -76,18 +76,18 @@ def evaluate(
     for run in runs.values():
         for kept in (run.ranks, run.squared_errors, run.lists):
             kept.extend([] for _ in (seeds if run.method.seeded else seeds[:1]))
-    warm, constants = [], []
+    warm, calibrations = [], []
     for fold in folds:
         for number, seed in enumerate(seeds):
             period = period_of(fold, seed)
             if not number:
                 warm.append(period.warm)
-                constants.append(period.constants)
+                calibrations.append(period.calibration)
             for run in runs.values():
                 if number < len(run.ranks):
                     _measure(run, number, period, run.method.score(period))
                 on_progress(1)
-    return Evaluation(runs, warm, constants, folds, seeds, about)
+    return Evaluation(runs, warm, calibrations, folds, seeds, about)
 
 
 def _measure(run: MethodRun, seed: int, period: Period, scored: Scored) -> None:

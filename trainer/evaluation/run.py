@@ -57,5 +57,5 @@ def evaluate_reviews(
         "sha256": reviews.sha256,
     }
     with progress.stage("evaluate", len(methods) * len(splits) * seeds) as on_progress:
-        done = evaluate(methods, splits, list(range(seeds)), periods.of, about=about, on_progress=on_progress)
+        done = evaluate(methods, splits, list(range(seeds)), periods.prepare, about=about, on_progress=on_progress)
     return results(done)

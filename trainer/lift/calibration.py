@@ -2,52 +2,51 @@
 user's reviews to a product's text says.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.reviews import Reviews
-from trainer.features.history import FIRST_WARM, AsOfFeatures, first_of_moment, seen_mask
+from trainer.features.history import FIRST_WARM, first_of_moment, seen_mask
 from trainer.features.popularity import frozen_log_popularity, live_matrix
+from trainer.lift.inputs import LiftInputs
 from trainer.measure.folds import Fold, rolling_folds
 from trainer.measure.metrics import expected_ranks, ndcg
 from twotower.features import BERT_COLUMNS, Float32, Float64
 
 HALF_LIVES_DAYS: Final = (3.0, 5.0, 7.0, 10.0, 14.0, 30.0, 60.0, 120.0, 365.0, 1095.0)
-TEACHER_WEIGHTS: Final = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
-_INNER_FOLDS: Final = 4
+SIMILARITY_WEIGHTS: Final = (0.0, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4)
 MAX_CELLS: Final = 40_000_000
 """Scores of so many (test row, product) pairs are looked at: 160 MB."""
+_INNER_FOLDS: Final = 4
 
 
 @dataclass(frozen=True)
-class DataConstants:
+class Calibration:
     """What differs from one shop to the next.
 
     Attributes:
         half_life_days: with which popularity, counted as reviews arrive, ranks the next review best. Popularity frozen
             at the end of a period has the same one: how it ranks the next period rests on a handful of moments and says
             less.
-        teacher_weight: standard deviations of text similarity, beside log popularity, that rank best for users with a
-            history.
+        similarity_weight: standard deviations of text similarity, beside log popularity, that rank best for users with
+            a history.
     """
 
     half_life_days: float
-    teacher_weight: float
+    similarity_weight: float
+
+    def with_half_life(self, half_life_days: float | None) -> "Calibration":
+        """The same with another half-life; with the fitted one if that is None."""
+        return self if half_life_days is None else replace(self, half_life_days=half_life_days)
 
 
-def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_vectors: Float32) -> DataConstants:
-    """Choose each constant by nDCG@10 on rolling folds inside the first `rows` reviews; nothing later is looked at.
-
-    Args:
-        reviews: in time order.
-        rows: of the training period.
-        features: as of every review.
-        product_vectors: (products, 384) text embeddings of unit length.
-    """
-    dated = int(reviews.dated[:rows].sum())
+def fit_calibration(inputs: LiftInputs) -> Calibration:
+    """Choose each constant by nDCG@10 on rolling folds inside the training period; nothing later is looked at."""
+    reviews, features = inputs.reviews, inputs.features
+    dated = int(reviews.dated[: inputs.rows].sum())
     folds = thinned(rolling_folds(dated, _INNER_FOLDS), len(reviews.products))
     tests = np.concatenate([fold.test for fold in folds])
     before = first_of_moment(reviews, tests)
@@ -60,14 +59,14 @@ def fit_constants(reviews: Reviews, rows: int, features: AsOfFeatures, product_v
 
     half_life = max(HALF_LIVES_DAYS, key=lambda value: float(quality(live_matrix(reviews, tests, value)).mean()))
     warm = features.state[before] >= FIRST_WARM
-    weight = 0.0
-    if warm.any():
-        similarity = standardised_similarity(features.states[features.state[before]], product_vectors)
-        frozen = _of_folds(reviews, folds, half_life)
-        weight = max(
-            TEACHER_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean())
-        )
-    return DataConstants(half_life, weight)
+    if not warm.any():
+        return Calibration(half_life, 0.0)
+    similarity = standardised_similarity(features.states[features.state[before]], inputs.product_vectors)
+    frozen = _frozen_popularity(reviews, folds, half_life)
+    weight = max(
+        SIMILARITY_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean())
+    )
+    return Calibration(half_life, weight)
 
 
 def thinned(folds: list[Fold], products: int, max_cells: int = MAX_CELLS) -> list[Fold]:
@@ -76,8 +75,8 @@ def thinned(folds: list[Fold], products: int, max_cells: int = MAX_CELLS) -> lis
     return [Fold(fold.training, fold.test[::every]) for fold in folds]
 
 
-def _of_folds(reviews: Reviews, folds: list[Fold], half_life_days: float) -> Float32:
-    """Popularity frozen at the start of each row's fold: (test rows of all folds, products) float32."""
+def _frozen_popularity(reviews: Reviews, folds: list[Fold], half_life_days: float) -> Float32:
+    """Log popularity at the start of each row's fold: (test rows of all folds, products) float32."""
     return np.concatenate(
         [np.tile(frozen_log_popularity(reviews, fold.training, half_life_days), (len(fold.test), 1)) for fold in folds]
     )
@@ -99,7 +98,7 @@ def standardised_similarity(users: Float32, product_vectors: Float32) -> Float32
 
 
 def standardised(signal: NDArray[np.floating[Any]]) -> Float32:
-    """(users, products), each row to mean 0 and deviation 1; zeros for a row that says the same of all products."""
+    """Shift and scale each row of (users, products) to mean 0 and deviation 1; zeros where all products are alike."""
     deviation = np.maximum(signal.std(axis=1, keepdims=True), 1e-9)
     result: Float32 = ((signal - signal.mean(axis=1, keepdims=True)) / deviation).astype(np.float32)
     return result
@@ -111,12 +110,11 @@ def effective_rows(weights: Float64) -> float:
 
 
 def row_half_life_days(ages_days: Float64, at_least_rows: int, shortest: float = 180.0) -> float:
-    """Half-life with which old rows are sampled less, yet `at_least_rows` of them, or half of all, effectively
-    count.
+    """Half-life with which the weights of old rows fade.
+
+    It is the shortest that still leaves `at_least_rows` effective rows, or half of all if they are fewer.
     """
-    half_life = shortest
-    while half_life < 2**20 and effective_rows(np.exp2(-ages_days / half_life)) < min(
-        at_least_rows, 0.5 * len(ages_days)
-    ):
+    half_life, enough = shortest, min(at_least_rows, 0.5 * len(ages_days))
+    while half_life < 2**20 and effective_rows(np.exp2(-ages_days / half_life)) < enough:
         half_life *= 2.0
     return half_life

@@ -2,12 +2,12 @@
 
 Three signals say so, each a row of numbers over the catalogue, standardised to mean 0 and deviation 1:
 
-1. *words*: the user's mean review, less the mean of all reviews, times the product's text, less the mean of all
-products' texts;
-2. *talk*: mean cosine between what is said of the products that the user reviewed and what is said of this one, where
-what is said of a
-   product is the sum of its reviews' embeddings, each less the mean of all;
-3. *company*: Σ over the products that the user reviewed of the cosine between their reviewers and this product's.
+1. *content*: the user's mean review, less the mean of all reviews, times the product's text, less the mean of all
+   products' texts;
+2. *review text*: mean cosine between the reviews of the products that the user reviewed and the reviews of this
+   product, both as the sum of the reviews' embeddings, each less the mean of all;
+3. *co-reviewers*: sum, over the products that the user reviewed, of the cosine between their reviewers and this
+   product's.
 
 The lift is their weighted sum. The weights are those of a conditional logit: the log-likelihood of what users with a
 history reviewed next, on rolling folds inside the training period, with live log popularity as a fixed offset, so that
@@ -21,15 +21,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.reviews import Reviews
-from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import FIRST_WARM, AsOfFeatures, first_of_moment, global_mean, seen_mask
+from trainer.features.history import FIRST_WARM, first_of_moment, global_mean, seen_mask
 from trainer.features.popularity import live_matrix
 from trainer.lift.calibration import standardised
+from trainer.lift.inputs import LiftInputs
 from trainer.measure.folds import rolling_folds
 from twotower.features import BERT_COLUMNS, BERT_DIM, FIXED_POINT_SCALE, Float32, Float64, Int64
 
-SIGNALS: Final = ("words", "talk", "company")
+SIGNALS: Final = ("content", "review_text", "co_reviewers")
 _INNER_FOLDS: Final = 4
 _RIDGE: Final = 1.0
 """Penalty on the squared weights, in units of log-likelihood: one row's worth, so that few rows say little."""
@@ -44,17 +43,17 @@ class Signals:
 
     Attributes:
         mean: (384,) mean embedding of the reviews.
-        products: (products, 384) product texts less their mean.
-        said: (products, 384) what is said of each product, of unit length; zeros for one without a review.
-        company: (products, products) sparse, cosine of reviewers; nothing on the diagonal.
+        product_texts: (products, 384) embeddings of the product texts, less their mean.
+        review_texts: (products, 384) what the reviews of each product say, of unit length; zeros without a review.
+        co_reviewers: (products, products) sparse, cosine of reviewers; nothing on the diagonal.
     """
 
     mean: Float32
-    products: Float32
-    said: Float32
-    company: Any
+    product_texts: Float32
+    review_texts: Float32
+    co_reviewers: Any
 
-    def of(self, users: Float32, seen: NDArray[np.bool_]) -> Float32:
+    def of_users(self, users: Float32, seen: NDArray[np.bool_]) -> Float32:
         """Signals of users with a history.
 
         Args:
@@ -68,10 +67,10 @@ class Signals:
 
         history = csr_matrix(seen, dtype=np.float32)
         count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
-        words = (users[:, BERT_COLUMNS] - self.mean) @ self.products.T
-        talk = (history @ self.said / count.astype(np.float32)) @ self.said.T
-        company = (history @ self.company).toarray()
-        return np.stack([standardised(signal) for signal in (words, talk, company)], axis=-1)
+        content = (users[:, BERT_COLUMNS] - self.mean) @ self.product_texts.T
+        review_text = (history @ self.review_texts / count.astype(np.float32)) @ self.review_texts.T
+        co_reviewers = (history @ self.co_reviewers).toarray()
+        return np.stack([standardised(signal) for signal in (content, review_text, co_reviewers)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Teacher:
     """Signals and their weights.
 
     Attributes:
-        signals: of the training period.
+        signals: counted on the training period.
         weights: (3,) in units of log probability.
     """
 
@@ -87,102 +86,89 @@ class Teacher:
     weights: Float64
 
     def lift(self, users: Float32, seen: NDArray[np.bool_]) -> Float32:
-        """Log of how much more likely each product is for these users than for everybody, up to a constant a user:
-        (users, products).
+        """Log of how much more likely each product is for these users than for everybody, (users, products).
+
+        It is known up to a constant per user.
         """
-        lift: Float32 = (self.signals.of(users, seen) @ self.weights.astype(np.float32)).astype(np.float32)
+        lift: Float32 = (self.signals.of_users(users, seen) @ self.weights.astype(np.float32)).astype(np.float32)
         return lift
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What signals are counted from.
-
-    Attributes:
-        reviews: in time order.
-        vectors: of the reviews.
-        product_vectors: (products, 384) text embeddings of unit length.
-    """
-
-    reviews: Reviews
-    vectors: ReviewVectors
-    product_vectors: Float32
-
-
-def fit_teacher(
-    reviews: Reviews,
-    rows: int,
-    *,
-    vectors: ReviewVectors,
-    features: AsOfFeatures,
-    product_vectors: Float32,
-    half_life_days: float,
-) -> Teacher:
-    """Fit the weights on rolling folds inside the first `rows` reviews, and count the signals on all of these.
+def fit_teacher(inputs: LiftInputs, half_life_days: float) -> Teacher:
+    """Fit the weights on rolling folds inside the training period, and count the signals on all of it.
 
     Args:
-        reviews: in time order.
-        rows: of the training period.
-        vectors: of the reviews.
-        features: as of every review; nothing but the mean embedding is used of them.
-        product_vectors: (products, 384) text embeddings of unit length.
+        inputs: the training period; of its user rows only the mean embedding is used.
         half_life_days: of live popularity.
     """
-    source, parts = _Source(reviews, vectors, product_vectors), []
-    for fold in rolling_folds(int(reviews.dated[:rows].sum()), _INNER_FOLDS):
-        before = first_of_moment(reviews, fold.test)
-        warm = np.flatnonzero(features.state[before] >= FIRST_WARM)[-max(1, _MAX_CELLS // len(reviews.products)) :]
+    reviews, features = inputs.reviews, inputs.features
+    max_rows = max(1, _MAX_CELLS // len(reviews.products))
+    parts = []
+    for fold in rolling_folds(int(reviews.dated[: inputs.rows].sum()), _INNER_FOLDS):
+        state = features.state[first_of_moment(reviews, fold.test)]
+        warm = np.flatnonzero(state >= FIRST_WARM)[-max_rows:]
         if len(warm):
-            users = features.states[features.state[before[warm]]]
-            parts.append(_examples(source, fold.training, fold.test[warm], users, half_life_days))
+            users = features.states[state[warm]]
+            parts.append(_examples(inputs, fold.training, fold.test[warm], users, half_life_days))
     weights = np.zeros(len(SIGNALS))
     if parts:
         signals, offset, target = (np.concatenate(column) for column in zip(*parts, strict=True))
         weights = conditional_logit(signals, offset, target)
-    return Teacher(_count(source, rows), weights)
+    return Teacher(_count(inputs, inputs.rows), weights)
 
 
 def _examples(
-    source: _Source, training: int, test: Int64, users: Float32, half_life_days: float
+    inputs: LiftInputs, training: int, test: Int64, users: Float32, half_life_days: float
 ) -> tuple[Float32, Float32, Int64]:
-    """Signals (rows, products, 3), offset (rows, products) and target (rows,) of rows of an inner fold, given their
-    users.
-    """
-    reviews = source.reviews
+    """Signals (rows, products, 3), offset (rows, products) and target (rows,) of test rows of an inner fold."""
+    reviews = inputs.reviews
     target, seen = reviews.product[test].astype(np.int64), seen_mask(reviews, first_of_moment(reviews, test))
-    signals = _count(source, training).of(users, seen)
+    signals = _count(inputs, training).of_users(users, seen)
     # A product that was reviewed before is ranked all the same where it is the answer.
     seen[np.arange(len(test)), target] = False
     return signals, np.where(seen, -np.inf, live_matrix(reviews, test, half_life_days)).astype(np.float32), target
 
 
-def _count(source: _Source, rows: int) -> Signals:
-    """Signals of the first `rows` reviews; anonymous names keep no company, since they are many people."""
+def _count(inputs: LiftInputs, rows: int) -> Signals:
+    """Count the signals on the first `rows` reviews."""
+    mean, product_texts = global_mean(inputs.vectors, rows), inputs.product_vectors
+    return Signals(
+        mean, product_texts - product_texts.mean(axis=0), _review_texts(inputs, rows, mean), _co_reviewers(inputs, rows)
+    )
+
+
+def _review_texts(inputs: LiftInputs, rows: int, mean: Float32) -> Float32:
+    """Σ of the reviews' embeddings less their mean, of unit length: (products, 384) float32."""
+    from scipy.sparse import coo_matrix
+
+    reviews, products = inputs.reviews, len(inputs.reviews.products)
+    sums = np.zeros((products, BERT_DIM), np.float64)
+    for start in range(0, rows, _BATCH):
+        batch = np.arange(start, min(start + _BATCH, rows))
+        ones = np.ones(len(batch), np.float32)
+        of_product = coo_matrix((ones, (reviews.product[batch], batch - start)), (products, len(batch))).tocsr()
+        sums += of_product @ (inputs.vectors.of(batch).astype(np.float32) / FIXED_POINT_SCALE - mean)
+    sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+    return sums.astype(np.float32)
+
+
+def _co_reviewers(inputs: LiftInputs, rows: int) -> Any:
+    """Cosine of the products' reviewers, sparse; an anonymous name is many people and counts for nothing."""
     from scipy.sparse import coo_matrix, diags
 
-    reviews, vectors, texts = source.reviews, source.vectors, source.product_vectors
-    mean, shape = global_mean(vectors, rows), (len(reviews.products), BERT_DIM)
-    said = np.zeros(shape, np.float64)
-    for start in range(0, rows, _BATCH):
-        part = np.arange(start, min(start + _BATCH, rows))
-        of_product = coo_matrix(
-            (np.ones(len(part), np.float32), (reviews.product[part], part - start)), (shape[0], len(part))
-        ).tocsr()
-        said += of_product @ (vectors.of(part).astype(np.float32) / FIXED_POINT_SCALE - mean)
-    said /= np.maximum(np.linalg.norm(said, axis=1, keepdims=True), 1e-9)
+    reviews, products = inputs.reviews, len(inputs.reviews.products)
     user, product = reviews.user[:rows], reviews.product[:rows]
     named = ~reviews.anonymous[user]
-    pairs = np.unique(user[named].astype(np.int64) * shape[0] + product[named])
-    reviewed = coo_matrix(
-        (np.ones(len(pairs), np.float32), (pairs // shape[0], pairs % shape[0])), (int(user.max()) + 1, shape[0])
-    ).tocsr()
+    pairs = np.unique(user[named].astype(np.int64) * products + product[named])
+    ones = np.ones(len(pairs), np.float32)
+    reviewed = coo_matrix((ones, (pairs // products, pairs % products)), (int(user.max()) + 1, products)).tocsr()
     together = (reviewed.T @ reviewed).tocsr()
     length = diags(1.0 / np.sqrt(np.maximum(together.diagonal(), 1.0)))
-    company = (length @ together @ length).tolil()
-    company.setdiag(0)
-    company = company.tocsr()
-    company.eliminate_zeros()
-    return Signals(mean, texts - texts.mean(axis=0), said.astype(np.float32), company.astype(np.float32))
+    cosine = (length @ together @ length).tolil()
+    cosine.setdiag(0)
+    cosine = cosine.tocsr()
+    cosine.eliminate_zeros()
+    return cosine.astype(np.float32)
 
 
 def conditional_logit(signals: Float32, offset: Float32, target: Int64) -> Float64:
@@ -211,5 +197,5 @@ def conditional_logit(signals: Float32, offset: Float32, target: Int64) -> Float
         expected = np.einsum("rp,rpk->k", shares / total, signals)
         return value + 0.5 * _RIDGE * float(weights @ weights), expected - own.sum(axis=0) + _RIDGE * weights
 
-    found: Float64 = minimize(loss, np.zeros(signals.shape[2]), jac=True, method="L-BFGS-B").x
-    return found
+    weights: Float64 = minimize(loss, np.zeros(signals.shape[2]), jac=True, method="L-BFGS-B").x
+    return weights

@@ -80,7 +80,7 @@ class Fitted:
         return {"best_epoch": self.best_epoch, "curve": [asdict(point) for point in self.curve], **fitted}
 
 
-def fit(
+def fit_mse(
     preset: Preset,
     tables: FeatureTables,
     samples: tuple[Samples, Samples],

@@ -17,6 +17,7 @@ from trainer.report.render import render
 from twotower.features import (
     USER_INPUTS,
     Float32,
+    Int32,
     Int64,
     cold_rows,
     exclusive_sums,
@@ -130,7 +131,7 @@ def _examples(release: Release) -> list[tuple[str, list[tuple[str, float, float]
     return examples
 
 
-def _recommended(release: Release, row: Float32, seen: Int64) -> list[tuple[str, float, float]]:
+def _recommended(release: Release, row: Float32, seen: Int32 | Int64) -> list[tuple[str, float, float]]:
     """Name, score and predicted rating of the best products that the user of a row has not seen."""
     network = score_catalogue(release.weights, row, release.product_fusion)
     scores, ratings = release.scoring.scores(network).copy(), release.scoring.ratings(network)

@@ -63,7 +63,7 @@ class _Product:
     launch_day: float
 
 
-def write_sample(path: Path, reviews: int, seed: int) -> None:
+def write_synthetic(path: Path, reviews: int, seed: int) -> None:
     """Write synthetic reviews; gzipped if the name ends in ``.gz``. The same arguments give the same bytes.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 from trainer.data.reviews import Reviews
 from trainer.evaluation.networks import scores_of, test_scores
 from trainer.evaluation.period import Period, Periods
-from trainer.lift.recipe import fit_best, override
+from trainer.lift.recipe import fit_best
 from trainer.measure.folds import Fold, evaluation_rows, rolling_folds, select
 from trainer.measure.metrics import Group, expected_ranks, group_masks, ndcg
 from trainer.pipeline import TrainingOptions
@@ -81,12 +81,12 @@ class Objective:
         """Constants of the data, fitted on the training part of the last fold: what a listwise recipe has for them by
         itself.
         """
-        return asdict(self._period(self._folds[-1], 0).constants)
+        return asdict(self._period(self._folds[-1], 0).calibration)
 
     def _period(self, fold: Fold, seed: int) -> Period:
         key = fold.training, seed
         if key not in self._ready:
-            self._ready[key] = self._periods.of(fold, seed)
+            self._ready[key] = self._periods.prepare(fold, seed)
         return self._ready[key]
 
     def _quality(self, options: TrainingOptions, period: Period) -> Float64:
@@ -103,6 +103,6 @@ def _scores(options: TrainingOptions, period: Period) -> Float32:
     """Test rows × products, as the recipe's release would rank them online."""
     if options.preset.loss == "mse":
         return scores_of(options, period)
-    constants = override(period.constants, options.listwise)
-    fitted = fit_best(options.preset, period.best_inputs(), options.listwise, seed=period.seed, constants=constants)
-    return fitted.scoring.scores(test_scores(period, fitted.network), period.live_with(constants.half_life_days))
+    calibration = period.calibration.with_half_life(options.listwise.half_life_days)
+    fitted = fit_best(options.preset, period.lift_inputs(), options.listwise, seed=period.seed, calibration=calibration)
+    return fitted.scoring.scores(test_scores(period, fitted.network), period.live_with(calibration.half_life_days))

@@ -14,7 +14,7 @@ from rich.table import Table
 from trainer.pipeline import TrainingOptions
 from trainer.report.figures import REPRODUCIBLE, svg_of
 from trainer.report.render import render
-from trainer.tuning.search_space import Knob, Value, knobs_of
+from trainer.tuning.search_space import Hyperparameter, Value, hyperparameters_of
 from trainer.tuning.study import DEVIATION, finished
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def ranked(study: "optuna.Study") -> "list[FrozenTrial]":
 
 def rows_of(study: "optuna.Study", options: TrainingOptions) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the best trials; the first trial, the recipe as it is, is marked."""
-    names = list(knobs_of(options))
+    names = list(hyperparameters_of(options))
     header = ["trial", "nDCG@10", "± s.e.", "seconds", *names]
     best = ranked(study)
     shown = best[:_SHOWN] + [trial for trial in best[_SHOWN:] if trial.number == first_number(study)]
@@ -82,11 +82,11 @@ def counts(study: "optuna.Study") -> str:
 
 def write_best(path: Path, study: "optuna.Study", options: TrainingOptions) -> None:
     """Write the best trial's options as ``--options`` takes them, and what they were chosen by; whole or not at all."""
-    best, knobs = ranked(study)[0], knobs_of(options)
+    best, hyperparameters = ranked(study)[0], hyperparameters_of(options)
     first = [trial.value for trial in ranked(study) if trial.number == first_number(study)]
     content = {
         "preset": options.preset.name,
-        "options": {name: _rounded(value, knobs[name]) for name, value in best.params.items()},
+        "options": {name: _rounded(value, hyperparameters[name]) for name, value in best.params.items()},
         "ndcg@10": best.value,
         "ndcg@10_as_it_is": first[0] if first else None,
         "standard_error": best.user_attrs[DEVIATION],
@@ -99,8 +99,8 @@ def write_best(path: Path, study: "optuna.Study", options: TrainingOptions) -> N
     temporary.replace(path)
 
 
-def _rounded(value: Any, knob: Knob) -> Value:
-    return int(value) if knob.whole else float(value)
+def _rounded(value: Any, hyperparameter: Hyperparameter) -> Value:
+    return int(value) if hyperparameter.whole else float(value)
 
 
 def _text(value: Value) -> str:
@@ -125,12 +125,12 @@ def write_page(path: Path, study: "optuna.Study", options: TrainingOptions, rows
         rows=rows,
         header=header,
         lines=lines,
-        pictures=_pictures(study, list(knobs_of(options))),
+        pictures=_pictures(study, list(hyperparameters_of(options))),
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, Markup]:
+def _pictures(study: "optuna.Study", hyperparameters: Sequence[str]) -> Mapping[str, Markup]:
     """Optuna's plots as SVG, by their headings."""
     import matplotlib as mpl
 
@@ -151,7 +151,7 @@ def _pictures(study: "optuna.Study", knobs: Sequence[str]) -> Mapping[str, Marku
             else:
                 pictures["Parameter importances"] = _svg(drawn, 9, 4)
         pictures["Slices"] = Markup("\n").join(
-            _svg(plots.plot_slice(study, params=[name], target_name=_TARGET), 5, 3.5) for name in knobs
+            _svg(plots.plot_slice(study, params=[name], target_name=_TARGET), 5, 3.5) for name in hyperparameters
         )
     return pictures
 

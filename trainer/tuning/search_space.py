@@ -1,6 +1,4 @@
-"""Options of a recipe by name: what ``twotower tune`` searches, what its ``best.json`` holds, and what ``--options``
-takes.
-"""
+"""Options of a recipe by name: what is searched, what ``best.json`` holds, and what ``--options`` takes."""
 
 import json
 from collections.abc import Mapping
@@ -16,15 +14,15 @@ Value = int | float
 
 
 @dataclass(frozen=True)
-class Knob:
-    """One option of a recipe.
+class Hyperparameter:
+    """One option of a recipe, and where it is searched.
 
     Attributes:
         part: which part of :class:`~trainer.pipeline.TrainingOptions` has it.
-        low: the lowest value that is searched.
-        high: the highest.
-        log: searched on a logarithmic scale.
-        choices: searched instead of a range, where steps between make no difference.
+        low: lowest value that is searched.
+        high: highest value that is searched.
+        log: whether the scale is logarithmic.
+        choices: values that are searched instead of a range, where steps between make no difference.
     """
 
     part: Part
@@ -39,25 +37,28 @@ class Knob:
         return isinstance(self.low, int)
 
 
-_DROPOUTS: Final = {"tower_dropout": Knob("preset", 0.0, 0.5), "fusion_dropout": Knob("preset", 0.0, 0.5)}
+_DROPOUTS: Final = {
+    "tower_dropout": Hyperparameter("preset", 0.0, 0.5),
+    "fusion_dropout": Hyperparameter("preset", 0.0, 0.5),
+}
 _SAMPLED: Final = {
-    "learning_rate": Knob("fit", 2e-4, 1e-2, log=True),
-    "epochs": Knob("fit", 1, 15),
-    "batch_size": Knob("fit", 256, 4096, choices=(256, 512, 1024, 2048, 4096)),
+    "learning_rate": Hyperparameter("fit", 2e-4, 1e-2, log=True),
+    "epochs": Hyperparameter("fit", 1, 15),
+    "batch_size": Hyperparameter("fit", 256, 4096, choices=(256, 512, 1024, 2048, 4096)),
     **_DROPOUTS,
 }
-_POWER: Final = {"negatives_alpha": Knob("preset", 0.0, 1.0)}
+_POWER: Final = {"negatives_alpha": Hyperparameter("preset", 0.0, 1.0)}
 _LISTWISE: Final = {
-    "learning_rate": Knob("listwise", 3e-4, 1e-2, log=True),
-    "steps": Knob("listwise", 100, 800, log=True),
-    "contexts": Knob("listwise", 48, 192, choices=(48, 96, 192)),
-    "temperature": Knob("listwise", 0.03, 0.5, log=True),
-    "half_life_days": Knob("listwise", 1.0, 365.0, log=True),
+    "learning_rate": Hyperparameter("listwise", 3e-4, 1e-2, log=True),
+    "steps": Hyperparameter("listwise", 100, 800, log=True),
+    "contexts": Hyperparameter("listwise", 48, 192, choices=(48, 96, 192)),
+    "temperature": Hyperparameter("listwise", 0.03, 0.5, log=True),
+    "half_life_days": Hyperparameter("listwise", 1.0, 365.0, log=True),
     **_DROPOUTS,
 }
 
 
-def knobs_of(options: TrainingOptions) -> dict[str, Knob]:
+def hyperparameters_of(options: TrainingOptions) -> dict[str, Hyperparameter]:
     """The options of a recipe that can be searched, by name."""
     preset = options.preset
     if preset.loss == "listwise":
@@ -66,16 +67,19 @@ def knobs_of(options: TrainingOptions) -> dict[str, Knob]:
 
 
 def values_of(options: TrainingOptions) -> dict[str, Value | None]:
-    """What a recipe has for each of its knobs; None for one that is fitted on the data."""
-    return {name: getattr(getattr(options, knob.part), name) for name, knob in knobs_of(options).items()}
+    """What a recipe has for each of its hyperparameters; None for one that is fitted on the data."""
+    return {
+        name: getattr(getattr(options, hyperparameter.part), name)
+        for name, hyperparameter in hyperparameters_of(options).items()
+    }
 
 
 def with_values(options: TrainingOptions, values: Mapping[str, Value | None]) -> TrainingOptions:
-    """A recipe with other values of its knobs; None leaves one as it is."""
-    for name, knob in knobs_of(options).items():
+    """A recipe with other values of its hyperparameters; None leaves one as it is."""
+    for name, hyperparameter in hyperparameters_of(options).items():
         if (value := values.get(name)) is not None:
-            part = replace(getattr(options, knob.part), **{name: value})
-            options = replace(options, **{knob.part: part})
+            part = replace(getattr(options, hyperparameter.part), **{name: value})
+            options = replace(options, **{hyperparameter.part: part})
     return options
 
 
@@ -91,7 +95,7 @@ def read_options(path: Path, options: TrainingOptions) -> TrainingOptions:
     if preset != options.preset.name:
         problems.append(FieldViolation("preset", f"must be {options.preset.name}, got {preset!r}"))
     else:
-        problems = _problems(found, knobs_of(options))
+        problems = _problems(found, hyperparameters_of(options))
     if problems:
         raise InvalidFile(path, problems)
     return with_values(options, found)
@@ -112,17 +116,17 @@ def _read(path: Path) -> tuple[str, dict[str, Value]]:
         ) from error
 
 
-def _problems(found: Mapping[str, object], knobs: Mapping[str, Knob]) -> list[FieldViolation]:
+def _problems(found: Mapping[str, object], hyperparameters: Mapping[str, Hyperparameter]) -> list[FieldViolation]:
     problems = []
     for name, value in found.items():
-        if name not in knobs:
-            problems.append(FieldViolation(name, f"must be one of {', '.join(knobs)}"))
+        if name not in hyperparameters:
+            problems.append(FieldViolation(name, f"must be one of {', '.join(hyperparameters)}"))
         elif (
             isinstance(value, bool)
-            or not isinstance(value, int if knobs[name].whole else int | float)
+            or not isinstance(value, int if hyperparameters[name].whole else int | float)
             or not _possible(name, value)
         ):
-            problems.append(FieldViolation(name, f"must be {_rule(name, knobs[name])}, got {value!r}"))
+            problems.append(FieldViolation(name, f"must be {_rule(name, hyperparameters[name])}, got {value!r}"))
     return problems
 
 
@@ -130,8 +134,8 @@ def _possible(name: str, value: int | float) -> bool:
     return 0 <= value < 1 if name.endswith("dropout") else value >= 0 if name == "negatives_alpha" else value > 0
 
 
-def _rule(name: str, knob: Knob) -> str:
+def _rule(name: str, hyperparameter: Hyperparameter) -> str:
     if name.endswith("dropout"):
         return "a number from 0 to below 1"
     sign = "not below 0" if name == "negatives_alpha" else "above 0"
-    return f"a {'whole ' if knob.whole else ''}number {sign}"
+    return f"a {'whole ' if hyperparameter.whole else ''}number {sign}"

@@ -20,7 +20,7 @@ import numpy as np
 
 from trainer.pipeline import TrainingOptions
 from trainer.tuning.objective import BLOCKS, Diverged, Objective
-from trainer.tuning.search_space import Knob, Value, knobs_of, values_of, with_values
+from trainer.tuning.search_space import Hyperparameter, Value, hyperparameters_of, values_of, with_values
 from twotower.errors import FieldViolation, InvalidArgument
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def search(
     Args:
         study: from :func:`opened_study`.
         objective: scores a recipe.
-        options: the recipe whose knobs are searched; its own values are the first trial.
+        options: the recipe whose hyperparameters are searched; its own values are the first trial.
         settings: see :class:`SearchOptions`.
         on_trial: called with the number of trials finished since the last call.
     """
@@ -157,7 +157,9 @@ def _run_trial(
     if first and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         fitted = objective.fitted_constants() if options.preset.loss == "listwise" else {}
         study.enqueue_trial(first_values(options, fitted))
-    trial = study.ask({name: _distribution(knob) for name, knob in knobs_of(options).items()})
+    trial = study.ask(
+        {name: _distribution(hyperparameter) for name, hyperparameter in hyperparameters_of(options).items()}
+    )
     started = time.monotonic()
     try:
         scored = _score(trial, objective, with_values(options, trial.params), ends)
@@ -193,22 +195,22 @@ def _score(trial: "optuna.Trial", objective: Objective, recipe: TrainingOptions,
 def first_values(options: TrainingOptions, fitted: Mapping[str, Value]) -> dict[str, Value]:
     """A recipe's own values, brought within the range of the search; `fitted` where it has none of its own."""
     own = {name: fitted[name] if value is None else value for name, value in values_of(options).items()}
-    return {name: _nearest(knob, own[name]) for name, knob in knobs_of(options).items()}
+    return {name: _nearest(hyperparameter, own[name]) for name, hyperparameter in hyperparameters_of(options).items()}
 
 
-def _nearest(knob: Knob, value: Value) -> Value:
+def _nearest(hyperparameter: Hyperparameter, value: Value) -> Value:
     return (
-        min(knob.choices, key=lambda choice: abs(choice - value))
-        if knob.choices
-        else min(max(value, knob.low), knob.high)
+        min(hyperparameter.choices, key=lambda choice: abs(choice - value))
+        if hyperparameter.choices
+        else min(max(value, hyperparameter.low), hyperparameter.high)
     )
 
 
-def _distribution(knob: Knob) -> "BaseDistribution":
+def _distribution(hyperparameter: Hyperparameter) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if knob.choices:
-        return CategoricalDistribution(knob.choices)
-    if knob.whole:
-        return IntDistribution(int(knob.low), int(knob.high), log=knob.log)
-    return FloatDistribution(knob.low, knob.high, log=knob.log)
+    if hyperparameter.choices:
+        return CategoricalDistribution(hyperparameter.choices)
+    if hyperparameter.whole:
+        return IntDistribution(int(hyperparameter.low), int(hyperparameter.high), log=hyperparameter.log)
+    return FloatDistribution(hyperparameter.low, hyperparameter.high, log=hyperparameter.log)

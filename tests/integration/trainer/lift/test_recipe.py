@@ -18,7 +18,7 @@ def test_a_best_release_is_served_by_lift(work: Path, encoder_path: Path, traine
     release = result.release
     scoring = release.scoring
     assert isinstance(scoring, LiftScoring)
-    assert release.manifest.metrics["constants"].keys() == {"half_life_days", "words", "talk", "company"}
+    assert release.manifest.metrics["constants"].keys() == {"half_life_days", "content", "review_text", "co_reviewers"}
     assert scoring.half_life_days == release.manifest.metrics["constants"]["half_life_days"]
     assert replay_golden(release) <= release.manifest.golden_tolerance
     # A cold user's scores are popularity alone.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.reviews import ROW, write_csv
-from trainer.data.datafiniti_csv import read_raw
+from trainer.data.datafiniti_csv import read_datafiniti
 from trainer.data.raw import COLUMNS, REQUIRED
 from twotower.errors import InvalidFile
 
@@ -37,7 +37,7 @@ def test_a_broken_file_is_refused_by_name(tmp_path: Path, content: bytes, field:
     path = tmp_path / "reviews.csv"
     path.write_bytes(content)
     with pytest.raises(InvalidFile) as caught:
-        read_raw(path)
+        read_datafiniti(path)
     assert message in {violation.field: violation.description for violation in caught.value.violations}[field]
     assert str(path) in str(caught.value)
 
@@ -47,14 +47,16 @@ def test_broken_encoding_is_located_beyond_the_first_chunk(tmp_path: Path) -> No
     lines = b"filling the file\n" * 200_000  # three chunks
     path.write_bytes(lines + b"good \xff bad")
     with pytest.raises(InvalidFile, match=f"0xff at offset {len(lines) + 5}, line 200001"):
-        read_raw(path)
+        read_datafiniti(path)
 
 
 @pytest.mark.parametrize("shift", ["", "x"])  # one of the two puts a two-byte character across the chunk boundary
 def test_a_character_split_between_chunks_is_no_error(tmp_path: Path, shift: str) -> None:
     texts = [shift + "é" * 60_000] + ["é" * 60_000] * 9
     assert (
-        read_raw(write_csv(tmp_path / "r.csv", [{"reviews.text": text} for text in texts])).columns["reviews.text"]
+        read_datafiniti(write_csv(tmp_path / "r.csv", [{"reviews.text": text} for text in texts])).columns[
+            "reviews.text"
+        ]
         == texts
     )
 
@@ -63,12 +65,12 @@ def test_a_character_split_between_chunks_is_no_error(tmp_path: Path, shift: str
 def test_every_needed_column_is_missed_by_name(tmp_path: Path, column: str) -> None:
     path = write_csv(tmp_path / "r.csv", [ROW], [name for name in COLUMNS if name != column])
     with pytest.raises(InvalidFile, match=f"{column}: column is missing"):
-        read_raw(path)
+        read_datafiniti(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="No such file"):
-        read_raw(tmp_path / "none.csv")
+        read_datafiniti(tmp_path / "none.csv")
 
 
 def test_plain_and_gzipped_files_are_the_same_whatever_their_names(tmp_path: Path) -> None:
@@ -76,24 +78,24 @@ def test_plain_and_gzipped_files_are_the_same_whatever_their_names(tmp_path: Pat
     packed, plain = tmp_path / "packed.csv", tmp_path / "plain.csv.gz"
     packed.write_bytes(gzip.compress(data))
     plain.write_bytes(data)
-    assert read_raw(packed) == read_raw(plain)
+    assert read_datafiniti(packed) == read_datafiniti(plain)
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
     path = tmp_path / "bom.csv"
     path.write_bytes(b"\xef\xbb\xbf" + good_bytes(tmp_path))
-    assert read_raw(path).columns["id"] == ["P1", "P1"]
+    assert read_datafiniti(path).columns["id"] == ["P1", "P1"]
 
 
 def test_rows_of_another_width_are_set_aside_with_their_numbers(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     good = ",".join(ROW[name] for name in REQUIRED if name != "categories")
     path.write_text(f"{HEADER}\n{good}\n{good.replace(',', ',x,', 1)}\n\n{good},7,8\n")
-    raw = read_raw(path)
+    raw = read_datafiniti(path)
     assert list(raw.row_numbers) == [3]
     assert raw.malformed == {2: 9, 5: 11}
 
 
 def test_line_breaks_inside_quotes_stay(tmp_path: Path) -> None:
-    raw = read_raw(write_csv(tmp_path / "r.csv", [{"reviews.text": 'two\nlines, "quoted"'}]))
+    raw = read_datafiniti(write_csv(tmp_path / "r.csv", [{"reviews.text": 'two\nlines, "quoted"'}]))
     assert raw.columns["reviews.text"] == ['two\nlines, "quoted"']

@@ -9,6 +9,7 @@ from scipy.special import log_softmax
 
 from tests.support.reviews import random_row, read, review_vectors, text_vector
 from trainer.features.catalogue import build_catalogue
+from trainer.lift.inputs import LiftInputs
 from trainer.lift.teacher import Teacher, conditional_logit, fit_teacher
 from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions, prepare
@@ -61,9 +62,8 @@ def taught(path: Path, later: list[dict[str, str]]) -> tuple[Teacher, np.ndarray
     products = dequantize(np.array([text_vector(text) for text in texts]))
     vectors = review_vectors(reviews)
     made = prepare(reviews, TRAINING, vectors, products, TrainingOptions(preset_named("best")), progress=Progress())
-    teacher = fit_teacher(
-        reviews, TRAINING, vectors=vectors, features=made.features, product_vectors=products, half_life_days=7.0
-    )
+    inputs = LiftInputs(reviews, TRAINING, vectors, made.space, made.features, made.tables)
+    teacher = fit_teacher(inputs, half_life_days=7.0)
     users = made.tables.users[made.features.state[:TRAINING]]
     seen = np.random.default_rng(0).random((TRAINING, len(products))) < 0.3
     return teacher, teacher.lift(users, seen)
@@ -76,15 +76,15 @@ def test_later_reviews_change_nothing_of_the_teacher(tmp_path: Path) -> None:
     assert alone.weights.any()
     assert alone.weights.tobytes() == beside.weights.tobytes()
     assert lift.tobytes() == lift_beside.tobytes()
-    assert (alone.signals.company != beside.signals.company).nnz == 0
+    assert (alone.signals.co_reviewers != beside.signals.co_reviewers).nnz == 0
 
 
-def test_company_is_kept_by_named_users_with_other_products(tmp_path: Path) -> None:
+def test_co_reviewers_are_named_users_of_other_products(tmp_path: Path) -> None:
     teacher, _ = taught(tmp_path / "a.csv", [])
-    company = teacher.signals.company.toarray()
-    assert not company.diagonal().any()
-    np.testing.assert_allclose(company, company.T, atol=1e-6)
-    assert company.max() <= 1 + 1e-6
+    cosine = teacher.signals.co_reviewers.toarray()
+    assert not cosine.diagonal().any()
+    np.testing.assert_allclose(cosine, cosine.T, atol=1e-6)
+    assert cosine.max() <= 1 + 1e-6
     named = [review for review in EARLIER if review["reviews.username"] != "anonymous"]
     reviewers = [
         {review["reviews.username"] for review in named if review["id"] == f"P{product}"} for product in range(6)
@@ -93,4 +93,4 @@ def test_company_is_kept_by_named_users_with_other_products(tmp_path: Path) -> N
     for a in range(6):
         for b in range(6):
             both = len(reviewers[a] & reviewers[b]) / np.sqrt(max(1, len(reviewers[a]) * len(reviewers[b])))
-            assert company[order.index(f"P{a}"), order.index(f"P{b}")] == pytest.approx(0 if a == b else both, abs=1e-6)
+            assert cosine[order.index(f"P{a}"), order.index(f"P{b}")] == pytest.approx(0 if a == b else both, abs=1e-6)

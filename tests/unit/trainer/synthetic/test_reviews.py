@@ -10,22 +10,22 @@ from click.testing import CliRunner
 
 from trainer.cli.commands import sample_data
 from trainer.data.cleaning import CleaningOptions
-from trainer.data.datafiniti_csv import read_raw
+from trainer.data.datafiniti_csv import read_datafiniti
 from trainer.data.raw import COLUMNS
 from trainer.data.reviews import read_reviews
-from trainer.synthetic.reviews import write_sample
+from trainer.synthetic.reviews import write_synthetic
 from twotower.errors import InvalidArgument
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sample") / "reviews.csv"
-    write_sample(path, 6000, 7)
+    write_synthetic(path, 6000, 7)
     return path
 
 
 def test_the_shape_is_the_real_sets(sample: Path) -> None:
-    raw = read_raw(sample)
+    raw = read_datafiniti(sample)
     columns = raw.columns
     assert (len(raw.row_numbers), raw.fields, raw.malformed) == (6000, len(COLUMNS), {})
     assert Counter(columns["id"]).most_common(1)[0][1] / 6000 == pytest.approx(0.28, abs=0.03)
@@ -45,7 +45,7 @@ def test_it_cleans_without_loss(sample: Path) -> None:
 
 
 def test_text_carries_product_and_rating(sample: Path) -> None:
-    columns = read_raw(sample).columns
+    columns = read_datafiniti(sample).columns
     nouns = [categories.rsplit(",", 1)[1] for categories in columns["categories"]]
     named = [noun in text for noun, text in zip(nouns, columns["reviews.text"], strict=True) if text]
     assert np.mean(named) == 1.0
@@ -82,7 +82,7 @@ def test_every_row_says_that_it_is_synthetic(sample: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bytes_packed_or_not(tmp_path: Path) -> None:
     for name, seed in (("a.csv", 1), ("b.csv", 1), ("c.csv.gz", 1), ("d.csv.gz", 1), ("e.csv", 2)):
-        write_sample(tmp_path / name, 300, seed)
+        write_synthetic(tmp_path / name, 300, seed)
     a, b, c, d, e = ((tmp_path / name).read_bytes() for name in ("a.csv", "b.csv", "c.csv.gz", "d.csv.gz", "e.csv"))
     assert a == b == gzip.decompress(c)
     assert c == d
@@ -100,5 +100,5 @@ def test_the_command_says_so_too(tmp_path: Path) -> None:
 )
 def test_bad_arguments_leave_no_file(tmp_path: Path, name: str, rows: int, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        write_sample(tmp_path / name, rows, 1)
+        write_synthetic(tmp_path / name, rows, 1)
     assert list(tmp_path.iterdir()) == []

@@ -7,14 +7,14 @@ import pytest
 
 from trainer.network.presets import PRESETS, preset_named
 from trainer.pipeline import TrainingOptions
-from trainer.tuning.search_space import knobs_of, read_options, values_of, with_values
+from trainer.tuning.search_space import hyperparameters_of, read_options, values_of, with_values
 from twotower.errors import InvalidFile
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_values_go_in_and_come_out(name: str) -> None:
     recipe = TrainingOptions(preset_named(name))
-    values = {knob: found.choices[0] if found.choices else found.high for knob, found in knobs_of(recipe).items()}
+    values = {name: one.choices[0] if one.choices else one.high for name, one in hyperparameters_of(recipe).items()}
     changed = with_values(recipe, values)
     assert values_of(changed) == values
     assert with_values(changed, values_of(recipe)).preset.name == name
