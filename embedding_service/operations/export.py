@@ -15,7 +15,7 @@ from twotower.features import running_mean
 async def export_users(
     store: RedisUserStore, space: Space, path: Path, on_progress: Callable[[int], None] = lambda _: None
 ) -> int:
-    """Write the state of every user in a space as Parquet, a row a user, complete or not at all.
+    """Write the state of every user in a space as Parquet, one row per user; complete or not at all.
 
     Columns: ``user_id``, ``review_count``, ``changed_us`` (µs since 1970), ``bert_mean`` (384 × float32), ``als`` (64 ×
     float32; null where none is fresh), ``seen_product_ids``.

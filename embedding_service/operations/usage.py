@@ -1,4 +1,4 @@
-"""What users take in Redis, and their state as a table."""
+"""How much memory users take in Redis."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class Usage:
     Attributes:
         users: with any state.
         keys: kind → keys.
-        sampled: kind → keys asked.
-        sampled_bytes: kind → bytes that Redis says they take, key and bookkeeping included.
+        sampled: kind → keys that Redis was asked for the size of.
+        sampled_bytes: kind → bytes that these take, key and bookkeeping included.
     """
 
     users: int = 0
@@ -27,12 +27,12 @@ class Usage:
     sampled_bytes: Counter[str] = field(default_factory=Counter)
 
     def bytes_of(self, kind: str) -> float:
-        """Estimate for all keys of a kind."""
+        """Estimated bytes of all keys of a kind."""
         return self.keys[kind] * self.sampled_bytes[kind] / max(self.sampled[kind], 1)
 
 
 async def usage(client: RedisClient) -> Usage:
-    """Ask Redis for the memory of every twentieth key, and of the first ones of each kind.
+    """Ask Redis for the memory of every twentieth key of each kind, and of the first twenty.
 
     Raises:
         StoreUnavailable.
@@ -40,16 +40,16 @@ async def usage(client: RedisClient) -> Usage:
     found = Usage()
     users: set[str] = set()
     async for keys in client.scan(USER_PATTERN):
-        asked = []
+        sample = []
         for key in keys:
-            user, kind, _ = unpack_key(key)
+            user_id, kind, _ = unpack_key(key)
             if kind == "acc":
-                users.add(user)
+                users.add(user_id)
             if found.keys[kind] % SAMPLE_EVERY == 0 or found.keys[kind] < SAMPLE_EVERY:
-                asked.append((kind, key))
+                sample.append((kind, key))
             found.keys[kind] += 1
-        replies = await client.send([("MEMORY USAGE", key) for _, key in asked])
-        for (kind, _), size in zip(asked, replies, strict=True):
+        replies = await client.send([("MEMORY USAGE", key) for _, key in sample])
+        for (kind, _), size in zip(sample, replies, strict=True):
             found.sampled[kind] += 1
             found.sampled_bytes[kind] += size or 0
     found.users = len(users)

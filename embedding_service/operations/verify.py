@@ -1,6 +1,4 @@
-"""Holds what is derived against the logs: accumulators, seen products, ALS records and popularity; mends them on
-request.
-"""
+"""Compares what is derived with the logs, and mends it on request: accumulators, seen products and popularity."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -33,7 +31,7 @@ from embedding_service.redis_store.popularity_store import RedisPopularityStore
 from embedding_service.redis_store.user_store import RedisUserStore
 from twotower.errors import StoreUnavailable
 
-_STATE: Final = frozenset({"acc", "log", "seen"})
+_STATE_KINDS: Final = frozenset({"acc", "log", "seen"})
 
 
 @dataclass(frozen=True)
@@ -47,31 +45,28 @@ class UserLog:
     reviews: dict[str, LogEntry]
 
     def counted(self) -> list[OutboxEntry]:
-        """What its reviews are in the popularity counters."""
-        return [
-            OutboxEntry(1, NAMED, entry.time_us, entry.product_id.encode())
-            for entry in self.reviews.values()
-            if entry.counted
-        ]
+        """What its reviews add to the popularity counters."""
+        entries = self.reviews.values()
+        return [OutboxEntry(1, NAMED, e.time_us, e.product_id.encode()) for e in entries if e.counted]
 
     def problems(self) -> list[str]:
         """What differs from the log."""
-        found = []
-        sums, counts, _ = unpack_accumulators([self.accumulator])
+        problems = []
+        [sums], [count], _ = unpack_accumulators([self.accumulator])
         vectors = [entry.fixed_point for entry in self.reviews.values()]
-        if not np.array_equal(sums[0], np.sum(vectors, axis=0, dtype=np.int64) if vectors else np.zeros_like(sums[0])):
-            found.append("the sum is not that of the log")
-        if counts[0] != len(self.reviews):
-            found.append(f"the count is {counts[0]}, the log has {len(self.reviews)} reviews")
+        if not np.array_equal(sums, np.sum(vectors, axis=0, dtype=np.int64) if vectors else np.zeros_like(sums)):
+            problems.append("the sum is not that of the log")
+        if count != len(self.reviews):
+            problems.append(f"the count is {count}, the log has {len(self.reviews)} reviews")
         if bool(self.accumulator) != bool(self.reviews):
-            found.append("an accumulator without a log" if self.accumulator else "a log without an accumulator")
+            problems.append("an accumulator without a log" if self.accumulator else "a log without an accumulator")
         expected: dict[str, tuple[int, int]] = {}
         for entry in self.reviews.values():
             reviews, micro_stars = expected.get(entry.product_id, (0, 0))
             expected[entry.product_id] = (reviews + 1, micro_stars + entry.micro_stars)
         if self.seen != expected:
-            found.append("the products seen are not those of the log")
-        return found
+            problems.append("the products seen are not those of the log")
+        return problems
 
 
 @dataclass
@@ -79,12 +74,12 @@ class Verified:
     """What :meth:`Verifier.verify` found.
 
     Attributes:
-        users: states looked at, one an encoder's space.
+        users: states looked at, one per user and encoder.
         reviews: in their logs.
         problems: user, encoder id and what is wrong.
-        popularity: encoder id → reviews that the counters have too many or too few of; None where writes went on
-            meanwhile.
-        repaired: everything found was mended.
+        popularity: encoder id → reviews that the counters have too many or too few; None if they differ and reviews
+            were written meanwhile.
+        repaired: everything that was found is mended.
     """
 
     users: int = 0
@@ -119,7 +114,7 @@ class Verifier:
         """Every user's state, some at a time, each once."""
         done: set[tuple[str, str]] = set()
         async for keys in self._client.scan(USER_PATTERN):
-            states = {(user, of) for user, kind, of in map(unpack_key, keys) if kind in _STATE} - done
+            states = {(user_id, space) for user_id, kind, space in map(unpack_key, keys) if kind in _STATE_KINDS} - done
             done |= states
             yield await self._logs_of(sorted(states))
 
@@ -129,7 +124,7 @@ class Verifier:
         Popularity is compared only if no review was written meanwhile, because counters and logs are not of one moment.
 
         Args:
-            repair: make what differs what the logs say.
+            repair: mend what differs from the logs.
             on_progress: called with the number of users looked at since the last call.
 
         Raises:
@@ -158,13 +153,12 @@ class Verifier:
             if repair and quiet and differences:
                 await self._store.outboxes.add(encoder_id, "repair", differences)
         if repair:
-            await self._repair_users({(user, of) for user, of, _ in found.problems})
+            await self._repair_users({(user_id, encoder_id) for user_id, encoder_id, _ in found.problems})
             found.repaired = quiet or not any(count is None for count in found.popularity.values())
         return found
 
     async def migrate(self, on_progress: Callable[[int], None] = lambda _: None) -> int:
-        """Bring a store of schema version 1 to 2, while no service runs on it; doing it again, also half done, changes
-        nothing more.
+        """Bring a store of schema version 1 to 2 while no service runs on it; it may be interrupted and run again.
 
         Version 2 has popularity, which is counted from the logs, and the products seen in ALS records: old records are
         removed, and the next look-up folds in anew.
@@ -189,22 +183,16 @@ class Verifier:
         return version
 
     async def _logs_of(self, states: Sequence[tuple[str, str]]) -> list[UserLog]:
-        calls = [
-            ScriptCall([keys.accumulator(of), keys.log(of), keys.seen(of)])
-            for keys, of in ((UserKeys(user), of) for user, of in states)
-        ]
+        replies = await self._client.evaluate(self._read, [ScriptCall(_state_keys(*state)) for state in states])
         logs = []
-        for (user, of), (accumulator, log, seen) in zip(
-            states, await self._client.evaluate(self._read, calls), strict=True
-        ):
+        for (user_id, encoder_id), (accumulator, log, seen) in zip(states, replies, strict=True):
             reviews = {name.decode(): unpack_entry(entry) for name, entry in zip(log[::2], log[1::2], strict=True)}
-            logs.append(UserLog(user, of, accumulator, unpack_seen_counts(seen), reviews))
+            logs.append(UserLog(user_id, encoder_id, accumulator, unpack_seen_counts(seen), reviews))
         return logs
 
     async def _repair_users(self, states: set[tuple[str, str]]) -> None:
         now_us = round(self._clock() * 1e6)
-        keys = [(UserKeys(user), of) for user, of in sorted(states)]
-        calls = [ScriptCall([user.accumulator(of), user.log(of), user.seen(of)], [now_us]) for user, of in keys]
+        calls = [ScriptCall(_state_keys(*state), [now_us]) for state in sorted(states)]
         await self._client.evaluate(self._repair, calls, durable=True)
 
     async def _settle(self) -> None:
@@ -216,14 +204,17 @@ class Verifier:
 
     async def _differences(self, encoder_id: str, expected: Changes) -> Changes:
         """What would turn the counters of named reviews into `expected`."""
-        days = await self._popularity.all_days(encoder_id)
-        found = await self._popularity.fields_of_days(encoder_id, days)
+        counters = await self._popularity.fields_of_days(encoder_id, await self._popularity.all_days(encoder_id))
         differences: Changes = {}
-        for day in sorted({*days, *expected}):
-            there = {field: packed for field, packed in found.get(day, {}).items() if field.startswith(NAMED.encode())}
+        for day in sorted({*counters, *expected}):
+            stored = {name: n for name, n in counters.get(day, {}).items() if name.startswith(NAMED.encode())}
             wanted = expected.get(day, {})
-            for name in sorted({*there, *wanted}):
-                change = wanted.get(name, 0) - there.get(name, 0)
-                if change:
+            for name in sorted({*stored, *wanted}):
+                if change := wanted.get(name, 0) - stored.get(name, 0):
                     differences.setdefault(day, {})[name] = change
         return differences
+
+
+def _state_keys(user_id: str, encoder_id: str) -> list[str]:
+    keys = UserKeys(user_id)
+    return [keys.accumulator(encoder_id), keys.log(encoder_id), keys.seen(encoder_id)]

@@ -1,6 +1,4 @@
-"""The way to Redis: one server, the primary that Sentinel names, or a cluster; command pipelines and scripts over
-it.
-"""
+"""The client of Redis: pipelines of commands and scripts, to one server, a primary behind Sentinels or a cluster."""
 
 import asyncio
 import hashlib
@@ -27,11 +25,10 @@ from embedding_service.redis_store.topology import Cluster, OneServer, Servers, 
 from embedding_service.redis_store.url import CLUSTER_SCHEMES, SENTINEL_SCHEMES
 from twotower.errors import StoreUnavailable
 
-_MOST_PIPELINES: Final = 12
-_CALLS_A_PIPELINE: Final = 16
-"""Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync
-always`, waits for the disk: with 12 connections instead of 4 an import takes two thirds of the time.
-"""
+# Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync
+# always`, waits for the disk: with 12 connections instead of 4 an import takes two thirds of the time.
+_MAX_PIPELINES: Final = 12
+_MIN_CALLS_PER_PIPELINE: Final = 16
 
 
 def connect(
@@ -40,15 +37,15 @@ def connect(
     """A client of bounded size that fails within a bounded time.
 
     A connection that was lost is opened again at once and the command sent again: every write is idempotent. A command
-    that timed out is not, so that a caller never waits longer than `timeout_s` for a Redis that hangs.
+    that timed out is not sent again, so that a caller waits for a Redis that hangs only once.
 
     Args:
         url: ``redis://`` or ``rediss://[user:password@]host:port/db``, ``unix://path``; with ``+cluster`` a node of a
             cluster; with ``+sentinel`` ``host:port,host:port/service``, the Sentinels and the name of the primary.
-        timeout_s: of every command, and of opening a connection.
-        connections: most connections to a server.
+        timeout_s: longest wait for a free connection, for it to open, and for a reply.
+        connections: most connections to one server.
         tls: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
-        wait_replicas: replicas that must hold a write before it is acknowledged.
+        wait_replicas: replicas that must confirm a write before it is acknowledged.
     """
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
@@ -57,30 +54,28 @@ def connect(
         "retry": Retry(NoBackoff(), 0),  # the client tries again
         **(tls or {}),
     }
-    waiting: dict[str, int] = {"wait_replicas": wait_replicas, "wait_ms": round(timeout_s * 500)}
+    waiting = {"wait_replicas": wait_replicas, "wait_ms": round(timeout_s * 500)}
     scheme, _, rest = url.partition("://")
     if scheme in CLUSTER_SCHEMES:
         address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
         cluster = RedisCluster.from_url(address, max_connections=connections, require_full_coverage=False, **options)
         return RedisClient(Cluster(cluster, **waiting))
-    pool, sentinels = (
-        _by_sentinel(url, options) if scheme in SENTINEL_SCHEMES else (ConnectionPool.from_url(url, **options), [])
-    )
-    return RedisClient(
-        OneServer(
-            Connections(pool.make_connection, limit=connections, timeout_s=timeout_s), sentinels=sentinels, **waiting
-        )
-    )
+    if scheme in SENTINEL_SCHEMES:
+        pool, sentinels = _by_sentinel(url, options)
+    else:
+        pool, sentinels = ConnectionPool.from_url(url, **options), []
+    server = Connections(pool.make_connection, limit=connections, timeout_s=timeout_s)
+    return RedisClient(OneServer(server, sentinels=sentinels, **waiting))
 
 
 def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, list[Redis]]:
+    """A pool of connections to the primary, and the clients of the Sentinels."""
     parts = urlsplit(url)
     hosts = [address.rsplit(":", 1) for address in parts.netloc.rpartition("@")[2].split(",")]
-    secure = SENTINEL_SCHEMES[parts.scheme] == "rediss"
     account = {"username": parts.username, "password": parts.password}
     credentials = {name: unquote(value) for name, value in account.items() if value}
     database = int(parse_qs(parts.query).get("db", ["0"])[0])
-    per_server = {**options, "ssl": secure}
+    per_server = {**options, "ssl": SENTINEL_SCHEMES[parts.scheme] == "rediss"}
     sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor without types
         [(host, int(port)) for host, port in hosts], sentinel_kwargs=dict(per_server), **per_server, **credentials
     )
@@ -114,10 +109,10 @@ class ScriptCall:
 
 
 class RedisClient:
-    """Sends pipelines of commands, each answered by itself; the store's errors instead of Redis'.
+    """Sends pipelines of commands and scripts; raises the store's errors instead of Redis'.
 
     Args:
-        servers: where they go, owned by the client from now on.
+        servers: where they are sent, owned by the client from now on.
     """
 
     def __init__(self, servers: Servers) -> None:
@@ -148,10 +143,10 @@ class RedisClient:
         Args:
             script: the script.
             calls: keys and arguments.
-            durable: a write that must be held by the wanted number of replicas.
+            durable: the wanted number of replicas must confirm what was written.
 
         Raises:
-            StoreUnavailable: some may have been run; sent again, they must change nothing.
+            StoreUnavailable: some calls may have been run; sent again, they must change nothing.
         """
         if not calls:
             return []
@@ -168,17 +163,17 @@ class RedisClient:
             raise _unavailable(error) from error
 
     async def scan(self, pattern: str, page: int = 500) -> AsyncIterator[list[bytes]]:
-        """Pages of the keys that match, of all primaries; a key that is there all the time comes at least once."""
+        """Pages of the keys on all primaries that match; a key that is there all the time comes at least once."""
         for primary in count():
             cursor = 0
             while True:
                 try:
-                    found = await self._servers.scan(primary, cursor, "MATCH", pattern, "COUNT", page)
+                    reply = await self._servers.scan(primary, cursor, "MATCH", pattern, "COUNT", page)
                 except _FAILURES as error:
                     raise _unavailable(error) from error
-                if found is None:
+                if reply is None:
                     return
-                cursor, keys = found
+                cursor, keys = reply
                 if keys:
                     yield keys
                 if not cursor:
@@ -189,7 +184,7 @@ class RedisClient:
         await self._servers.close()
 
     async def _evaluate(self, script: Script, calls: Sequence[ScriptCall], durable: bool) -> list[Any]:
-        parts = min(_MOST_PIPELINES, self._servers.spare, len(calls) // _CALLS_A_PIPELINE)
+        parts = min(_MAX_PIPELINES, self._servers.spare, len(calls) // _MIN_CALLS_PER_PIPELINE)
         if parts < 2:
             return await self._evaluate_in_order(script, calls, durable)
         # Calls of one user stay in order: connections keep none among each other.
@@ -236,6 +231,6 @@ def _unavailable(error: Exception) -> StoreUnavailable:
 
 
 def redis_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, str]:
-    """Options of a Redis client for PEM files."""
+    """Options of a Redis client's TLS from PEM files."""
     files = {"ssl_ca_certs": ca, "ssl_certfile": certificate, "ssl_keyfile": key}
     return {name: str(path) for name, path in files.items() if path is not None}

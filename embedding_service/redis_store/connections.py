@@ -1,8 +1,8 @@
-"""Connections to one Redis server: redis-py opens them (TLS, AUTH, SELECT, Sentinel), then a protocol of ours carries
-commands and replies.
+"""Connections to one Redis server: redis-py opens them, then our own protocol carries commands and replies.
 
-redis-py's own way from a command to its reply (pool, lock, a task for each timed write, stream reader, retry) costs
-more than all the rest of a look-up, and half the time of an import (docs/adr/0019-own-protocol-over-redis-py.md).
+redis-py knows TLS, AUTH, SELECT and Sentinel, but its way from a command to its reply (pool, lock, a task for each
+timed write, stream reader, retry) costs more than all the rest of a look-up, and half the time of an import
+(docs/adr/0019-own-protocol-over-redis-py.md).
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _ERRORS: Final[dict[str, Callable[[str], RedisError]]] = {
 
 
 def pack(command: Command) -> bytes:
-    """A command as Redis reads it; its name may be of two words."""
+    """A command as Redis reads it; its name may have two words."""
     name, *rest = command
     words: tuple[Any, ...] = (*str(name).split(), *rest)
     packed: bytes = hiredis.pack_command(words)
@@ -54,9 +54,9 @@ class _Connection(asyncio.Protocol):
     """One connection: a number of commands out, as many replies in, then the next.
 
     Args:
-        opened: connected by redis-py; its socket is this object's from now on.
+        opened: a connection of redis-py's, whose socket is this object's from now on.
         on_idle: called when all replies have come, whether or not somebody still waits for them.
-        on_lost: called once when the connection is gone.
+        on_lost: called once when the connection is lost; the flag says whether replies were awaited.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def exchange(self, packed: bytes, count: int, timeout_s: float) -> asyncio.Future[list[Any]]:
-        """Send commands; the future has their `count` replies, errors among them as objects.
+        """Send commands; the future gets their `count` replies, errors among them as objects.
 
         It fails if nothing comes for `timeout_s`: many commands may take longer than one.
         """
@@ -112,7 +112,7 @@ class _Connection(asyncio.Protocol):
             self._start_timer()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Of asyncio."""
+        """Called by asyncio."""
         busy = self._answer is not None
         if busy:
             answer = self._end()
@@ -121,7 +121,7 @@ class _Connection(asyncio.Protocol):
         self._on_lost(self, busy)
 
     def close(self, error: Exception | None = None) -> None:
-        """Close at once; who waits gets the error."""
+        """Close at once; whoever waits gets the error."""
         if error and self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
         self._transport.abort()
@@ -147,8 +147,8 @@ class Connections:
 
     Args:
         make: makes a connection of redis-py's, not yet connected.
-        limit: most connections; who finds all of them busy waits.
-        timeout_s: without a reply, and for a free connection.
+        limit: most connections; a caller who finds all of them busy waits.
+        timeout_s: longest wait for a free connection, and between replies.
     """
 
     def __init__(self, make: Callable[[], AbstractConnection], *, limit: int, timeout_s: float) -> None:
@@ -167,8 +167,8 @@ class Connections:
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Replies to commands in one round trip, errors among them as objects.
 
-        If the connection is lost everything is sent again, over a new one. A Redis that does not answer in time is not
-        asked again, so that a caller never waits much longer than that.
+        If the connection is lost, everything is sent again over a new one. A Redis that does not answer in time is not
+        asked again, so that a caller waits for it only once.
 
         Raises:
             redis.exceptions.RedisError, OSError: nobody answers.

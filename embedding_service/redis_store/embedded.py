@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO, Final, Literal
@@ -20,10 +21,9 @@ from twotower.errors import StoreUnavailable
 _LOG = logging.getLogger(__name__)
 AppendFsync = Literal["always", "everysec", "no"]
 _SOCKET: Final = "redis.sock"
-_MAX_SOCKET_PATH: Final = 100
+_MAX_SOCKET_PATH: Final = 100  # bytes, of the 107 that the system allows
 _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 30.0
-_LOCK_TIMEOUT_S: Final = 10.0
 _LOG_TAIL: Final = 5
 # Run by a Python of its own before it becomes redis-server: asks the kernel for SIGTERM when the service dies, however
 # it dies.
@@ -44,7 +44,7 @@ def redis_executable() -> Path:
 
 @contextlib.asynccontextmanager
 async def running_or_started(directory: Path) -> AsyncIterator[str]:
-    """URL of the redis-server on `directory`: the running service's, or one started for as long as the caller needs it.
+    """URL of the redis-server on `directory`: the running service's, or one that runs as long as the caller needs it.
 
     Raises:
         StoreUnavailable: there is no such directory, or Redis does not start.
@@ -80,16 +80,16 @@ class RedisServer:
     keeps it too, and no two servers ever append to one file.
 
     Args:
-        directory: made if missing, readable by this user only; what Redis appends stays here across restarts.
-        appendfsync: when an acknowledged write is on disk: ``always`` at once, ``everysec`` within a second, ``no``
-            when the system likes.
-        executable: redis-server.
+        directory: made if missing, then readable by this user only; what Redis appends stays there across restarts.
+        appendfsync: when an acknowledged write is on disk: ``always`` at once, ``everysec`` within about a second,
+            ``no`` when the system likes.
+        lock_timeout_s: how long to wait for the directory's owner to stop.
     """
 
-    def __init__(self, directory: Path, *, appendfsync: AppendFsync = "always", executable: Path | None = None) -> None:
+    def __init__(self, directory: Path, *, appendfsync: AppendFsync = "always", lock_timeout_s: float = 10.0) -> None:
         self._directory = directory.absolute()
         self._appendfsync = appendfsync
-        self._executable = executable or redis_executable()
+        self._lock_timeout_s = lock_timeout_s
         self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
         self._socket = self._directory / _SOCKET
         self._lock: IO[str] | None = None
@@ -98,7 +98,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """For a Redis client."""
+        """Address for a Redis client."""
         return f"unix://{self._socket}"
 
     @property
@@ -108,7 +108,7 @@ class RedisServer:
         return self._process.pid
 
     async def start(self) -> None:
-        """Start and wait until it answers, its data loaded.
+        """Start Redis and wait until it answers, with its data loaded.
 
         Raises:
             StoreUnavailable: the directory is another service's, or Redis does not start; names the directory and
@@ -117,7 +117,7 @@ class RedisServer:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = await self._take_lock()
         try:
-            if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:  # the system allows 107 bytes
+            if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
                 self._socket_directory = tempfile.TemporaryDirectory(prefix="twotower-redis-")
                 self._socket = Path(self._socket_directory.name) / _SOCKET
             await self._launch()
@@ -128,7 +128,7 @@ class RedisServer:
         self._supervisor = asyncio.create_task(self._supervise())
 
     async def stop(self) -> None:
-        """Stop Redis cleanly and give the directory back."""
+        """Stop Redis cleanly and release the directory."""
         if self._supervisor is not None:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -146,44 +146,40 @@ class RedisServer:
             self._lock.close()
 
     async def _take_lock(self) -> IO[str]:
-        path = self._directory / "lock"
-        lock = path.open("a+")
-        deadline = asyncio.get_running_loop().time() + _LOCK_TIMEOUT_S
+        lock = (self._directory / "lock").open("a+")
+        deadline = time.monotonic() + self._lock_timeout_s
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return lock
             except BlockingIOError:
-                if asyncio.get_running_loop().time() > deadline:
+                if time.monotonic() > deadline:
                     lock.close()
                     raise StoreUnavailable(
                         f"{self._directory} is in use by another embedding service (its lock file is held)"
                     ) from None
-            # The one before may be just stopping.
-            await asyncio.sleep(0.1)
-        return lock
+            await asyncio.sleep(0.1)  # the owner may be stopping just now
 
     async def _launch(self) -> None:
         assert self._lock is not None
         with contextlib.suppress(FileNotFoundError):
             self._socket.unlink()
         options = {
-            "port": "0",
-            "unixsocket": str(self._socket),
-            "unixsocketperm": "700",
-            "dir": str(self._directory),
-            "logfile": str(self._directory / "redis.log"),
+            "port": 0,
+            "unixsocket": self._socket,
+            "unixsocketperm": 700,
+            "dir": self._directory,
+            "logfile": self._directory / "redis.log",
             "appendonly": "yes",
             "appendfsync": self._appendfsync,
             "save": "",
             "daemonize": "no",
             "maxmemory-policy": "noeviction",
         }
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        launcher = (sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()))
+        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self._process = await asyncio.create_subprocess_exec(
-            *launcher,
-            str(self._executable),
+            *(sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())),
+            str(redis_executable()),
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(self._lock.fileno(),),
@@ -193,7 +189,7 @@ class RedisServer:
 
     async def _wait_until_loaded(self) -> None:
         assert self._process is not None
-        deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
+        deadline = time.monotonic() + _START_TIMEOUT_S
         async with Redis.from_url(self.url, socket_timeout=1.0) as probe:
             while True:
                 with contextlib.suppress(RedisError, OSError):
@@ -203,7 +199,7 @@ class RedisServer:
                     raise StoreUnavailable(
                         f"redis-server ended with code {self._process.returncode}: {self._last_words()}"
                     )
-                if asyncio.get_running_loop().time() > deadline:
+                if time.monotonic() > deadline:
                     raise StoreUnavailable(
                         f"redis-server did not answer within {_START_TIMEOUT_S:.0f} s: {self._last_words()}"
                     )
@@ -213,9 +209,9 @@ class RedisServer:
         delay_s = 0.1
         while True:
             assert self._process is not None
-            started = asyncio.get_running_loop().time()
+            started = time.monotonic()
             code = await self._process.wait()
-            if asyncio.get_running_loop().time() - started > 60:
+            if time.monotonic() - started > 60:
                 delay_s = 0.1
             wait_s = delay_s * random.uniform(0.5, 1.5)
             _LOG.error(

@@ -1,11 +1,11 @@
-"""Byte layouts of the values in Redis: the only place in code with their offsets, the Lua scripts' included.
+"""Byte layouts of the values in Redis: the only place in code with their offsets, those in the Lua scripts included.
 
 docs/formats/redis.md is their public description.
 """
 
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,160 +15,39 @@ from embedding_service.ports import AlsOrigin, Outcome, StoredUsers
 from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
 from twotower.wire import fixed_point_from_bytes, fixed_point_to_bytes
 
-MICRO_STARS: Final = 1_000_000
-_ACCUMULATOR: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4"), ("changed_us", ">i8")])
+# Accumulators: sums, review count and stamp, the time of the last change in µs since 1970.
 _SUMS_AND_COUNT: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4")])
-_SUMS_BYTES: Final = 4 * BERT_DIM
-_STAMP_BYTES: Final = 8
-STAMP_RANGE: Final = (_SUMS_AND_COUNT.itemsize, _ACCUMULATOR.itemsize - 1)
-"""GETRANGE of an accumulator that gives its stamp: the time of the last change."""
-_ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
-_ALS_HEAD_BYTES: Final = _ALS_HEAD.itemsize
-NO_ALS_VECTOR: Final = bytes(4 * ALS_DIM)
-_ORIGIN_BYTES: Final = {origin: bytes([origin]) for origin in AlsOrigin}
+_ACCUMULATOR: Final = np.dtype([*_SUMS_AND_COUNT.descr, ("changed_us", ">i8")])
 _EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR.itemsize)
-_NO_ALS: Final = bytes(_ALS_HEAD_BYTES)
+STAMP_RANGE: Final = (_SUMS_AND_COUNT.itemsize, _ACCUMULATOR.itemsize - 1)
+"""GETRANGE of an accumulator that gives its stamp."""
+
+# ALS records: vector, stamp of the state that it was made from, origin, products seen.
+_ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
+_NO_ALS_HEAD: Final = bytes(_ALS_HEAD.itemsize)
+_ORIGINS: Final = {origin: bytes([origin]) for origin in AlsOrigin}
+NO_ALS_VECTOR: Final = bytes(4 * ALS_DIM)
+
+# Log entries: these fields, the vector, the product id.
 _ENTRY_FIELDS: Final = {"FLAGS": "B", "TIME": "q", "RATING": "I", "DIGEST": "16s"}
 _ENTRY_HEAD: Final = struct.Struct("<" + "".join(_ENTRY_FIELDS.values()))
-_VECTOR_BYTES: Final = 2 * BERT_DIM
+_PRODUCT_AT: Final = _ENTRY_HEAD.size + 2 * BERT_DIM
 _TIME_GIVEN: Final = 1
 _DIGEST_GIVEN: Final = 2
+MICRO_STARS: Final = 1_000_000
+
+# Outbox entries: sign, kind, time in µs since 1970, product id. Counters' fields: kind, hour in two digits, product id.
 NAMED: Final = "u"
 ANONYMOUS: Final = "a"
-"""Kinds of reviews in outboxes and counters."""
+_OUTBOX_HEAD: Final = struct.Struct("<ccq")
 FIELD_HOUR: Final = slice(1, 3)
 FIELD_PRODUCT: Final = slice(3, None)
-"""Parts of a counter's field, after its kind."""
-_OUTBOX_HEAD: Final = struct.Struct("<ccq")
 _DAY_S: Final = 86_400
 _COUNT_SHIFT: Final = 40
 
 
-def _entry_ranges() -> dict[str, int]:
-    """First and last byte of each field of a log entry as Lua counts them: from 1, the last one included."""
-    ranges, format_ = {}, "<"
-    for name, code in _ENTRY_FIELDS.items():
-        ranges[f"{name}_FIRST"] = struct.calcsize(format_) + 1
-        format_ += code
-        ranges[f"{name}_LAST"] = struct.calcsize(format_)
-    return ranges
-
-
-_LUA_CONSTANTS: Final[dict[str, int | str]] = {
-    "DIM": BERT_DIM,
-    # GETRANGE counts bytes from 0.
-    "STAMP_START": STAMP_RANGE[0],
-    "STAMP_STOP": STAMP_RANGE[1],
-    "ACCUMULATOR_BYTES": _ACCUMULATOR.itemsize,
-    # Lua counts bytes from 1.
-    "COUNT_FIRST": _SUMS_BYTES + 1,
-    **_entry_ranges(),
-    "VECTOR_FIRST": _ENTRY_HEAD.size + 1,
-    "PRODUCT_FIRST": _ENTRY_HEAD.size + _VECTOR_BYTES + 1,
-    "DIGEST_BYTES": struct.calcsize(_ENTRY_FIELDS["DIGEST"]),
-    # Formats of Lua's struct library, which names integers by their size.
-    "SUMS": ">" + "i4" * BERT_DIM,
-    "COUNT": ">I4",
-    "STAMP": ">I4I4",  # a uint64 in two halves: Lua 5.1 has no 64-bit integers
-    "VECTOR": "<" + "i2" * BERT_DIM,
-    "TIME": "<i8",
-    "RATING": "<I4",
-    # Flags of log entries, kinds of reviews, what became of a review.
-    "TIME_GIVEN": _TIME_GIVEN,
-    "DIGEST_GIVEN": _DIGEST_GIVEN,
-    "KIND_NAMED": NAMED,
-    "KIND_ANONYMOUS": ANONYMOUS,
-    **{f"OUTCOME_{outcome.name}": outcome.value for outcome in Outcome},
-}
-
-
-def lua_constants(source: str) -> str:
-    """Lua that declares the constants of the layouts that a script names."""
-    names = _LUA_CONSTANTS.keys() & set(re.findall(r"\b[A-Z_]+\b", source))
-    return "".join(f"local {name} = {_LUA_CONSTANTS[name]!r}\n" for name in sorted(names))
-
-
-@dataclass(frozen=True)
-class OutboxEntry:
-    """One review in (`sign` 1) or out (-1); `kind` is NAMED or ANONYMOUS."""
-
-    sign: int
-    kind: str
-    time_us: int
-    product: bytes
-
-
-def unpack_outbox_entry(raw: bytes) -> OutboxEntry:
-    """From an outbox: sign, kind, and what :func:`pack_outbox_tail` packed."""
-    sign, kind, time_us = _OUTBOX_HEAD.unpack_from(raw)
-    return OutboxEntry(1 if sign == b"+" else -1, kind.decode(), time_us, raw[_OUTBOX_HEAD.size :])
-
-
-def pack_outbox_tail(time_us: int, product_id: str) -> bytes:
-    """What follows sign and kind in an outbox: time i64 little-endian, product id."""
-    return time_us.to_bytes(8, "little", signed=True) + product_id.encode()
-
-
-def popularity_field(kind: str, time_us: int, product: bytes) -> tuple[int, bytes]:
-    """Day since 1970 and field of a review's counter: kind, hour in two digits, product."""
-    day, second = divmod(time_us // 1_000_000, _DAY_S)
-    return day, f"{kind}{second // 3600:02d}".encode() + product
-
-
-def pack_change(time_us: int) -> int:
-    """What one review adds to its counter: 2^40 for itself, plus the seconds since the begin of its hour."""
-    return (1 << _COUNT_SHIFT) + time_us // 1_000_000 % 3600
-
-
-def unpack_counter(packed: int) -> tuple[int, int]:
-    """Reviews, and the sum of their seconds."""
-    return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
-
-
-def pack_entry(
-    product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b""
-) -> bytes:
-    """A log entry: flags u8, time i64 µs, rating u32 millionths, digest 16 bytes, vector 384 × i16, product id; all
-    little-endian.
-
-    Args:
-        product_id: product reviewed.
-        rating: stars.
-        fixed_point: (384,) int16.
-        time_us: since 1970; of arrival if `time_given` is false.
-        time_given: the author said when.
-        digest: 16 bytes of :func:`content_digest`; empty for an imported review, of which only the vector is known.
-    """
-    flags = _TIME_GIVEN * time_given | _DIGEST_GIVEN * bool(digest)
-    return (
-        _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest)
-        + fixed_point_to_bytes(fixed_point)
-        + product_id.encode()
-    )
-
-
-@dataclass(frozen=True)
-class LogEntry:
-    """A review in a user's log; `counted` in live popularity."""
-
-    product_id: str
-    micro_stars: int
-    time_us: int
-    time_given: bool
-    counted: bool
-    fixed_point: Int16
-
-
-def unpack_entry(entry: bytes) -> LogEntry:
-    """What :func:`pack_entry` packed."""
-    flags, time_us, micro_stars, _ = _ENTRY_HEAD.unpack_from(entry)
-    product_at = _ENTRY_HEAD.size + _VECTOR_BYTES
-    vector = fixed_point_from_bytes(entry[_ENTRY_HEAD.size : product_at], "log entry")
-    return LogEntry(entry[product_at:].decode(), micro_stars, time_us, bool(flags & _TIME_GIVEN), bool(flags), vector)
-
-
 def pack_sums_and_counts(sums: Sequence[Int32], counts: Sequence[int]) -> list[bytes]:
-    """The first 1,540 bytes of accumulators."""
+    """Accumulators without their stamps, 1,540 bytes each."""
     rows = np.empty(len(sums), _SUMS_AND_COUNT)
     rows["sums"], rows["count"] = sums, counts
     return _cut(rows.tobytes(), _SUMS_AND_COUNT.itemsize)
@@ -176,35 +55,41 @@ def pack_sums_and_counts(sums: Sequence[Int32], counts: Sequence[int]) -> list[b
 
 def pack_stamp(changed_us: int) -> bytes:
     """The last 8 bytes of an accumulator."""
-    return changed_us.to_bytes(_STAMP_BYTES, "big")
+    return changed_us.to_bytes(8, "big")
+
+
+def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:
+    """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs.
+
+    They are zeros where there is no state.
+    """
+    rows = np.frombuffer(b"".join([value or _EMPTY_ACCUMULATOR for value in values]), _ACCUMULATOR)
+    return rows["sums"].astype(np.int32), rows["count"].astype(np.int64), rows["changed_us"].astype(np.int64)
 
 
 def pack_als(vectors: Sequence[Float32]) -> list[bytes]:
-    """256 bytes each."""
+    """ALS vectors, 256 bytes each."""
     return _cut(np.array(vectors, "<f4").tobytes(), 4 * ALS_DIM)
-
-
-def _cut(packed: bytes, size: int) -> list[bytes]:
-    return [packed[start : start + size] for start in range(0, len(packed), size)]
-
-
-def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
-    """256 bytes of vector, 8 of the change that it was made from, and :func:`pack_als_tail`."""
-    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + pack_als_tail(origin, product_ids)
 
 
 def pack_als_tail(origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
     """What follows the stamp in an ALS record: a byte of origin, then the products of the log that it was made from.
 
-    The ids stand each once, sorted as bytes; no id has a NUL in it, so that one can stand between them.
+    Each id stands once; they are sorted as bytes. No id has a NUL in it, so that one can stand between them.
     """
-    return _ORIGIN_BYTES[origin] + b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
+    return _ORIGINS[origin] + b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
+
+
+def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
+    """A whole ALS record; `changed_us` is of the state that it was made from."""
+    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + pack_als_tail(origin, product_ids)
 
 
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
-    """Columns from the values of many users' keys."""
+    """Columns from the accumulators and ALS records of many users."""
     sums, counts, changed_us = unpack_accumulators(accumulators)
-    records = np.frombuffer(b"".join([value[:_ALS_HEAD_BYTES] if value else _NO_ALS for value in als]), _ALS_HEAD)
+    head = _ALS_HEAD.itemsize
+    records = np.frombuffer(b"".join([value[:head] if value else _NO_ALS_HEAD for value in als]), _ALS_HEAD)
     # A stamp of 0 is no vector at all; any other must be that of the accumulator.
     stamps = records["stamp"]
     fresh = (stamps == changed_us) & (stamps > 0)
@@ -215,39 +100,140 @@ def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | Non
         als=records["vector"].astype(np.float32),
         als_origins=records["origin"] * fresh,  # MISSING is 0
         seen_product_ids=[
-            unpack_seen(value) if valid and value else [] for value, valid in zip(als, fresh.tolist(), strict=True)
+            value[head:].decode().split("\0") if is_fresh and value and len(value) > head else []
+            for value, is_fresh in zip(als, fresh.tolist(), strict=True)
         ],
     )
 
 
-def unpack_seen(als_record: bytes) -> list[str]:
-    """The products of an ALS record, sorted."""
-    tail = als_record[_ALS_HEAD_BYTES:]
-    return tail.decode().split("\0") if tail else []
+def _cut(packed: bytes, size: int) -> list[bytes]:
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
 
 
-def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, Int64]:
-    """Sums (users, 384) int32, review counts (users,) and times of the last change (users,) in µs; zeros where there is
-    no state.
+@dataclass(frozen=True)
+class LogEntry:
+    """A review in a user's log; `counted` in live popularity."""
+
+    product_id: str
+    micro_stars: int
+    time_us: int
+    counted: bool
+    fixed_point: Int16
+
+
+def pack_entry(
+    product_id: str, rating: float, fixed_point: Int16, time_us: int, *, time_given: bool, digest: bytes = b""
+) -> bytes:
+    """A log entry.
+
+    Args:
+        product_id: product reviewed.
+        rating: stars.
+        fixed_point: (384,) int16.
+        time_us: since 1970; of arrival if `time_given` is false.
+        time_given: the author said when.
+        digest: 16 bytes of :func:`content_digest`; empty for an imported review, of which only the vector is known.
     """
-    rows = np.frombuffer(b"".join([value or _EMPTY_ACCUMULATOR for value in values]), _ACCUMULATOR)
-    return rows["sums"].astype(np.int32), rows["count"].astype(np.int64), rows["changed_us"].astype(np.int64)
+    flags = _TIME_GIVEN * time_given | _DIGEST_GIVEN * bool(digest)
+    head = _ENTRY_HEAD.pack(flags, time_us, round(rating * MICRO_STARS), digest)
+    return head + fixed_point_to_bytes(fixed_point) + product_id.encode()
 
 
-def unpack_stars(pairs: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, float]:
+def unpack_entry(entry: bytes) -> LogEntry:
+    """What :func:`pack_entry` packed."""
+    flags, time_us, micro_stars, _ = _ENTRY_HEAD.unpack_from(entry)
+    vector = fixed_point_from_bytes(entry[_ENTRY_HEAD.size : _PRODUCT_AT], "log entry")
+    return LogEntry(entry[_PRODUCT_AT:].decode(), micro_stars, time_us, bool(flags), vector)
+
+
+def unpack_stars(pairs: Sequence[bytes]) -> dict[str, float]:
     """Product id → sum of the user's ratings, exact to the millionth, from the `seen` hash."""
-    return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in unpack_hash(pairs)}
-
-
-def unpack_hash(reply: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """Fields and values of HGETALL: flat as Redis sends them, or a mapping as redis-py's cluster client makes it."""
-    return reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
+    values = zip(pairs[::2], pairs[1::2], strict=True)
+    return {product.decode(): int(value.partition(b":")[2]) / MICRO_STARS for product, value in values}
 
 
 def unpack_seen_counts(pairs: Sequence[bytes]) -> dict[str, tuple[int, int]]:
     """Product id → reviews and sum of ratings in millionths of a star, from the `seen` hash."""
-    values = (value.partition(b":") for value in pairs[1::2])
-    return {
-        product.decode(): (int(reviews), int(stars))
-        for product, (reviews, _, stars) in zip(pairs[::2], values, strict=True)
-    }
+    values = ((product, value.split(b":")) for product, value in zip(pairs[::2], pairs[1::2], strict=True))
+    return {product.decode(): (int(reviews), int(micro_stars)) for product, (reviews, micro_stars) in values}
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """One review that came (`sign` 1) or was taken back (-1); `kind` is NAMED or ANONYMOUS."""
+
+    sign: int
+    kind: str
+    time_us: int
+    product: bytes
+
+
+def unpack_outbox_entry(raw: bytes) -> OutboxEntry:
+    """An outbox entry from its bytes."""
+    sign, kind, time_us = _OUTBOX_HEAD.unpack_from(raw)
+    return OutboxEntry(1 if sign == b"+" else -1, kind.decode(), time_us, raw[_OUTBOX_HEAD.size :])
+
+
+def pack_outbox_tail(time_us: int, product_id: str) -> bytes:
+    """What follows sign and kind in an outbox entry."""
+    return time_us.to_bytes(8, "little", signed=True) + product_id.encode()
+
+
+def popularity_field(kind: str, time_us: int, product: bytes) -> tuple[int, bytes]:
+    """Day since 1970 and field of a review's counter."""
+    day, second = divmod(time_us // 1_000_000, _DAY_S)
+    return day, f"{kind}{second // 3600:02d}".encode() + product
+
+
+def pack_change(time_us: int) -> int:
+    """What one review adds to its counter: 2^40 for itself, plus the seconds since the beginning of its hour."""
+    return (1 << _COUNT_SHIFT) + time_us // 1_000_000 % 3600
+
+
+def unpack_counter(packed: int) -> tuple[int, int]:
+    """Reviews, and the sum of their seconds."""
+    return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
+
+
+def lua_constants(source: str) -> str:
+    """Lua that declares the constants of the layouts that a script names."""
+    names = _LUA_CONSTANTS.keys() & set(re.findall(r"\b[A-Z_]+\b", source))
+    return "".join(f"local {name} = {_LUA_CONSTANTS[name]!r}\n" for name in sorted(names))
+
+
+def _entry_ranges() -> dict[str, int]:
+    """First and last byte of each field of a log entry."""
+    ranges, fields = {}, "<"
+    for name, code in _ENTRY_FIELDS.items():
+        ranges[f"{name}_FIRST"] = struct.calcsize(fields) + 1
+        fields += code
+        ranges[f"{name}_LAST"] = struct.calcsize(fields)
+    return ranges
+
+
+_LUA_CONSTANTS: Final[dict[str, int | str]] = {
+    "DIM": BERT_DIM,
+    "ACCUMULATOR_BYTES": _ACCUMULATOR.itemsize,
+    "DIGEST_BYTES": struct.calcsize(_ENTRY_FIELDS["DIGEST"]),
+    # As GETRANGE counts bytes: from 0.
+    "STAMP_START": STAMP_RANGE[0],
+    "STAMP_STOP": STAMP_RANGE[1],
+    # As Lua counts bytes: from 1.
+    "COUNT_FIRST": 4 * BERT_DIM + 1,
+    **_entry_ranges(),
+    "VECTOR_FIRST": _ENTRY_HEAD.size + 1,
+    "PRODUCT_FIRST": _PRODUCT_AT + 1,
+    # Formats of Lua's struct library, which names integers by their size.
+    "SUMS": ">" + "i4" * BERT_DIM,
+    "COUNT": ">I4",
+    "STAMP": ">I4I4",  # a uint64 in two halves: Lua 5.1 has no 64-bit integers
+    "VECTOR": "<" + "i2" * BERT_DIM,
+    "TIME": "<i8",
+    "RATING": "<I4",
+    # Codes.
+    "TIME_GIVEN": _TIME_GIVEN,
+    "DIGEST_GIVEN": _DIGEST_GIVEN,
+    "KIND_NAMED": NAMED,
+    "KIND_ANONYMOUS": ANONYMOUS,
+    **{f"OUTCOME_{outcome.name}": outcome.value for outcome in Outcome},
+}

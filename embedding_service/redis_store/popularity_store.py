@@ -1,11 +1,13 @@
 """Live popularity in Redis: the outboxes' counters, read back."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
 
 from embedding_service.ports import HourlyCounts
 from embedding_service.redis_store.client import RedisClient
 from embedding_service.redis_store.keys import PopularityKeys
-from embedding_service.redis_store.layouts import FIELD_HOUR, FIELD_PRODUCT, unpack_counter, unpack_hash
+from embedding_service.redis_store.layouts import FIELD_HOUR, FIELD_PRODUCT, unpack_counter
 from embedding_service.redis_store.outboxes import Changes, Outboxes
 from twotower.scoring import US_PER_DAY
 
@@ -53,6 +55,11 @@ class RedisPopularityStore:
         keys = PopularityKeys(encoder_id)
         replies = await self._client.send([("HGETALL", keys.day(day)) for day in days])
         return {
-            day: {field: int(packed) for field, packed in unpack_hash(fields)}
+            day: {field: int(packed) for field, packed in _pairs(fields)}
             for day, fields in zip(days, replies, strict=True)
         }
+
+
+def _pairs(reply: Mapping[bytes, bytes] | Sequence[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    """Fields and values of HGETALL: flat as Redis sends them, or a mapping as redis-py's cluster client makes it."""
+    return reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)

@@ -1,4 +1,4 @@
-"""What a client sends to: one server (or the primary that Sentinel names), or a cluster."""
+"""What a client sends to: one server, also the primary behind Sentinels, or a cluster."""
 
 import asyncio
 import contextlib
@@ -35,8 +35,8 @@ class Servers(Protocol):
         """Replies to commands, errors among them as objects, in one round trip to each server.
 
         Args:
-            commands: of one slot each.
-            written: keys that were written to, if replicas must confirm it.
+            commands: each with keys of one slot only.
+            written: keys that they write to, if replicas must confirm it.
 
         Raises:
             TooFewReplicas.
@@ -47,14 +47,14 @@ class Servers(Protocol):
         """The reply of every primary."""
 
     async def scan(self, primary: int, cursor: int, *options: Any) -> tuple[int, list[bytes]] | None:
-        """The next page of SCAN on the primary of a number; None if there is no such primary."""
+        """Next cursor and keys of a page of SCAN on the nth primary; None if there are fewer."""
 
     async def close(self) -> None:
         """Close connections."""
 
 
 def _waiting(key: str, replicas: int, timeout_ms: int) -> tuple[Command, Command]:
-    """Commands that wait for the replicas of the connection's last write.
+    """Commands that wait until replicas have the connection's last write.
 
     Where all calls found their work done there is no write, and that work may not be on the replicas yet: so something
     is written, in a slot of the same server.
@@ -62,19 +62,19 @@ def _waiting(key: str, replicas: int, timeout_ms: int) -> tuple[Command, Command
     return ("SET", wait_key(key), 1, "PX", 1000), ("WAIT", replicas, timeout_ms)
 
 
-def _check_held(replies: Sequence[Any], replicas: int) -> None:
-    if any(isinstance(found, Exception) or found < replicas for found in replies):
+def _check_confirmed(replies: Sequence[Any], replicas: int) -> None:
+    if any(isinstance(reply, Exception) or reply < replicas for reply in replies):
         raise TooFewReplicas(f"fewer than {replicas} replicas confirmed the write; it may be sent again")
 
 
 class OneServer:
-    """:class:`Servers` of one.
+    """:class:`Servers` that are one.
 
     Args:
-        connections: to it, owned from now on.
+        connections: to the server, owned from now on.
         wait_replicas: replicas that must confirm a write.
         wait_ms: how long they may take.
-        sentinels: clients that are closed with it.
+        sentinels: clients to close with the connections.
     """
 
     is_cluster = False
@@ -99,7 +99,7 @@ class OneServer:
         replies = await self._connections.execute(
             [*commands, *_waiting(written[0], self._wait_replicas, self._wait_ms)]
         )
-        _check_held(replies[-1:], self._wait_replicas)
+        _check_confirmed(replies[-1:], self._wait_replicas)
         return replies[: len(commands)]
 
     async def on_primaries(self, *command: Any) -> list[Any]:
@@ -123,10 +123,10 @@ class OneServer:
 
 
 class Cluster:
-    """:class:`Servers` of a cluster, by redis-py's pipelines.
+    """:class:`Servers` of a cluster, over redis-py's pipelines.
 
     Args:
-        redis: client, owned from now on.
+        redis: redis-py's client, owned from now on.
         wait_replicas: replicas that must confirm a write.
         wait_ms: how long they may take.
     """
@@ -142,12 +142,12 @@ class Cluster:
     async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
         """See the protocol."""
         waited = written if self._wait_replicas else ()
-        # Not left to redis-py, whose second attempt would send WAIT to whichever server: the nodes are looked up anew
-        # for each.
+        # Not left to redis-py, whose second attempt might send WAIT to another server: each attempt looks the nodes up
+        # anew.
         for attempt in range(_RETRIES):
             with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
                 return await self._attempt(commands, waited)
-            await self._redis.aclose()  # a primary may have changed: the next command asks for the slots again
+            await self._redis.aclose()  # a primary may have changed: the next attempt asks for the slots again
             await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
         return await self._attempt(commands, waited)
 
@@ -185,7 +185,7 @@ class Cluster:
         for reply in replies:
             if isinstance(reply, (RedisConnectionError, ClusterDownError, OSError)):
                 raise reply
-        _check_held(replies[len(commands) + 1 :: 2], self._wait_replicas)
+        _check_confirmed(replies[len(commands) + 1 :: 2], self._wait_replicas)
         if nodes != self._nodes_of(written):
             raise TooFewReplicas("a slot moved during the write; it may be sent again")
         return replies[: len(commands)]

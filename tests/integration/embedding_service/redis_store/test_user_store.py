@@ -361,12 +361,11 @@ async def test_state_is_always_the_sum_of_the_log(
         await redis.flushdb()
 
 
-async def test_a_directory_has_one_owner_and_keeps_its_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedding_service.redis_store.embedded._LOCK_TIMEOUT_S", 0.2)
+async def test_a_directory_has_one_owner_and_keeps_its_data(tmp_path: Path) -> None:
     first = RedisServer(tmp_path / ("long" * 40))  # its socket would not fit a socket address
     await first.start()
     with pytest.raises(StoreUnavailable, match="in use by another"):
-        await RedisServer(tmp_path / ("long" * 40)).start()
+        await RedisServer(tmp_path / ("long" * 40), lock_timeout_s=0.2).start()
     store = RedisUserStore(connect(first.url, timeout_s=5.0, connections=1))
     await store.record(ENCODER, [review()])
     await store.close()
