@@ -99,19 +99,17 @@ class Releases:
             NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`. A canary or shadow that
                 can't be served is only logged.
         """
-        self._written = await self._in_executor(lambda: read_labels(self._registry))
-        chosen = release_id or self._written.stable
+        self._written = written = await self._in_executor(lambda: read_labels(self._registry))
+        chosen = release_id or written.stable
         if not chosen:
             _LOG.info("no file %r beside the releases: waiting for LoadRelease", POINTER)
             return
         check_release_id(chosen)
         async with self._changing:
-            await self._become(Labels(stable=chosen, previous=self._written.previous))
-            for labels in (
-                replace(self._labels, canary=self._written.canary, canary_share=self._written.canary_share),
-                replace(self._labels, shadow=self._written.shadow),
-            ):
-                await self._try_to_become(replace(labels, stable=chosen))
+            await self._become(Labels(stable=chosen, previous=written.previous))
+            # One after the other: what can't be served must not keep the other from being served.
+            await self._try_to_become(replace(self._labels, canary=written.canary, canary_share=written.canary_share))
+            await self._try_to_become(replace(self._labels, shadow=written.shadow))
 
     async def load(self, release_id: str) -> ServedRelease:
         """Make a release `stable`.

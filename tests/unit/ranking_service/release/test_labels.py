@@ -119,6 +119,17 @@ async def test_another_process_follows(registry: FolderRegistry, ids: tuple[Path
         assert second.current.release_id == a
 
 
+async def test_canary_and_shadow_survive_a_restart(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+    _, a, b, c = ids
+    with ThreadPoolExecutor(1) as executor:
+        releases, again = make(registry, executor), make(registry, executor)
+        await releases.load(a)
+        await releases.set_canary(b, 0.5)
+        await releases.set_shadow(c)
+        await again.start(None)
+        assert again.labels == Labels(stable=a, canary=b, canary_share=0.5, shadow=c)
+
+
 async def test_a_canary_that_is_gone_does_not_stop_a_start(
     registry: FolderRegistry, ids: tuple[Path, str, str, str]
 ) -> None:
