@@ -1,7 +1,6 @@
 """A server with --two-stage-above: plain requests from candidates, all others exactly."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,11 +81,3 @@ async def test_an_added_product_is_among_the_candidates(server: Clients) -> None
     worst = plain.recommendations[-1].score
     assert ("new" in {item.product_id for item in plain.recommendations}) == (exact.predictions[0].score > worst)
     assert len(plain.recommendations) == 100
-
-
-async def test_without_faiss_the_setting_is_refused(
-    release: Release, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("ranking_service.settings.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="two_stage_above: needs faiss"):
-        ranking_settings(tmp_path, 1, two_stage_above=10)

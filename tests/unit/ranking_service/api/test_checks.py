@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ranking_service.api import checks, page_tokens
+from ranking_service.api import checks
 from twotower.errors import InvalidArgument
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import release_service_pb2
@@ -67,9 +67,6 @@ def load(release_id: str) -> Callable[[], None]:
         (load("a/b"), ["release_id"]),
         (load(".writing-1"), ["release_id"]),
         (load("x" * 129), ["release_id"]),
-        (lambda: page_tokens.decode_start("no token!", "r"), ["page_token"]),
-        (lambda: page_tokens.decode_start(page_tokens.encode_start("r", -5), "r"), ["page_token"]),
-        (lambda: page_tokens.decode_start(page_tokens.encode_start("other", 5), "r"), ["page_token"]),
     ],
 )
 def test_names_the_field(check: Callable[[], object], fields: list[str]) -> None:
@@ -99,8 +96,3 @@ def test_accepts_the_bound_itself(check: Callable[[], None]) -> None:
 def test_page_sizes() -> None:
     requests = [pb.ListProductsRequest(page_size=size) for size in (0, 1, 1000)]
     assert [checks.check_list_products(request) for request in requests] == [100, 1, 1000]
-
-
-def test_a_page_token_comes_back() -> None:
-    assert page_tokens.decode_start(page_tokens.encode_start("a:b-c", 7), "a:b-c") == 7
-    assert page_tokens.decode_start("", "r") == 0

@@ -70,3 +70,18 @@ def test_rows_outside_the_catalogue_are_refused(wrong: Page) -> None:
     token = page_tokens.decode(page_tokens.encode("r", REQUEST, wrong), REQUEST)
     with pytest.raises(InvalidArgument, match="page_token"):
         page_tokens.check_rows(token, 9)
+
+
+def test_a_token_of_the_catalogue_comes_back() -> None:
+    assert page_tokens.decode_start(page_tokens.encode_start("a:b-c", 7), "a:b-c") == 7
+    assert page_tokens.decode_start("", "r") == 0
+
+
+@pytest.mark.parametrize(
+    "token", ["no token!", page_tokens.encode_start("r", -5), page_tokens.encode_start("other", 5)]
+)
+def test_another_token_of_the_catalogue_is_refused_by_name(token: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        page_tokens.decode_start(token, "r")
+    assert [violation.field for violation in refused.value.violations] == ["page_token"]
+    assert all(violation.description for violation in refused.value.violations)

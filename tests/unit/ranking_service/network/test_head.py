@@ -75,26 +75,6 @@ def test_a_user_scores_the_same_at_every_place_of_a_batch(head: Head) -> None:
     np.testing.assert_allclose(head(rows)[order], head(rows[order]), atol=SCORE_TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("cores", [1, 3])
-def test_lanes_take_every_part_once_and_pass_an_error_on(cores: int) -> None:
-    lanes = Lanes(cores)
-    for count in (0, 1, 2, 7, 50):
-        taken: list[int] = []
-        lanes.each(taken.append, range(count))
-        assert sorted(taken) == list(range(count))
-    nested: list[tuple[int, int]] = []
-    lanes.each(lambda part: lanes.each(lambda inner: nested.append((part, inner)), range(4)), range(4))
-    assert sorted(nested) == [(part, inner) for part in range(4) for inner in range(4)]
-
-    def fail(part: int) -> None:
-        if part == 5:
-            raise ValueError("part 5")
-
-    with pytest.raises(ValueError, match="part 5"):
-        lanes.each(fail, range(20))
-    lanes.close()
-
-
 @pytest.mark.parametrize("products", [1_201, 9_601, 25_000])
 @pytest.mark.parametrize("activation", ["elu", "relu"])
 def test_a_large_catalogue_in_tiles_and_slices_equals_the_reference(products: int, activation: Activation) -> None:

@@ -1,18 +1,21 @@
-"""Opening and swapping releases, with the numpy network as scorer."""
+"""Opening, labelling and swapping releases, with the numpy network as scorer."""
 
 import asyncio
+import gc
 import json
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ranking_service.release.labels import LABELS, POINTER
+from ranking_service.release.labels import LABELS, POINTER, Labels, read_labels
 from ranking_service.release.registry import FolderRegistry
-from ranking_service.release.served import open_served
+from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.releases import Releases
+from tests.support.ranking import releases_of
 from tests.support.releases import ReferenceScorer, write_random_release
 from twotower.errors import InvalidArgument, NotFound, NotReady, ReleaseInvalid
 
@@ -130,3 +133,122 @@ async def test_concurrent_loads_take_turns(tmp_path: Path) -> None:
         await asyncio.gather(*(releases.load(release_id) for release_id in ids))
         assert served == ids
         assert (tmp_path / POINTER).read_text().strip() == releases.current.release_id == ids[-1]
+
+
+@pytest.fixture(scope="module")
+def ids(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str, str]:
+    """A folder with three releases."""
+    root = tmp_path_factory.mktemp("releases")
+    a, b, c = (write_random_release(root, products=10, seed=seed).release_id for seed in range(3))
+    return root, a, b, c
+
+
+@pytest.fixture
+def registry(ids: tuple[Path, str, str, str]) -> FolderRegistry:
+    """That folder without labels."""
+    for name in (POINTER, LABELS):
+        (ids[0] / name).unlink(missing_ok=True)
+    return FolderRegistry(ids[0])
+
+
+async def test_labels_come_and_go(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+    _, a, b, c = ids
+    with ThreadPoolExecutor(1) as executor:
+        releases = releases_of(registry, executor)
+        await releases.load(a)
+        await releases.set_canary(b, 0.5)
+        await releases.set_shadow(c)
+        answered = {releases.for_user(f"user {i}").release_id for i in range(100)}
+        assert answered == {a, b}
+        assert [served.release_id for served in releases.in_memory()] == [a, b, c]
+        assert (releases.answering(b), releases.answering(c)) == (releases.canary, None)
+        assert read_labels(registry) == Labels(a, "", b, 0.5, c)
+
+        await releases.set_shadow(b)  # from canary to shadow
+        assert read_labels(registry) == Labels(a, "", "", 0.0, b)
+        for change in (releases.set_shadow(a), releases.set_canary(a, 0.5), releases.clear(a)):
+            with pytest.raises(ReleaseInvalid, match="stable"):
+                await change
+        await releases.clear(b)
+        assert [served.release_id for served in releases.in_memory()] == [a]
+        with pytest.raises(NotFound):
+            await releases.set_canary("missing", 0.5)
+        assert releases.labels == Labels(a)
+
+
+async def test_rollback_goes_back_and_forth(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+    _, a, b, c = ids
+    with ThreadPoolExecutor(1) as executor:
+        releases = releases_of(registry, executor)
+        await releases.load(a)
+        with pytest.raises(NotFound, match="before"):
+            await releases.roll_back()
+        await releases.load(b)
+        await releases.set_canary(c, 0.5)
+        assert (await releases.roll_back()).release_id == a
+        assert releases.labels == read_labels(registry) == Labels(stable=a, previous=b)
+        await releases.roll_back()
+        assert releases.current.release_id == b
+
+        again = releases_of(registry, executor)
+        await again.start(None)
+        assert again.labels == Labels(stable=b, previous=a)
+        await again.roll_back()
+        assert again.current.release_id == a
+
+
+async def test_another_process_follows(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+    _, a, b, c = ids
+    with ThreadPoolExecutor(1) as executor:
+        first, second = releases_of(registry, executor), releases_of(registry, executor)
+        await first.load(a)
+        await second.start(None)
+        await first.load(b)
+        await first.set_canary(c, 0.25)
+        await second.follow()
+        assert second.labels == first.labels
+        registry.write(POINTER, b"missing\n")
+        await second.follow()
+        await second.follow()
+        assert second.current.release_id == b
+        await first.roll_back()
+        await second.follow()
+        assert second.current.release_id == a
+
+
+async def test_a_canary_that_is_gone_does_not_stop_a_start(
+    registry: FolderRegistry, ids: tuple[Path, str, str, str]
+) -> None:
+    _, a, _, c = ids
+    registry.write(POINTER, a.encode())
+    registry.write(LABELS, f'{{"canary": "missing", "canary_share": 0.5, "shadow": "{c}"}}'.encode())
+    with ThreadPoolExecutor(1) as executor:
+        releases = releases_of(registry, executor)
+        await releases.start(None)
+        assert releases.labels == Labels(stable=a, shadow=c)
+
+
+async def test_canary_and_shadow_survive_a_restart(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+    _, a, b, c = ids
+    with ThreadPoolExecutor(1) as executor:
+        releases, again = releases_of(registry, executor), releases_of(registry, executor)
+        await releases.load(a)
+        await releases.set_canary(b, 0.5)
+        await releases.set_shadow(c)
+        await again.start(None)
+        assert again.labels == Labels(stable=a, canary=b, canary_share=0.5, shadow=c)
+
+
+async def test_a_drained_release_leaves_memory(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
+    _, a, b, _ = ids
+    with ThreadPoolExecutor(1) as executor:
+        releases = releases_of(registry, executor)
+        await releases.load(a)
+        held: ServedRelease | None = releases.current  # a request in flight
+        gone = weakref.ref(releases.current.scorer)
+        await releases.load(b)
+        assert gone() is not None
+        del held
+        await asyncio.sleep(0)
+        gc.collect()
+        assert gone() is None

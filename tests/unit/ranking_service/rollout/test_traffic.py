@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ from ranking_service.ranking.ranker import Ranker
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.registry import FolderRegistry
 from ranking_service.release.served import open_served
-from ranking_service.rollout.releases import Releases
 from ranking_service.rollout.traffic import Outcomes, Traffic, compare, why_worse
 from ranking_service.upstream.feature_lookup import FeatureLookup
 from tests.support.embedding import to_columns, warm_user
+from tests.support.ranking import releases_of
 from tests.support.releases import ReferenceScorer, random_user_rows, write_random_release
 from twotower.errors import SpaceMismatch
 from twotower.model import score_catalogue
@@ -66,10 +65,6 @@ class Source:
         )
 
 
-async def _nothing() -> None:
-    pass
-
-
 @pytest.fixture(scope="module")
 def ids(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     root = tmp_path_factory.mktemp("releases")
@@ -81,7 +76,7 @@ async def test_a_failing_canary_is_rolled_back(ids: tuple[Path, str, str], caplo
     root, a, b = ids
     source = Source()
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
-        releases = Releases(FolderRegistry(root), partial(open_served, build_scorer=ReferenceScorer), loading, _nothing)
+        releases = releases_of(FolderRegistry(root), loading)
         traffic = Traffic(
             releases, Ranker(FeatureLookup(source), lambda _: PopularitySnapshot(), scoring, max_queue_users=100)
         )
@@ -108,7 +103,7 @@ async def test_a_failing_canary_is_rolled_back(ids: tuple[Path, str, str], caplo
 async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]) -> None:
     root, a, b = ids
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
-        releases = Releases(FolderRegistry(root), partial(open_served, build_scorer=ReferenceScorer), loading, _nothing)
+        releases = releases_of(FolderRegistry(root), loading)
         ranker = Ranker(FeatureLookup(Source()), lambda _: PopularitySnapshot(), scoring, max_queue_users=100)
         traffic = Traffic(releases, ranker)
         await releases.load(a)
