@@ -55,13 +55,13 @@ class Connection(Generic[ChannelT]):
         tls: ChannelTls | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
-        """Connects at the first call.
+        """Make the channels, which connect at the first call.
 
         Args:
             ranking: ``host:port`` of the ranking service.
             embedding: ``host:port`` of the embedding service.
             tls: PEM files; plaintext if None.
-            deadlines: of calls that name none.
+            deadlines: those of calls that name none.
         """
         self._addresses = ranking, embedding
         self._deadlines = deadlines or Deadlines()
