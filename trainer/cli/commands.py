@@ -1,5 +1,6 @@
 """The trainer's sub-commands. Whatever is slow to import is imported when a command runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,15 +9,15 @@ import click
 from trainer.cli.options import (
     FILE,
     FOLDER,
-    default_cache,
+    RecipeOptions,
+    Services,
     encoder_options,
-    recipe_of,
     recipe_options,
+    reviews_option,
     service_options,
-    source_of,
     source_options,
 )
-from trainer.data.sources import Format
+from trainer.data.sources import SourceOptions
 from trainer.network.presets import PRESETS
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
+@reviews_option
 @source_options
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @click.option("--preset", type=click.Choice(tuple(PRESETS)), default="v5_power", show_default=True, help="Recipe.")
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     multiple=True,
     default=ANONYMOUS_NAMES,
     show_default=True,
-    help="Name shared by strangers.",
+    help="Name that counts as anonymous.",
 )
 @click.option(
     "--max-dropped",
@@ -79,14 +81,10 @@ if TYPE_CHECKING:
 def train(
     *,
     reviews: Path,
-    file_format: Format,
-    metadata: Path | None,
-    columns: tuple[str, ...],
+    source: SourceOptions,
     out: Path,
     preset: str,
-    epochs: int | None,
-    batch_size: int | None,
-    options_file: Path | None,
+    chosen: RecipeOptions,
     seed: int,
     validation_fraction: float,
     default_username: str,
@@ -94,19 +92,15 @@ def train(
     max_dropped: float,
     strict: bool,
     encoder: Path | None,
-    cache: Path | None,
+    cache: Path,
     evaluation: Path | None,
     write_samples: Path | None,
     samples_format: str,
     publish_it: bool,
-    embedding: str,
-    ranking: str,
-    timeout_s: float,
-    tls_ca: Path | None,
+    services: Services,
 ) -> None:
     """Train a PRESET on a review file and write the release."""
     import json
-    from dataclasses import replace
 
     from rich.console import Console
 
@@ -118,15 +112,13 @@ def train(
     from trainer.report.sample_files import write_sample_files
     from trainer.report.summary import print_curve, print_report, print_result
 
-    console = Console()
-    progress = Progress(Console(stderr=True))
-    cache = cache or default_cache()
-    recipe = recipe_of(preset, options_file, epochs=epochs, batch_size=batch_size)
+    console, progress = Console(), Progress(Console(stderr=True))
+    recipe = chosen.recipe(preset)
     options = replace(
         recipe,
         cleaning=CleaningOptions(default_username, anonymous_names, max_dropped, strict),
         fit=replace(recipe.fit, seed=seed),
-        source=source_of(file_format, metadata, columns),
+        source=source,
         validation_fraction=validation_fraction,
     )
     if encoder is None:
@@ -144,13 +136,13 @@ def train(
         page = write_report(out / "reports" / result.release.release_id, result, table)
     click.echo(f"report: {page}")
     if publish_it:
-        _publish(result.release, progress, embedding=embedding, ranking=ranking, timeout_s=timeout_s, tls_ca=tls_ca)
+        _publish(result.release, services, progress)
 
 
 @click.command("publish")
 @click.argument("release", type=FOLDER)
 @service_options
-def publish(*, release: Path, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None) -> None:
+def publish(*, release: Path, services: Services) -> None:
     """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service."""
     from rich.console import Console
 
@@ -160,18 +152,14 @@ def publish(*, release: Path, embedding: str, ranking: str, timeout_s: float, tl
     progress = Progress(Console(stderr=True))
     with progress.stage("verify release"):
         opened = Release.open(release)
-    _publish(opened, progress, embedding=embedding, ranking=ranking, timeout_s=timeout_s, tls_ca=tls_ca)
+    _publish(opened, services, progress)
 
 
-def _publish(
-    release: "Release", progress: "Progress", *, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None
-) -> None:
+def _publish(release: "Release", to: Services, progress: "Progress") -> None:
     from trainer.release.publish import publish as run
-    from twotower.rpc import ChannelTls
 
     with progress.stage("publish users", len(release.users)) as on_progress:
-        tls = ChannelTls(ca=tls_ca) if tls_ca else None
-        done = run(release, embedding, ranking, tls=tls, timeout_s=timeout_s, on_progress=on_progress)
+        done = run(release, to.embedding, to.ranking, tls=to.tls, timeout_s=to.timeout_s, on_progress=on_progress)
     click.echo(
         f"published {release.release_id}: {done.users:,} users with {done.reviews:,} reviews, "
         f"{done.products:,} products served"
@@ -194,6 +182,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 
 
 @click.command("evaluate")
+@reviews_option
 @source_options
 @click.option(
     "--presets",
@@ -215,20 +204,16 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 def evaluate(
     *,
     reviews: Path,
-    file_format: Format,
-    metadata: Path | None,
-    columns: tuple[str, ...],
+    source: SourceOptions,
     presets: str,
     seeds: int,
     folds: int,
-    epochs: int | None,
-    batch_size: int | None,
-    options_file: Path | None,
+    chosen: RecipeOptions,
     json_file: Path | None,
     markdown_file: Path | None,
     leak_audit: bool,
     encoder: Path | None,
-    cache: Path | None,
+    cache: Path,
 ) -> None:
     """Compare presets with baselines on rolling temporal folds."""
     import json
@@ -245,25 +230,19 @@ def evaluate(
     from trainer.tuning.search_space import preset_in
 
     progress = Progress(Console(stderr=True))
-    cache = cache or default_cache()
-    names = (
-        tuple(PRESETS)
-        if presets == "all"
-        else tuple(name.strip() for name in presets.split(",") if name.strip() not in ("", "none"))
-    )
+    listed = [name.strip() for name in presets.split(",") if name.strip() not in ("", "none")]
+    names = list(PRESETS) if presets == "all" else listed
     with progress.stage("read reviews"):
-        found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
+        cleaned, _ = read_reviews(reviews, CleaningOptions(), source)
     if leak_audit:
-        click.echo(audit(found, folds=folds, progress=progress))
-    tuned = preset_in(options_file) if options_file else None
+        click.echo(audit(cleaned, folds=folds, progress=progress))
+    tuned = preset_in(chosen.file) if chosen.file else None
     if tuned and tuned not in names:
         raise click.BadParameter(f"is for the preset {tuned}, which is not among --presets", param_hint="--options")
+    untuned = replace(chosen, file=None)
     table = evaluate_reviews(
-        found,
-        [
-            recipe_of(name, options_file if name == tuned else None, epochs=epochs, batch_size=batch_size)
-            for name in names
-        ],
+        cleaned,
+        [(chosen if name == tuned else untuned).recipe(name) for name in names],
         seeds=seeds,
         folds=folds,
         encoder_path=encoder or cached_encoder(cache),
@@ -278,6 +257,7 @@ def evaluate(
 
 
 @click.command("describe")
+@reviews_option
 @source_options
 @click.option("--html", "html_file", type=FILE, help="Write the pictures to this page.")
 @click.option(
@@ -287,15 +267,7 @@ def evaluate(
     show_default=True,
     help="Of the negatives in the figures after sampling.",
 )
-def describe(
-    *,
-    reviews: Path,
-    file_format: Format,
-    metadata: Path | None,
-    columns: tuple[str, ...],
-    html_file: Path | None,
-    alpha: float,
-) -> None:
+def describe(*, reviews: Path, source: SourceOptions, html_file: Path | None, alpha: float) -> None:
     """Tell what is in a review file: sizes, ratings before and after sampling, popularity, missing values, dates."""
     from rich.console import Console
 
@@ -304,12 +276,12 @@ def describe(
     from trainer.report.describe import description, print_description, write_pictures
     from trainer.report.summary import print_report
 
-    found, report = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
+    cleaned, report = read_reviews(reviews, CleaningOptions(), source)
     console = Console()
     print_report(console, report)
-    print_description(console, description(found, alpha))
+    print_description(console, description(cleaned, alpha))
     if html_file:
-        write_pictures(html_file, found)
+        write_pictures(html_file, cleaned)
         click.echo(f"pictures: {html_file}")
 
 
@@ -337,7 +309,7 @@ def import_keras(
     global_mean: Path | None,
     out: Path,
     encoder: Path | None,
-    cache: Path | None,
+    cache: Path,
 ) -> None:
     """Make a release of a Keras MODEL with the contracted inputs."""
     from rich.console import Console
@@ -349,5 +321,5 @@ def import_keras(
 
     files = ImportedFiles(products, item_factors, global_mean)
     with Progress(Console(stderr=True)).stage("import") as on_progress:
-        release = run(model, files, out, encoder or cached_encoder(cache or default_cache()), on_progress)
+        release = run(model, files, out, encoder or cached_encoder(cache), on_progress)
     click.echo(f"{release.path}: {release.manifest.product_count:,} products, golden requests replayed")

@@ -5,15 +5,15 @@ from typing import get_args
 
 import click
 
-from trainer.cli.options import FILE, FOLDER, default_cache, encoder_options, format_options, source_of
-from trainer.data.sources import Format
+from trainer.cli.options import FILE, FOLDER, encoder_options, source_options
+from trainer.data.sources import SourceOptions
 from trainer.measure.metrics import Group
 from trainer.network.presets import PRESETS
 
 
 @click.command("tune")
 @click.argument("reviews", type=FILE)
-@format_options
+@source_options
 @click.option(
     "--preset",
     type=click.Choice(tuple(PRESETS)),
@@ -33,7 +33,7 @@ from trainer.network.presets import PRESETS
     "study_folder",
     type=FOLDER,
     required=True,
-    help="Folder of the study; a study that is there is gone on with.",
+    help="Folder of the study; one that is there is continued.",
 )
 @click.option(
     "--timeout",
@@ -55,7 +55,9 @@ from trainer.network.presets import PRESETS
     show_default=True,
     help="Rolling temporal folds inside the searched rows.",
 )
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Fits a fold and trial, averaged.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Fits per fold and trial, averaged."
+)
 @click.option(
     "--share",
     type=click.FloatRange(0, 1, min_open=True),
@@ -74,9 +76,7 @@ from trainer.network.presets import PRESETS
 def tune(
     *,
     reviews: Path,
-    file_format: Format,
-    metadata: Path | None,
-    columns: tuple[str, ...],
+    source: SourceOptions,
     preset: str,
     trials: int,
     study_folder: Path,
@@ -87,7 +87,7 @@ def tune(
     share: float,
     seed: int,
     encoder: Path | None,
-    cache: Path | None,
+    cache: Path,
 ) -> None:
     """Search the options of a preset on rolling folds of the first rows of REVIEWS; resumable.
 
@@ -105,12 +105,11 @@ def tune(
     from trainer.tuning.study import SearchOptions
 
     progress = Progress(Console(stderr=True))
-    cache = cache or default_cache()
     with progress.stage("read reviews"):
-        found, _ = read_reviews(reviews, CleaningOptions(), source_of(file_format, metadata, columns))
+        cleaned, _ = read_reviews(reviews, CleaningOptions(), source)
     options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))
     with tune_reviews(
-        found, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress
+        cleaned, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress
     ) as tuned:
         click.echo(str(tuned.rows))
         print_trials(Console(width=200), tuned.study, tuned.recipe)
