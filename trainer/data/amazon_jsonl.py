@@ -1,5 +1,4 @@
-"""The public Amazon review dumps of 2014, 2018 and 2023: a JSON object a line for each review, and one for each
-product.
+"""The public Amazon review dumps of 2014, 2018 and 2023: JSONL, one object per review or product.
 
 ===================  =========================  ====================
 column               2014, 2018                 2023
@@ -40,8 +39,7 @@ _REVIEW_KEYS: Final = {
 }
 _NEEDED: Final = ("id", "reviews.username", "reviews.rating")
 _LATEST_SECONDS: Final = 10**11
-"""A larger number is milliseconds: as seconds it would be after the year 5000."""
-_PRODUCT_COLUMNS: Final = ("name", "brand", "categories", "manufacturer")
+"""A larger number is milliseconds: in seconds it would be after the year 5000."""
 
 
 def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> RawReviews:
@@ -53,12 +51,12 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
         names: column → key, where the file calls it otherwise.
 
     Raises:
-        InvalidFile: not UTF-8, broken gzip, a key that no line has, no rows, or a metadata line that is not a JSON
-            object.
+        InvalidFile: not UTF-8, broken gzip, a needed key that no line has, no rows, or a metadata line that is not a
+            JSON object.
     """
     sha256 = inspect_text(path)
     products = _products(metadata) if metadata else {}
-    keys = {name: (names[name],) if name in names else found for name, found in _REVIEW_KEYS.items()}
+    keys = {name: (names[name],) if name in names else usual for name, usual in _REVIEW_KEYS.items()}
     columns = (*REQUIRED, REVIEW_ID)
     builder = Builder(columns)
     row_numbers = array("q")
@@ -69,7 +67,7 @@ def read_amazon(path: Path, metadata: Path | None, names: Mapping[str, str]) -> 
         if row is None:
             malformed[number] = line
             continue
-        values = {name: _first(row, found, name, used) for name, found in keys.items()}
+        values = {name: _first(row, keys[name], name, used) for name in keys}
         values["reviews.date"] = _date(values["reviews.date"])
         product = products.get(values["id"]) or {"name": values["id"]}
         builder.append(values[name] if name in values else product.get(name, "") for name in columns)
@@ -139,7 +137,7 @@ def _products(path: Path) -> dict[str, dict[str, str]]:
             "manufacturer": row.get("manufacturer") or maker,
         }
         key = str(row.get("parent_asin") or row.get("asin") or "")
-        products[key] = {name: str(values[name] or "") for name in _PRODUCT_COLUMNS}
+        products[key] = {name: str(value or "") for name, value in values.items()}
     if broken:
         shown = ", ".join(map(str, broken[:5]))
         raise InvalidFile(

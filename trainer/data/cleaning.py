@@ -45,7 +45,6 @@ from twotower.features import (
 )
 from twotower.release_users import UNDATED
 
-"""Time of a review without a readable date: after all others."""
 _SHOWN: Final = 5
 _FILLS: Final = {"reviews.username": DEFAULT_USERNAME, "reviews.title": NO_TITLE, "reviews.text": NO_TEXT}
 _KEPT: Final = {
@@ -66,7 +65,7 @@ class CleaningOptions:
 
     Attributes:
         default_username: author of a review without a name.
-        anonymous_names: names that strangers share, compared without case.
+        anonymous_names: names that stand for anybody, compared without case.
         max_dropped: largest share of the rows that may be dropped, 0 to 1.
         strict: refuse a file with any problem.
     """
@@ -81,20 +80,20 @@ class CleaningOptions:
         return anonymous_keys(self.anonymous_names)
 
     def is_anonymous(self, name: str) -> bool:
-        """Whether strangers share the name."""
+        """Whether the name stands for anybody."""
         return is_anonymous(name, self._keys)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule in all rows that break it.
+    """One broken rule, with all rows that break it.
 
     Attributes:
-        field: column.
-        rule: what the value must be.
+        field: the column.
+        rule: what its value must be.
         action: what was done.
         row_count: rows that break the rule.
-        examples: the first of them: row number as a spreadsheet shows it, and the value.
+        examples: the first of these rows: number as a spreadsheet shows it, and value.
     """
 
     field: str
@@ -131,8 +130,9 @@ class CleanRows:
     """Usable rows, in the order of (time, review id, user id).
 
     Attributes:
-        review_id, user_id, product_id, rating, time_us, title, text, name, brand, categories, manufacturer: one entry a
-            row; `rating` float32, `time_us` int64.
+        review_id, user_id, product_id, title, text, name, brand, categories, manufacturer: one string per row.
+        rating: (rows,) float32 stars.
+        time_us: (rows,) int64, see :class:`~trainer.data.reviews.Reviews`.
     """
 
     review_id: Strings
@@ -159,26 +159,29 @@ def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanR
         name: columns[name].distinct.test(lambda value: not value.strip()) for name in (*_FILLS, "id", "manufacturer")
     }
     problems = _Problems(raw)
-    usable = problems.malformed(raw)
     rating = _numbers(columns["reviews.rating"])
-    usable &= problems.found(
-        "reviews.rating", ~_within(rating), f"must be a number from {MIN_RATING:g} to {MAX_RATING:g}", "dropped"
+    # False for NaN.
+    rated = (rating >= MIN_RATING) & (rating <= MAX_RATING)
+    usable = problems.report(
+        "reviews.rating", ~rated, f"must be a number from {MIN_RATING:g} to {MAX_RATING:g}", "dropped"
     )
     no_id = _too_long(columns["id"].distinct) | blank["id"]
-    usable &= problems.found("id", no_id[columns["id"].code], "must be 1 to 256 bytes", "dropped")
+    usable &= problems.report("id", no_id[columns["id"].code], "must be 1 to 256 bytes", "dropped")
     user = columns["reviews.username"]
     long_name = ~blank["reviews.username"] & _too_long(user.distinct)
-    usable &= problems.found("reviews.username", long_name[user.code], "must be at most 256 bytes", "dropped")
+    usable &= problems.report("reviews.username", long_name[user.code], "must be at most 256 bytes", "dropped")
     for name, fill in {**_FILLS, "reviews.username": options.default_username}.items():
-        problems.found(name, blank[name][columns[name].code], "must not be blank", f"filled with {fill!r}")
+        problems.report(name, blank[name][columns[name].code], "must not be blank", f"filled with {fill!r}")
         columns[name] = columns[name].filled(blank[name], fill)
     no_maker = blank["manufacturer"][columns["manufacturer"].code]
-    problems.found(
+    problems.report(
         "manufacturer", no_maker, "must not be blank", "filled with the most frequent one of the training period"
     )
     time_us = _times(columns["reviews.date"])
-    problems.found("reviews.date", time_us == UNDATED, "must be an ISO 8601 date", "kept undated, after all dated rows")
-    report = CleaningReport(problems.rows_read, int(usable.sum()), problems.all())
+    problems.report(
+        "reviews.date", time_us == UNDATED, "must be an ISO 8601 date", "kept undated, after all dated rows"
+    )
+    report = CleaningReport(len(raw.row_numbers) + len(raw.malformed), int(usable.sum()), tuple(problems.reported))
     _refuse(path, report, options)
     rows = np.flatnonzero(usable)
     order, review_id = ordered({name: column.take(rows) for name, column in columns.items()}, time_us[rows])
@@ -188,7 +191,7 @@ def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanR
 
 
 def _numbers(column: Repeated) -> Float64:
-    """(rows,) float64, NaN where a string is no number."""
+    """Read numbers: (rows,) float64, NaN where a string is no number."""
     import pandas as pd
 
     distinct = pd.Series([value.strip() for value in column.distinct], dtype=object)
@@ -197,55 +200,42 @@ def _numbers(column: Repeated) -> Float64:
 
 
 def _times(column: Repeated) -> Int64:
-    """(rows,) int64 microseconds since 1970, UTC; :data:`UNDATED` where a string is no date."""
+    """Read dates: (rows,) int64 microseconds since 1970, UTC; :data:`UNDATED` where a string is no date."""
     import pandas as pd
 
-    found = np.empty(len(column.distinct), np.int64)
-    for start in range(0, len(found), CHUNK_ROWS):
+    times_us = np.empty(len(column.distinct), np.int64)
+    for start in range(0, len(times_us), CHUNK_ROWS):
         part = pd.Series([value.strip() for value in column.distinct[start : start + CHUNK_ROWS]], dtype=object)
         dates = pd.to_datetime(part, utc=True, format="ISO8601", errors="coerce")
         microseconds = dates.astype("datetime64[us, UTC]").astype("int64").to_numpy()
-        found[start : start + CHUNK_ROWS] = np.where(dates.isna().to_numpy(), UNDATED, microseconds)
-    return found[column.code]
+        times_us[start : start + CHUNK_ROWS] = np.where(dates.isna().to_numpy(), UNDATED, microseconds)
+    return times_us[column.code]
 
 
 class _Problems:
-    """Collects problems with the numbers of their rows."""
+    """Collects problems with the numbers of their rows, those of malformed rows first."""
 
     def __init__(self, raw: RawReviews) -> None:
         self._raw = raw
-        self._all: list[Problem] = []
-        self.rows_read = len(raw.row_numbers) + len(raw.malformed)
-
-    def all(self) -> tuple[Problem, ...]:
-        return tuple(self._all)
-
-    def malformed(self, raw: RawReviews) -> NDArray[np.bool_]:
-        """Report rows of another width than the header; they are not in the columns. All others are usable so far."""
+        self.reported: list[Problem] = []
         if raw.malformed:
-            found = list(raw.malformed.items())[:_SHOWN]
-            examples = tuple((row, wrong if isinstance(wrong, str) else f"{wrong} fields") for row, wrong in found)
+            shown = list(raw.malformed.items())[:_SHOWN]
+            examples = tuple((row, wrong if isinstance(wrong, str) else f"{wrong} fields") for row, wrong in shown)
             rule = raw.row_rule or f"must have {raw.fields} fields like the header"
-            self._all.append(Problem("row", rule, "dropped", len(raw.malformed), examples))
-        return np.ones(len(raw.row_numbers), bool)
+            self.reported.append(Problem("row", rule, "dropped", len(raw.malformed), examples))
 
-    def found(self, field: str, broken: NDArray[np.bool_], rule: str, action: str) -> NDArray[np.bool_]:
-        """Report the rows where `broken` is true; returns the others."""
+    def report(self, field: str, broken: NDArray[np.bool_], rule: str, action: str) -> NDArray[np.bool_]:
+        """Report the rows where `broken` is true; returns the others, (rows,) bool."""
         rows = np.flatnonzero(broken)
         if len(rows):
             values = self._raw.columns[field]
             examples = tuple((self._raw.row_numbers[row], values[row]) for row in rows[:_SHOWN].tolist())
-            self._all.append(Problem(self._raw.names.get(field, field), rule, action, len(rows), examples))
+            self.reported.append(Problem(self._raw.names.get(field, field), rule, action, len(rows), examples))
         return ~broken
 
 
-def _within(rating: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each rating is on the scale; false for NaN."""
-    return (rating >= MIN_RATING) & (rating <= MAX_RATING)
-
-
 def _too_long(values: Strings) -> NDArray[np.bool_]:
-    """Which can be no id because they are too long or have a NUL: :func:`twotower.features.id_problem` for all at
+    """Which strings can be no id, being too long or with a NUL: :func:`twotower.features.id_problem` for all at
     once.
     """
     import pyarrow.compute as pc

@@ -1,6 +1,4 @@
-"""Columns of text without a Python object a row: ten million reviews fit where a list of their names alone would
-not.
-"""
+"""Columns of text without a Python object per row: ten million reviews fit where a list of their names would not."""
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from twotower.features import Int32, Int64
 
 CHUNK_ROWS: Final = 65_536
-"""Rows that are Python objects at a time."""
+"""So many rows at most are Python objects at a time."""
 
 
 class Column(Sequence[str], ABC):
@@ -52,7 +50,7 @@ class Strings(Column):
 
     @classmethod
     def joined(cls, parts: Iterable["Strings"]) -> "Strings":
-        """One after the other."""
+        """Concatenate columns."""
         import pyarrow as pa
 
         arrays = [part.array for part in parts]
@@ -66,13 +64,13 @@ class Strings(Column):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        found: str | list[str] = (
+        values: str | list[str] = (
             self.array[index].to_pylist() if isinstance(index, slice) else self.array[int(index)].as_py()
         )
-        return found
+        return values
 
     def take(self, rows: Int64 | Int32) -> "Strings":
-        """Some of them."""
+        """The strings of some rows."""
         return Strings(self.array.take(rows))
 
     def test(self, condition: Callable[[str], bool]) -> NDArray[np.bool_]:
@@ -80,13 +78,13 @@ class Strings(Column):
         return np.fromiter((condition(value) for value in self), bool, len(self))
 
     def numbered(self) -> "Repeated":
-        """With equal strings found, in the order of first appearance."""
+        """Number the strings, equal ones alike, in the order of first appearance."""
         coded = self.array.dictionary_encode()
         return Repeated(Strings(coded.dictionary), coded.indices.to_numpy())
 
 
 class Repeated(Column):
-    """Strings that repeat: each distinct one once, and a number a row.
+    """Strings that repeat: each distinct one once, and a number per row.
 
     Args:
         distinct: the strings, some of which may be in no row.
@@ -111,16 +109,17 @@ class Repeated(Column):
         )
 
     def take(self, rows: Int64 | Int32) -> "Repeated":
-        """Some rows."""
+        """Some rows, numbered as before."""
         return Repeated(self.distinct, self.code[rows])
 
-    def strings(self, rows: Int64) -> Strings:
-        """The strings of some rows."""
+    def strings(self, rows: Int64 | slice) -> Strings:
+        """Some rows as plain strings."""
         return self.distinct.take(self.code[rows])
 
     def filled(self, where: NDArray[np.bool_], value: str) -> "Repeated":
-        """With `value` for the distinct strings where `where` is true, (distinct,) bool; equal strings have one number
-        again.
+        """Put `value` in the place of the distinct strings where `where`, (distinct,) bool, is true.
+
+        Equal strings have one number again.
         """
         if not where.any():
             return self
@@ -146,7 +145,7 @@ class Builder:
         self._rows = 0
 
     def append(self, values: Iterable[str]) -> None:
-        """One row, in the order of the names."""
+        """Add one row, in the order of the names."""
         for column, value in zip(self._pending.values(), values, strict=True):
             column.append(value)
         self._rows += 1
@@ -154,7 +153,7 @@ class Builder:
             self._flush()
 
     def extend(self, columns: Iterable[Strings]) -> None:
-        """Rows that are columns already, in the order of the names."""
+        """Add rows that are columns already, in the order of the names."""
         self._flush()
         for chunks, strings in zip(self._chunks.values(), columns, strict=True):
             chunks.append(strings.array.dictionary_encode())

@@ -34,21 +34,21 @@ def read_datafiniti(path: Path, names: Mapping[str, str] | None = None) -> RawRe
 
 def _read_rows(path: Path, reader: "Iterator[list[str]]", sha256: str, names: Mapping[str, str]) -> RawReviews:
     header = next(reader, [])
-    places = {name: header.index(column) for name, column in columns_in(path, header, names, "header").items()}
-    builder = Builder(places)
+    indices = {name: header.index(column) for name, column in columns_in(path, header, names, "header").items()}
+    builder = Builder(indices)
     row_numbers = array("q")
     malformed: dict[int, int | str] = {}
-    number = 2
+    first_number = 2
     while rows := list(islice(reader, CHUNK_ROWS)):
         good = []
-        for place, row in enumerate(rows, start=number):
+        for number, row in enumerate(rows, start=first_number):
             if len(row) == len(header):
                 good.append(row)
-                row_numbers.append(place)
+                row_numbers.append(number)
             elif row:  # a blank line is no row
-                malformed[place] = len(row)
-        builder.extend(Strings.of([row[place] for row in good]) for place in places.values())
-        number += len(rows)
+                malformed[number] = len(row)
+        builder.extend(Strings.of([row[index] for row in good]) for index in indices.values())
+        first_number += len(rows)
     if not row_numbers and not malformed:
         raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
     columns = with_review_id(builder.finish(), len(row_numbers))

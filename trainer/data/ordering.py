@@ -60,7 +60,7 @@ def ordered(columns: Mapping[str, Repeated], time_us: Int64) -> tuple[Int64, Str
 
 
 def _content(columns: Mapping[str, Repeated]) -> Keys:
-    """Hash of every row's content."""
+    """Hash every row's content: (rows, 2) uint64."""
     rows = len(columns["id"])
     keys: Keys = np.empty((rows, 2), np.uint64)
     for start in range(0, rows, CHUNK_ROWS):
@@ -74,9 +74,7 @@ def _hash(*values: str) -> bytes:
 
 
 def _key(given: str) -> bytes:
-    """What stands for an id of the file: its bytes if it is such a hash itself, as in a file that a program like this
-    wrote.
-    """
+    """Bytes that stand for an id of the file: its own if it is such a hash itself, as a program like this writes."""
     return bytes.fromhex(given) if _HASH.fullmatch(given) else _hash("given", given)
 
 
@@ -100,8 +98,8 @@ def _repeats(user: NDArray[np.int32], keys: Keys, order: Int64) -> dict[int, int
     by_id = order[np.lexsort((keys[order, 1], keys[order, 0], user[order]))]
     same = (user[by_id[1:]] == user[by_id[:-1]]) & (keys[by_id[1:]] == keys[by_id[:-1]]).all(axis=1)
     repeats: dict[int, int] = {}
-    for place in np.flatnonzero(same).tolist():
-        repeats[int(by_id[place + 1])] = repeats.get(int(by_id[place]), 0) + 1
+    for before in np.flatnonzero(same).tolist():
+        repeats[int(by_id[before + 1])] = repeats.get(int(by_id[before]), 0) + 1
     return repeats
 
 
@@ -113,23 +111,24 @@ def _ids(given: Repeated, own: NDArray[np.bool_], content: Keys, repeats: Mappin
     parts = []
     for start in range(0, len(own), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
-        named = given.distinct.take(given.code[rows]).array
-        parts.append(Strings(pc.if_else(pa.array(own[rows]), named, _hexadecimal(content[rows]).array)))
+        parts.append(
+            Strings(pc.if_else(pa.array(own[rows]), given.strings(rows).array, _hexadecimal(content[rows]).array))
+        )
     ids = Strings.joined(parts)
     if not repeats:
         return ids
     changed = sorted(repeats)
-    anew = _hexadecimal(_keys(_hash(ids[row], str(repeats[row])) for row in changed))
-    place = np.arange(len(ids))
-    place[changed] = len(ids) + np.arange(len(changed))
-    return Strings.joined([ids, anew]).take(place)
+    rehashed = _hexadecimal(_keys(_hash(ids[row], str(repeats[row])) for row in changed))
+    source = np.arange(len(ids))
+    source[changed] = len(ids) + np.arange(len(changed))
+    return Strings.joined([ids, rehashed]).take(source)
 
 
 def _by_strings(time_us: Int64, ids: Strings, user: Repeated) -> Int64:
-    """UTF-8 sorts by code point, as Python does."""
+    """Order by (time, id, user): UTF-8 sorts by code point, as Python does."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = pa.table({"time": time_us, "id": ids.array, "user": user.distinct.take(user.code).array})
+    table = pa.table({"time": time_us, "id": ids.array, "user": user.strings(slice(None)).array})
     keys = [("time", "ascending"), ("id", "ascending"), ("user", "ascending")]
     return np.asarray(pc.sort_indices(table, sort_keys=keys), np.int64)

@@ -11,6 +11,15 @@ from twotower.errors import FieldViolation, InvalidFile
 
 
 def read_parquet(path: Path, names: Mapping[str, str]) -> RawReviews:
+    """Read a Parquet file; values of any type become strings, null becomes "".
+
+    Args:
+        path: the file.
+        names: column of the schema → column of the file, where the file calls it otherwise.
+
+    Raises:
+        InvalidFile: not Parquet, a column missing, or no rows.
+    """
     import pyarrow
     import pyarrow.parquet
 

@@ -43,8 +43,6 @@ COLUMNS: Final = (
     "upc",
 )
 """All columns, in the file's order."""
-
-
 REQUIRED: Final = (
     "id",
     "name",
@@ -58,15 +56,9 @@ REQUIRED: Final = (
     "reviews.username",
 )
 """Columns that a file must have."""
-
-
 REVIEW_ID: Final = "reviews.id"
-"""Read where it is there."""
-
-
+"""Column that is read where a file has it."""
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-
-
 _CHUNK_BYTES: Final = 2**20
 
 
@@ -75,14 +67,14 @@ class RawReviews:
     """A file as it is, before any rule.
 
     Attributes:
-        columns: column → one string a row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has no
-            such column).
+        columns: column → one string per row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has
+            no such column).
         row_numbers: (rows,) number of each row as a spreadsheet shows it: the header is row 1.
-        malformed: rows left out because they have another number of fields than the header: row number → fields, or
-            what else is wrong.
-        fields: fields of the header.
+        malformed: rows that are left out, by number → how many fields such a row has in place of the header's, or its
+            text.
+        fields: number of fields of the header.
         sha256: of the uncompressed bytes, hex.
-        row_rule: what a row must be; told by `fields` if "".
+        row_rule: what a row must be; that it has as many fields as the header if "".
         names: column → what the file calls it, where that differs.
     """
 
@@ -115,13 +107,17 @@ def columns_in(path: Path, header: Sequence[str], names: Mapping[str, str], owne
 
 
 def with_review_id(columns: dict[str, Repeated], rows: int) -> dict[str, Repeated]:
-    """Columns with a blank :data:`REVIEW_ID` if they have none."""
+    """Add a blank :data:`REVIEW_ID` to columns that have none."""
     return {REVIEW_ID: Repeated(Strings.of([""]), np.zeros(rows, np.int32)), **columns}
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """The uncompressed bytes of a file."""
+    """Open a file, gzipped or not, to read its uncompressed bytes.
+
+    Raises:
+        InvalidFile: not readable, or a broken gzip stream; also while it is read.
+    """
     try:
         with path.open("rb") as raw:
             compressed = raw.read(2) == _GZIP_MAGIC
@@ -138,7 +134,11 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def inspect_text(path: Path) -> str:
-    """Hex sha256 of the uncompressed bytes; refuses what is not UTF-8 text."""
+    """Hex sha256 of the uncompressed bytes.
+
+    Raises:
+        InvalidFile: not UTF-8, with the offset and the line, or a NUL byte.
+    """
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8")()
     offset, lines = 0, 1
@@ -149,16 +149,14 @@ def inspect_text(path: Path) -> str:
             try:
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
-                bad = offset - pending + error.start
                 line = lines + chunk[: max(0, error.start - pending)].count(b"\n")
-                byte = error.object[error.start]
-                raise InvalidFile(
-                    path,
-                    [FieldViolation("encoding", f"must be UTF-8, got byte 0x{byte:02x} at offset {bad}, line {line}")],
-                ) from error
+                byte, position = error.object[error.start], offset - pending + error.start
+                message = f"must be UTF-8, got byte 0x{byte:02x} at offset {position}, line {line}"
+                raise InvalidFile(path, [FieldViolation("encoding", message)]) from error
             if b"\0" in chunk:
-                place = offset + chunk.index(b"\0")
-                raise InvalidFile(path, [FieldViolation("file", f"must be CSV text, got a NUL byte at offset {place}")])
+                position = offset + chunk.index(b"\0")
+                message = f"must be CSV text, got a NUL byte at offset {position}"
+                raise InvalidFile(path, [FieldViolation("file", message)])
             if not chunk:
                 return digest.hexdigest()
             digest.update(chunk)

@@ -29,7 +29,7 @@ class ProductText:
 
 @dataclass(frozen=True)
 class Reviews:
-    """All reviews of a file, one row each and no Python object a row, ordered by (time, review id, user id).
+    """All reviews of a file, ordered by (time, review id, user id), without a Python object per row.
 
     Users and products are numbered by first appearance in that order, so what comes later never changes a number.
 
@@ -39,11 +39,11 @@ class Reviews:
         product: (rows,) int32 index into `products`.
         rating: (rows,) float32 stars, 0 to 5.
         time_us: (rows,) int64 microseconds since 1970, UTC; :data:`UNDATED` where the file has no readable date.
-        titles: filled.
-        texts: filled.
-        user_ids: names as the file has them, filled.
-        anonymous: (users,) bool, names that strangers share.
-        products: from the first row of each product.
+        titles: as the file has them, blanks filled.
+        texts: the same.
+        user_ids: the same, the names of the authors.
+        anonymous: (users,) bool, whether the name stands for anybody.
+        products: what the first row of each says.
         sha256: of the file's uncompressed bytes.
     """
 
@@ -64,7 +64,7 @@ class Reviews:
 
     @property
     def dated(self) -> NDArray[np.bool_]:
-        """(rows,) bool: whether the review has a date."""
+        """Whether each review has a date: (rows,) bool."""
         return np.asarray(self.time_us != UNDATED)
 
     def period(self) -> tuple[datetime, datetime] | None:
@@ -77,7 +77,7 @@ class Reviews:
 
 
 def training_rows(reviews: Reviews, validation_fraction: float) -> int:
-    """Rows of the training period: all but the last `validation_fraction` in time order, at least one."""
+    """How many rows the training period has: all but the last `validation_fraction` in time order, at least one."""
     return max(1, len(reviews) - int(len(reviews) * validation_fraction))
 
 
@@ -111,7 +111,11 @@ def read_reviews(
 
 
 def number_by_appearance(values: Int32) -> tuple[Int32, Int32]:
-    """Number values by first appearance: the number of each, (rows,) int32; and the value of each number."""
+    """Number values by first appearance.
+
+    Returns:
+        The number of each row's value, (rows,) int32; and the value of each number, (distinct,) int32.
+    """
     import pandas as pd
 
     number, distinct = pd.factorize(values)

@@ -21,9 +21,9 @@ class SourceOptions:
     """What a file is.
 
     Attributes:
-        format: ``datafiniti``: CSV in the 25-column schema; ``amazon``: review JSONL; ``parquet``; ``auto``: see the
-            content.
-        metadata: of the amazon format, the products' metadata JSONL.
+        format: ``datafiniti`` (CSV in the 25-column schema), ``amazon`` (review JSONL) or ``parquet``; ``auto`` tells
+            by the content.
+        metadata: the products' metadata JSONL, which only the amazon format has.
         columns: column of the schema → column of the file, where the file calls it otherwise.
     """
 
@@ -42,12 +42,12 @@ def read_source(path: Path, options: SourceOptions) -> RawReviews:
     if unknown:
         allowed = ", ".join((*REQUIRED, REVIEW_ID))
         raise InvalidFile(path, [FieldViolation(f"--column {name}", f"must be one of {allowed}") for name in unknown])
-    found = _format_of(path) if options.format == "auto" else options.format
-    if found == "amazon":
+    kind = _format_of(path) if options.format == "auto" else options.format
+    if kind == "amazon":
         return read_amazon(path, options.metadata, options.columns)
     if options.metadata is not None:
-        raise InvalidFile(path, [FieldViolation("--metadata", f"belongs to the amazon format, this file is {found}")])
-    return read_parquet(path, options.columns) if found == "parquet" else read_datafiniti(path, options.columns)
+        raise InvalidFile(path, [FieldViolation("--metadata", f"belongs to the amazon format, this file is {kind}")])
+    return read_parquet(path, options.columns) if kind == "parquet" else read_datafiniti(path, options.columns)
 
 
 def _format_of(path: Path) -> Format:
