@@ -29,7 +29,7 @@ class Encoder(Protocol):
     encoder_id: str
 
     def encode(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Encoded:
-        """Embed texts, one row a text."""
+        """Embed texts, one row per text."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ReviewVectors:
 
     Attributes:
         distinct: (texts, 384) int16.
-        text: (reviews,) whole numbers, the text of each review.
+        text: (reviews,) row of `distinct` that each review has.
     """
 
     distinct: Int16
@@ -50,7 +50,7 @@ class ReviewVectors:
 
 
 class VectorCache:
-    """Vectors by encoder and text.
+    """Stores vectors by encoder and text.
 
     Args:
         folder: where the file is kept; made if missing.
@@ -65,8 +65,8 @@ class VectorCache:
 
     def get(self, keys: Sequence[bytes], into: Int16) -> Int64:
         """Fill the rows of `into`, (keys, 384) int16, that the cache has; returns the indices of those it has not."""
-        found = np.zeros(len(keys), bool)
-        place = {key: row for row, key in enumerate(keys)}
+        missing = np.ones(len(keys), bool)
+        row_of = {key: row for row, key in enumerate(keys)}
         with self._open() as connection:
             for start in range(0, len(keys), _BATCH):
                 wanted = keys[start : start + _BATCH]
@@ -74,12 +74,12 @@ class VectorCache:
                 for key, data in connection.execute(
                     f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})", wanted
                 ):
-                    into[place[key]] = np.frombuffer(data, "<i2")
-                    found[place[key]] = True
-        return np.flatnonzero(~found)
+                    into[row_of[key]] = np.frombuffer(data, "<i2")
+                    missing[row_of[key]] = False
+        return np.flatnonzero(missing)
 
     def put(self, keys: Sequence[bytes], vectors: Int16) -> None:
-        """Keep vectors, (keys, 384) int16; all or none."""
+        """Store vectors, (keys, 384) int16; all or none."""
         rows = [(key, fixed_point_to_bytes(vector)) for key, vector in zip(keys, vectors, strict=True)]
         with self._open() as connection, connection:
             connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
@@ -91,7 +91,7 @@ class VectorCache:
 
 
 def text_key(encoder_id: str, text: str) -> bytes:
-    """What a vector is kept under."""
+    """The cache's key of a text: sha256 of encoder id and text."""
     return hashlib.sha256(f"{encoder_id}\0{text}".encode()).digest()
 
 
@@ -102,8 +102,8 @@ def encode_unique(
 
     Args:
         texts: each once.
-        encoder: of the release.
-        cache: read first, and given what was missing.
+        encoder: embeds what the cache does not have.
+        cache: read first, and filled with the rest.
         on_progress: called with the number of texts done since the last call.
 
     Returns:

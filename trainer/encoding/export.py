@@ -28,9 +28,9 @@ def bundled_model_path() -> Path:
 
 def native_precision() -> str:
     """``bf16`` where this CPU multiplies in bf16 itself, else ``f32``."""
-    flags = Path("/proc/cpuinfo")
-    found = flags.read_text(encoding="utf-8").split() if flags.is_file() else []
-    return "bf16" if {"avx512_bf16", "amx_bf16"}.intersection(found) else "f32"
+    cpu_info = Path("/proc/cpuinfo")
+    flags = cpu_info.read_text(encoding="utf-8").split() if cpu_info.is_file() else []
+    return "bf16" if {"avx512_bf16", "amx_bf16"}.intersection(flags) else "f32"
 
 
 def export_encoder(directory: Path, model_path: Path | None = None, precision: str | None = None) -> Path:
@@ -71,7 +71,7 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
             return torch.nn.functional.normalize(hidden.mean(dim=1), dim=1)
 
     example = torch.ones(2, 17, dtype=torch.long)
-    with warnings.catch_warnings():  # of the tracer, about a mask that is not there
+    with warnings.catch_warnings():  # the tracer warns of a mask that is not there
         warnings.simplefilter("ignore")
         model = ov.convert_model(
             PooledEncoder().eval(), example_input={"input_ids": example}, input=[("input_ids", [-1, -1])]
@@ -120,7 +120,7 @@ def cached_encoder(cache: Path) -> Path:
         result = subprocess.run(
             [sys.executable, "-c", script, str(directory)], capture_output=True, text=True, check=False
         )
-        # Another run may have been faster: its export is as good.
+        # Another run may have been faster; its export is as good.
         if result.returncode and not directory.exists():
             raise RuntimeError(f"the encoder could not be exported:\n{result.stderr}")
     return directory

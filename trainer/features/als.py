@@ -33,22 +33,23 @@ def fit_item_factors(
         max_users: of more users, those with the most reviews are fitted.
 
     Returns:
-        One row for every product of `reviews`; zeros for one without a review by a named user in the training period.
+        One row per product of `reviews`; zeros for one without a review by a named user in the training period.
     """
     from implicit.cpu.als import AlternatingLeastSquares
     from scipy.sparse import coo_matrix
     from threadpoolctl import threadpool_limits
 
     user, product = reviews.user[:rows], reviews.product[:rows]
-    kept = ~reviews.anonymous[user]
+    fitted = ~reviews.anonymous[user]
     users = int(user.max()) + 1
     if users > max_users:
-        chosen = _most_active(user[kept], users, max_users)
-        kept &= chosen[user]
+        chosen = _most_active(user[fitted], users, max_users)
+        fitted &= chosen[user]
         user = (np.cumsum(chosen) - 1).astype(np.int32)[user]
         users = max_users
     shape = (users, int(product.max()) + 1)
-    stars = coo_matrix((reviews.rating[:rows][kept], (user[kept], product[kept])), shape, dtype=np.float32).tocsr()
+    pairs = user[fitted], product[fitted]
+    stars = coo_matrix((reviews.rating[:rows][fitted], pairs), shape, dtype=np.float32).tocsr()
     stars.eliminate_zeros()
     factors = np.zeros((len(reviews.products), ALS_DIM), np.float32)
     if stars.nnz:

@@ -9,10 +9,10 @@ from twotower.release import Product
 
 
 def build_catalogue(reviews: Reviews, rows: int) -> list[Product]:
-    """One entry a product, in the order of `Reviews.products`.
+    """Describe every product, in the order of `Reviews.products`, with its figures in the first `rows` reviews.
 
-    A missing manufacturer is filled with the one that most of the first `rows` reviews, the training period, have (of
-    several, the first in alphabetical order); with nothing if none of them has one.
+    A missing manufacturer is filled with the one that most of these reviews have (of several, the first in alphabetical
+    order); with nothing if none of them has one.
     """
     product = reviews.product[:rows]
     counts = np.bincount(product, minlength=len(reviews.products))

@@ -56,10 +56,10 @@ class AsOfFeatures:
 
 @dataclass(frozen=True)
 class _ByUser:
-    """Rows grouped by user.
+    """Reviews grouped by user.
 
     Attributes:
-        order: (reviews,) rows, users contiguous and ascending, each user's in time order.
+        order: (reviews,) rows, users contiguous and ascending, each user's rows in time order.
         starts: (users,) where each user's rows start in `order`.
         lengths: (users,) how many there are.
     """
@@ -79,17 +79,16 @@ class _ByUser:
 
 
 class States:
-    """The user rows of all states, put together when they are asked for: a row is 1,796 bytes, and there may be
-    millions.
+    """The user rows of all states, put together as they are asked for: a row is 1,796 bytes, and there may be millions.
 
     ``states[rows]`` takes what an array of shape (states, 449) would take and gives float32.
 
     Args:
         no_history: (2, 449) the rows :data:`COLD` and :data:`ANONYMOUS`.
         als: (states - 2, 64) float32 of all others.
-        ends: (states - 2,) the place, in `users.order`, of the first review that each does not see; ascending.
-        users: the rows by user.
-        vectors: their embeddings.
+        ends: (states - 2,) where in `users.order` the first review is that each does not see; ascending.
+        users: the reviews by user.
+        vectors: embeddings of the reviews.
         batch: states that are put together at a time.
         max_kept: up to so many states all rows are made at once and kept.
     """
@@ -110,7 +109,7 @@ class States:
         self._kept = self._rows(np.arange(len(self))) if len(self) <= max_kept else None
 
     def __len__(self) -> int:
-        return 2 + len(self._ends)
+        return FIRST_WARM + len(self._ends)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,19 +121,19 @@ class States:
             kept: Float32 = self._kept[index]
             return kept
         rows = np.arange(len(self))[index]
-        distinct, place = np.unique(rows, return_inverse=True)
-        return self._rows(distinct)[place.reshape(rows.shape)]
+        distinct, inverse = np.unique(rows, return_inverse=True)
+        return self._rows(distinct)[inverse.reshape(rows.shape)]
 
     def _rows(self, states: Int64) -> Float32:
         """User rows of distinct states, ascending."""
-        found = np.empty((len(states), USER_DIM), np.float32)
-        without = int(np.searchsorted(states, 2))
-        found[:without] = self._no_history[states[:without]]
+        rows = np.empty((len(states), USER_DIM), np.float32)
+        without = int(np.searchsorted(states, FIRST_WARM))
+        rows[:without] = self._no_history[states[:without]]
         for first in range(without, len(states), self._batch):
-            warm = states[first : first + self._batch] - 2
+            warm = states[first : first + self._batch] - FIRST_WARM
             means = _means(self._vectors, self._users, self._ends[warm])
-            found[first : first + len(warm)] = user_rows(self._als[warm], means, False)
-        return found
+            rows[first : first + len(warm)] = user_rows(self._als[warm], means, False)
+        return rows
 
 
 def global_mean(vectors: ReviewVectors, rows: int, *, batch: int = BATCH) -> Float32:
@@ -156,13 +155,13 @@ def as_of_features(
     batch: int = BATCH,
     max_kept: int = MAX_KEPT_STATES,
 ) -> AsOfFeatures:
-    """Features as of every review.
+    """Make the features as of every review.
 
     Args:
         reviews: in time order.
         vectors: their embeddings.
         space: the item factors.
-        mean: (384,) float32, what users without history have.
+        mean: (384,) float32, the embedding of users without a history.
         on_progress: called with the number of states folded in since the last call.
         batch: states that are folded in, and later put together, at a time.
         max_kept: up to so many states all user rows are kept; of more they are made as they are asked for.
@@ -172,10 +171,10 @@ def as_of_features(
     dated = np.add.reduceat(reviews.dated[users.order].astype(np.int64), users.starts)
     visible = np.minimum(np.arange(len(reviews)) - group_start, np.repeat(dated, users.lengths))
     warm = (visible > 0) & ~reviews.anonymous[reviews.user[users.order]]
-    # A state is known by the place, in `order`, of the first review that it does not see.
+    # What a state sees ends in `order` where the first review is that it does not see: no two states end alike.
     ends, state_of_warm = np.unique((group_start + visible)[warm], return_inverse=True)
     state = np.where(reviews.anonymous[reviews.user], ANONYMOUS, COLD).astype(np.int32)
-    state[users.order[warm]] = 2 + state_of_warm
+    state[users.order[warm]] = FIRST_WARM + state_of_warm
     no_history = cold_rows(mean, [False, True])
     als = np.empty((len(ends), ALS_DIM), np.float32)
     histories = _histories(reviews, users, ends)
@@ -187,25 +186,25 @@ def as_of_features(
 
 
 def _means(vectors: ReviewVectors, users: _ByUser, ends: Int64) -> Float32:
-    """Running means (ends, 384) float32 of each end's user's reviews before it; ends ascend."""
+    """Running means, (ends, 384) float32, of the reviews of each end's user before it; ends ascend."""
     distinct, group = np.unique(users.user_before(ends), return_inverse=True)
     starts, lengths = users.starts[distinct], users.lengths[distinct]
     # Reviews of the users of this batch only, so that memory stays flat however many there are.
     local_starts = np.cumsum(lengths) - lengths
-    places = np.arange(lengths.sum()) + np.repeat(starts - local_starts, lengths)
-    sums = exclusive_sums(vectors.of(users.order[places]), local_starts)
+    positions = np.arange(lengths.sum()) + np.repeat(starts - local_starts, lengths)
+    sums = exclusive_sums(vectors.of(users.order[positions]), local_starts)
     seen = ends - starts[group]
     return running_mean(sums[local_starts[group] + seen], seen)
 
 
 def _histories(reviews: Reviews, users: _ByUser, ends: Int64) -> Iterator[Mapping[int, float]]:
-    """Product → Σ ratings, for each end in turn; ends ascend, so each continues the one before or starts a new user."""
-    current, upto, history = -1, 0, dict[int, float]()
+    """Yield product → Σ ratings of each end; ends ascend, so each continues the one before or starts a new user."""
+    current, start, history = -1, 0, dict[int, float]()
     for end, user in zip(ends.tolist(), users.user_before(ends).tolist(), strict=True):
         if user != current:
-            current, upto, history = user, int(users.starts[user]), {}
-        yield dict(_with(history, _rated(reviews, users.order[upto:end])))
-        upto = end
+            current, start, history = user, int(users.starts[user]), {}
+        yield dict(_with(history, _rated(reviews, users.order[start:end])))
+        start = end
 
 
 def _rated(reviews: Reviews, rows: Int64) -> Iterator[tuple[int, float]]:
@@ -222,11 +221,11 @@ def _with(history: dict[int, float], rated: Iterable[tuple[int, float]]) -> dict
 
 @dataclass(frozen=True)
 class UserStates:
-    """Every named user with all reviews of the file: what the embedding service is given.
+    """Every named user with all reviews of the file: what is published.
 
     Attributes:
         users: (users,) index of each user.
-        rows: rows of their reviews, users contiguous, each user's in time order.
+        rows: rows of their reviews, users contiguous, each user's rows in time order.
         offsets: (users + 1,) where each user's rows start in `rows`.
     """
 
@@ -236,7 +235,7 @@ class UserStates:
 
 
 def final_states(reviews: Reviews) -> UserStates:
-    """Every named user after the last review."""
+    """Group the reviews of every named user."""
     users = _ByUser.of(reviews)
     named = np.flatnonzero(~reviews.anonymous)
     rows = users.order[~reviews.anonymous[reviews.user[users.order]]]
@@ -245,11 +244,13 @@ def final_states(reviews: Reviews) -> UserStates:
 
 
 def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Iterator[Float32]:
-    """ALS vectors of all `states.users`, folded in from all of their reviews: (users, 64) float32, a few thousand users
-    at a time.
+    """Fold in the ALS vectors of all `states.users` from all of their reviews.
+
+    Yields:
+        (users, 64) float32, for a few thousand users at a time.
     """
+    # Most users have one review, and there are few different ones.
     single: dict[tuple[int, float], Float32] = {}
-    """Most users have one review, and there are few different ones."""
     for first in range(0, len(states.users), BATCH):
         last = min(first + BATCH, len(states.users))
         rows = states.rows[states.offsets[first] : states.offsets[last]]
@@ -271,7 +272,7 @@ def final_als(reviews: Reviews, space: ItemFactors, states: UserStates) -> Itera
 
 
 def first_of_moment(reviews: Reviews, rows: Int64) -> Int64:
-    """For each of `rows`, the first row of its user at the same time: it sees strictly earlier reviews only.
+    """Replace each of `rows` by the first row of its user at the same time, which sees strictly earlier reviews only.
 
     Training and serving see reviews in the order (time, review id). Where a file knows the day only, that order is made
     up within a day; a figure that is to be believed must not rest on it.
@@ -286,16 +287,16 @@ def first_of_moment(reviews: Reviews, rows: Int64) -> Int64:
 
 
 def earlier_products(reviews: Reviews, rows: Int64) -> tuple[Int64, Int64]:
-    """Products that the user of each of `rows` had reviewed before it; none for an anonymous one.
+    """Find the products that the user of each of `rows` had reviewed before it; none for an anonymous one.
 
     Returns:
-        Pairs: place in `rows`, product; (pairs,) int64 each.
+        Pairs: index into `rows`, product; (pairs,) int64 each.
     """
     users = _ByUser.of(reviews)
-    place = np.empty(len(reviews), np.int64)
-    place[users.order] = np.arange(len(reviews))
+    position = np.empty(len(reviews), np.int64)
+    position[users.order] = np.arange(len(reviews))
     user = reviews.user[rows]
-    count = np.where(reviews.anonymous[user], 0, place[rows] - users.starts[user])
+    count = np.where(reviews.anonymous[user], 0, position[rows] - users.starts[user])
     first = np.repeat(users.starts[user] - (np.cumsum(count) - count), count)
     products = reviews.product[users.order[first + np.arange(len(first))]]
     return np.repeat(np.arange(len(rows)), count), products.astype(np.int64)

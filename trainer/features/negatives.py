@@ -9,7 +9,7 @@ from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import Float32, Int32, Int64
 
 MAX_LABEL: Final = 2.0
-"""Labels of negatives are uniform from 0 to this."""
+"""Labels of negatives are uniform from 0 to this number."""
 _WEIGHT_SCALE: Final = 2**24
 CHUNK_ROWS: Final = 2**18
 
@@ -61,15 +61,15 @@ def draw_negatives(
         raise InvalidArgument(
             [FieldViolation("products", "must be at least 2 in the training period, or there are no negatives")]
         )
-    upto = np.cumsum(weights)
-    before = upto - weights
+    cumulated = np.cumsum(weights)
+    before, total = cumulated - weights, cumulated[-1]
     owner, owned = _distinct_pairs(*reviewed, weights)
     users = 1 + max(int(user.max(initial=0)), int(owner.max(initial=0)))
     lengths = np.bincount(owner, minlength=users)
     starts = np.cumsum(lengths) - lengths
     cut = np.bincount(owner, weights=weights[owned].astype(np.float64), minlength=users).astype(np.int64)
-    lengths = np.where(cut < upto[-1], lengths, 0)
-    allowed = upto[-1] - np.where(cut < upto[-1], cut, 0)
+    lengths = np.where(cut < total, lengths, 0)
+    allowed = total - np.where(cut < total, cut, 0)
     drawn = np.empty((len(user), k), np.int32)
     for first in range(0, len(user), chunk_rows):
         sample_user = np.repeat(user[first : first + chunk_rows], k)
@@ -83,15 +83,15 @@ def draw_negatives(
             active = active[passed]
             draw[active] += weights[product[passed]]
             step += 1
-        drawn[first : first + chunk_rows] = np.searchsorted(upto, draw, side="right").reshape(-1, k)
+        drawn[first : first + chunk_rows] = np.searchsorted(cumulated, draw, side="right").reshape(-1, k)
     return drawn
 
 
 def _distinct_pairs(user: Int32, product: Int32, weights: Int64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Distinct (user, product) pairs of products with weight, ordered by user, then product."""
-    known = product < len(weights)
-    known[known] = weights[product[known]] > 0
-    pairs = np.unique(user[known].astype(np.int64) * len(weights) + product[known])
+    weighted = product < len(weights)
+    weighted[weighted] = weights[product[weighted]] > 0
+    pairs = np.unique(user[weighted].astype(np.int64) * len(weights) + product[weighted])
     return pairs // len(weights), pairs % len(weights)
 
 

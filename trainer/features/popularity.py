@@ -30,24 +30,24 @@ def live_log_popularity(reviews: Reviews, rows: Int64, half_life_days: float) ->
         (products,) float32 for each row, of all reviews of an earlier time: most files know the day only, and what else
         was bought that day is not known yet.
     """
-    weights, upto, now = np.zeros(len(reviews.products)), 0, 0
+    weights, counted, now = np.zeros(len(reviews.products)), 0, 0
     product, time_us = reviews.product.tolist(), reviews.time_us.tolist()
     for row in np.searchsorted(reviews.time_us, reviews.time_us[rows]).tolist():
-        for earlier in range(upto, row):
+        for earlier in range(counted, row):
             if time_us[earlier] > now:
                 weights *= 2.0 ** (-(time_us[earlier] - now) / US_PER_DAY / half_life_days)
                 now = time_us[earlier]
             weights[product[earlier]] += 1.0
-        upto = row
-        # Decay up to the row changes no share, and nothing but shares is used.
+        counted = row
+        # Decay up to the row would change no share, and only shares are used.
         yield log_popularity(weights)
 
 
 def live_matrix(reviews: Reviews, rows: Int64, half_life_days: float) -> Float32:
     """:func:`live_log_popularity` of all `rows`: (rows, products) float32."""
     result = np.empty((len(rows), len(reviews.products)), np.float32)
-    for place, values in enumerate(live_log_popularity(reviews, rows, half_life_days)):
-        result[place] = values
+    for index, values in enumerate(live_log_popularity(reviews, rows, half_life_days)):
+        result[index] = values
     return result
 
 

@@ -32,9 +32,9 @@ class Samples:
     def __len__(self) -> int:
         return len(self.label)
 
-    def thinned(self, most: int) -> "Samples":
-        """Every n-th review with its negatives, so that there are at most `most` samples."""
-        every = -(-len(self) // most)
+    def thinned(self, max_samples: int) -> "Samples":
+        """Every n-th review with its negatives, so that there are at most `max_samples`."""
+        every = -(-len(self) // max_samples)
         if every <= 1:
             return self
         rows = np.arange(len(self)).reshape(-1, SAMPLES_PER_REVIEW)[::every].reshape(-1)
@@ -44,11 +44,11 @@ class Samples:
 def draw_samples(
     reviews: Reviews, rows: int, features: AsOfFeatures, alpha: float, seed: int
 ) -> tuple[Samples, Samples]:
-    """Samples of the training period and of the rest.
+    """Draw the samples of the training period and those of the rest.
 
-    A negative of the training period is a product that the user did not review *in the training period*; of the rest,
-    one that the user never reviewed in the file. Popularity is that of the training period. The two periods have a
-    random stream each, so nothing in the second changes the first.
+    A negative of the training period is a product that the user did not review *in the training period*; a negative of
+    the rest is one that the user never reviewed in the file. Popularity is that of the training period. The two periods
+    have a random stream each, so nothing in the second changes the first.
 
     Args:
         reviews: in time order.
@@ -71,7 +71,7 @@ def draw_samples(
 
 
 def _interleave(reviews: Reviews, features: AsOfFeatures, period: slice, negatives: Int32, labels: Float32) -> Samples:
-    """Each review of the period followed by its negatives."""
+    """Put each review of the period before its negatives."""
     return Samples(
         np.repeat(features.state[period], SAMPLES_PER_REVIEW),
         np.concatenate([reviews.product[period][:, np.newaxis], negatives], axis=1).reshape(-1),

@@ -20,8 +20,8 @@ class Fold:
     """One temporal split.
 
     Attributes:
-        training: the first so many rows are trained on.
-        test: rows that are predicted, the next ones in time: (rows,) int64.
+        training: how many rows, from the first on, are trained on.
+        test: (rows,) int64, the next rows in time, which are predicted.
     """
 
     training: int
@@ -29,8 +29,7 @@ class Fold:
 
 
 def evaluation_rows(reviews: Reviews) -> Reviews:
-    """The reviews that are evaluated: dated ones, the first of each (user, product) pair; renumbered by first
-    appearance.
+    """Select the reviews that are evaluated: dated ones, the first of each (user, product) pair.
 
     A repeat is no recommendation (a product that was reviewed is never recommended), and without a date there is no
     before and after.
@@ -42,7 +41,7 @@ def evaluation_rows(reviews: Reviews) -> Reviews:
 
 
 def select(reviews: Reviews, rows: Int64) -> Reviews:
-    """Some rows of a file, ascending, users and products renumbered by first appearance among them."""
+    """Select rows of a file, ascending; users and products are renumbered by first appearance among them."""
     user, users = number_by_appearance(reviews.user[rows])
     product, products = number_by_appearance(reviews.product[rows])
     return replace(
@@ -61,8 +60,9 @@ def select(reviews: Reviews, rows: Int64) -> Reviews:
 
 
 def rolling_folds(rows: int, folds: int) -> list[Fold]:
-    """Folds that train on all rows up to a moment and test on the next ones; with four: the first 60, 70, 80, 90 % and
-    the next 10 %.
+    """Make folds that train on all rows up to a moment and test on the next ones.
+
+    Four folds train on the first 60, 70, 80 and 90 % and test on the next 10 %.
 
     Raises:
         InvalidArgument: too few rows.
@@ -72,6 +72,6 @@ def rolling_folds(rows: int, folds: int) -> list[Fold]:
         for fold in range(folds + 1)
     ]
     if edges[1] - edges[0] < _MIN_TEST_ROWS:
-        need = int(_MIN_TEST_ROWS * folds / (1.0 - _FIRST_TRAINING_SHARE)) + 1
-        raise InvalidArgument([FieldViolation("reviews", f"must be at least {need} for {folds} folds, got {rows}")])
+        needed = int(_MIN_TEST_ROWS * folds / (1.0 - _FIRST_TRAINING_SHARE)) + 1
+        raise InvalidArgument([FieldViolation("reviews", f"must be at least {needed} for {folds} folds, got {rows}")])
     return [Fold(start, np.arange(start, end)) for start, end in pairwise(edges)]

@@ -58,7 +58,7 @@ def reciprocal(ranks: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class ListQuality:
-    """Of the lists that all rows together get.
+    """Quality of the lists that all rows together get.
 
     Attributes:
         coverage: share of the catalogue that is in at least one list.
@@ -70,7 +70,7 @@ class ListQuality:
 
 
 def list_quality(lists: Int64, product_vectors: Float32) -> ListQuality:
-    """Coverage and intra-list diversity.
+    """Measure coverage and intra-list diversity.
 
     Args:
         lists: (rows, n) products.
