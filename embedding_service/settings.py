@@ -25,17 +25,21 @@ class EmbeddingSettings(ServerSettings):
     releases: Path = Field(Path("run/releases"), description="folder of releases")
     appendfsync: Literal["always", "everysec", "no"] = Field(
         "always",
-        description="embedded store: an acknowledged review is on disk at once, within a second, or when the "
+        description="embedded store: an acknowledged review is on disk at once, within about a second, or when the "
         "system likes",
     )
     redis_timeout_ms: int = Field(
-        1000, gt=0, description="longest wait for Redis, in milliseconds, before a call is answered UNAVAILABLE"
+        1000,
+        gt=0,
+        description="longest wait for a connection to Redis, or for a reply, in milliseconds; a call is then answered "
+        "UNAVAILABLE",
     )
-    redis_connections: int = Field(16, gt=0, description="most connections to Redis")
+    redis_connections: int = Field(16, gt=0, description="most connections to one Redis server")
     redis_wait_replicas: int = Field(
         0,
         ge=0,
-        description="replicas that must hold a write before it is acknowledged (WAIT); fewer are answered UNAVAILABLE",
+        description="replicas that must confirm a write before it is acknowledged (WAIT); with fewer the call is "
+        "answered UNAVAILABLE",
     )
     user_ttl_days: float | None = Field(
         None, gt=0, description="remove the state of a user whom no review has changed for this many days; unset: never"

@@ -1,11 +1,10 @@
-"""Messages to domain values and back."""
+"""Domain values to and from messages."""
 
 from collections.abc import Callable
 from itertools import chain
 from typing import Final
 
 import numpy as np
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from embedding_service.ports import AlsOrigin, NewReview, Outcome, Space
 from embedding_service.usecases.importing import Batch, SentUser
@@ -33,12 +32,12 @@ _NORM_TOLERANCE: Final = 1e-3
 
 
 def to_space(space: types_pb2.EmbeddingSpace) -> Space:
-    """``EmbeddingSpace`` as the store's."""
+    """A space from its message."""
     return Space(space.encoder_id, space.als_id)
 
 
 def to_written_review(review: types_pb2.Review) -> WrittenReview:
-    """``Review``, checked before."""
+    """A review from its message, checked before."""
     time_ns = review.review_time.ToNanoseconds() if review.HasField("review_time") else None
     return WrittenReview(
         review.review_id, review.user_id, review.product_id, review.rating, review.title, review.text, time_ns
@@ -57,10 +56,11 @@ def from_recorded(recorded: Recorded) -> pb.RecordReviewResponse:
 
 
 def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures]) -> None:
-    """Add one message a user, in place: half the time of making each and copying it. The rows are cut from two blocks
-    of bytes.
+    """Add one message per user, in place: half the time of making each and copying it.
+
+    The rows are cut from two blocks of bytes.
     """
-    space = features.release.space
+    encoder_id, als_id = features.release.space.encoder_id, features.release.space.als_id
     bert, als = features.bert_mean.astype("<f4").tobytes(), features.als.astype("<f4").tobytes()
     counts, ages_us, origins = features.counts.tolist(), features.ages_us.tolist(), features.als_origins.tolist()
     for row, user_id in enumerate(features.user_ids):
@@ -71,10 +71,10 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
             review_count=counts[row],
             seen_product_ids=features.seen_product_ids[row],
         )
-        mean, vector, of = message.bert_mean, message.als, message.space
+        mean, vector, space = message.bert_mean, message.als, message.space
         mean.values, mean.dimension = bert[4 * BERT_DIM * row : 4 * BERT_DIM * (row + 1)], BERT_DIM
         vector.values, vector.dimension = als[4 * ALS_DIM * row : 4 * ALS_DIM * (row + 1)], ALS_DIM
-        of.encoder_id, of.als_id = space.encoder_id, space.als_id
+        space.encoder_id, space.als_id = encoder_id, als_id
         if ages_us[row] >= 0:
             age = message.age
             age.seconds, microseconds = divmod(ages_us[row], 1_000_000)
@@ -82,7 +82,7 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
 
 
 def fill_columns(features: Features, columns: pb.UserFeatureColumns) -> None:
-    """One message for all users: a copy a matrix, and no object a user."""
+    """Fill one message for all users: one copy per matrix, and no object per user."""
     counts = features.counts.tolist()
     columns.kinds.extend([_kind(anonymous, count) for anonymous, count in zip(features.anonymous, counts, strict=True)])
     columns.bert_means = features.bert_mean.astype("<f4", copy=False).tobytes()
@@ -96,7 +96,7 @@ def fill_columns(features: Features, columns: pb.UserFeatureColumns) -> None:
 
 
 def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:
-    """One message a text."""
+    """One message per text."""
     rows = zip(dequantize(encoded.fixed_point), encoded.truncated, encoded.token_counts, strict=True)
     return [pb.TextEmbedding(embedding=to_vector(row), truncated=cut, token_count=tokens) for row, cut, tokens in rows]
 
@@ -110,7 +110,7 @@ def from_popularity(popularity: LivePopularity) -> pb.GetPopularityResponse:
 
 
 def to_batch(batch: pb.ImportBatch) -> Batch:
-    """``ImportBatch``, checked before.
+    """A batch of users from its message, checked before.
 
     Raises:
         InvalidArgument: an ALS vector of another dimension, or an embedding that is not of unit length.
@@ -132,7 +132,7 @@ def to_batch(batch: pb.ImportBatch) -> Batch:
 
 
 def _als_block(batch: pb.ImportBatch) -> Float32:
-    """ALS vectors (users, 64); checked all at once, and one by one only to name what is wrong."""
+    """ALS vectors (users, 64), checked all at once, and one by one only to name what is wrong."""
     vectors = [user.als for user in batch.users]
     if all(vector.dimension == ALS_DIM and len(vector.values) == 4 * ALS_DIM for vector in vectors):
         block = np.frombuffer(b"".join([vector.values for vector in vectors]), "<f4").reshape(-1, ALS_DIM)
@@ -142,10 +142,9 @@ def _als_block(batch: pb.ImportBatch) -> Float32:
 
 
 def _time_us(review: pb.ImportedReview) -> int | None:
-    return _microseconds(review.review_time) if review.HasField("review_time") else None
-
-
-def _microseconds(time: Timestamp) -> int:
+    if not review.HasField("review_time"):
+        return None
+    time = review.review_time
     return time.seconds * 1_000_000 + time.nanos // 1000
 
 

@@ -1,9 +1,9 @@
-"""Sub-commands of `twotower` for whoever operates the store: verify, migrate, du, export-users, replay."""
+"""Sub-commands of `twotower` for operators of the store: verify, migrate, du, export-users, replay."""
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _TIMEOUT_S = 30.0
 def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
-            "--store", default=EMBEDDED, show_default=True, help="As of the embedding service: 'embedded' or a URL."
+            "--store", default=EMBEDDED, show_default=True, help="As for the embedding service: 'embedded' or a URL."
         ),
         click.option(
             "--data-dir",
@@ -38,7 +38,7 @@ def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.asynccontextmanager
 async def _opened(options: dict[str, Any]) -> AsyncIterator[Any]:
-    """The store; the embedded one is that of the running service, or is started for the command."""
+    """The store; an embedded one is the running service's, or is started for the command."""
     from embedding_service.redis_store.client import connect, redis_tls
     from embedding_service.redis_store.embedded import running_or_started
     from embedding_service.redis_store.user_store import RedisUserStore
@@ -70,19 +70,15 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
         click.echo("", err=True)
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(work)
-
-
 @click.command()
 @_store_options
-@click.option("--repair", is_flag=True, help="Make what differs what the logs say.")
+@click.option("--repair", is_flag=True, help="Mend what differs from the logs.")
 def verify(repair: bool, **store: Any) -> None:
     """Recompute sums, counts, seen products and popularity from the logs and compare them bit for bit.
 
     Exit code 1 if anything differs and is not repaired.
     """
-    _run(_verify(repair, store))
+    asyncio.run(_verify(repair, store))
 
 
 async def _verify(repair: bool, options: dict[str, Any]) -> None:
@@ -110,7 +106,7 @@ async def _verify(repair: bool, options: dict[str, Any]) -> None:
 @_store_options
 def migrate(**store: Any) -> None:
     """Bring a store that an earlier version wrote to this version's schema; stop every embedding service first."""
-    _run(_migrate(store))
+    asyncio.run(_migrate(store))
 
 
 async def _migrate(options: dict[str, Any]) -> None:
@@ -130,7 +126,7 @@ async def _migrate(options: dict[str, Any]) -> None:
 @_store_options
 def du(**store: Any) -> None:
     """Print the memory that users take, by kind of key (sampled)."""
-    _run(_du(store))
+    asyncio.run(_du(store))
 
 
 async def _du(options: dict[str, Any]) -> None:
@@ -138,14 +134,13 @@ async def _du(options: dict[str, Any]) -> None:
 
     async with _opened(options) as store:
         found = await usage(store.client)
-    click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'a key':>10}{'a user':>10}")
-    for kind in sorted(found.keys):
+    click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
+    users = max(found.users, 1)
+    for kind, keys in sorted(found.keys.items()):
         size = found.bytes_of(kind)
-        click.echo(
-            f"{kind:<8}{found.keys[kind]:>10}{size:>14.0f}{size / found.keys[kind]:>10.0f}{size / found.users:>10.0f}"
-        )
+        click.echo(f"{kind:<8}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
     without_log = sum(found.bytes_of(kind) for kind in found.keys if kind != "log")
-    click.echo(f"{found.users} users, {without_log / max(found.users, 1):.0f} bytes a user without the log")
+    click.echo(f"{found.users} users, {without_log / users:.0f} bytes per user without the log")
 
 
 @click.command("export-users")
@@ -153,14 +148,15 @@ async def _du(options: dict[str, Any]) -> None:
 @_store_options
 @click.option("--releases", type=_PATH, default=Path("run/releases"), show_default=True, help="Folder of releases.")
 def export_users(file: Path, releases: Path, **store: Any) -> None:
-    """Write every user's state in the active release's space to a Parquet FILE, a row a user (needs the extra
-    'parquet').
+    """Write every user's state in the active release's space to a Parquet FILE, one row per user.
+
+    Needs the extra 'parquet'.
     """
     try:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError:
         raise click.ClickException("export-users needs pyarrow: pip install 'twotower[parquet]'") from None
-    _run(_export_users(file, releases, store))
+    asyncio.run(_export_users(file, releases, store))
 
 
 async def _export_users(file: Path, releases: Path, options: dict[str, Any]) -> None:
@@ -184,11 +180,10 @@ async def _export_users(file: Path, releases: Path, options: dict[str, Any]) -> 
     "--embedding", default="127.0.0.1:50051", show_default=True, help="host:port of an embedding service without users."
 )
 def replay(release: Path, embedding: str) -> None:
-    """Feed the reviews of a RELEASE, round by round, through a live service and compare its features with the offline
-    ones.
+    """Feed the reviews of a RELEASE through a live service and compare its features with the offline ones.
 
-    Round n is every user's nth review. After each, the running means must be those of the users' first n reviews bit
-    for bit, and the ALS vectors within 1e-5. Exit code 1 if not. The service must know none of the users.
+    Round n is every user's nth review. After each round the running means must be those of the users' first n reviews
+    bit for bit, and the ALS vectors within 1e-5; exit code 1 if not. The service must know none of the users.
     """
     from embedding_service.operations.replay import replay_release
     from twotower.release import Release

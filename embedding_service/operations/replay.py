@@ -1,4 +1,4 @@
-"""Replays a release's reviews through a live service and holds its features against the offline ones."""
+"""Replays a release's reviews through a live service and compares its features with the offline ones."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class Replayed:
     """What a replay found.
 
     Attributes:
-        users: replayed.
-        reviews: replayed.
+        users: users replayed.
+        reviews: reviews replayed.
         rounds: the most reviews that a user has.
-        compared: states compared, one a user and round.
+        compared: states compared, one per user and round.
         different_means: running means that are not the offline ones bit for bit.
         worst_als: largest difference of an element of an ALS vector.
     """
@@ -46,11 +46,11 @@ class Replayed:
 def replay_release(release: Release, address: str, on_progress: Callable[[int], None] = lambda _: None) -> Replayed:
     """Send every user's first review, compare, send every user's second one, and so on.
 
-    Reviews go with the embeddings that the release has, as an import that leaves folding in to the service.
+    They are sent with the release's embeddings, as an import that leaves folding in to the service.
 
     Args:
-        release: whose ``users/`` are replayed.
-        address: ``host:port`` of an embedding service that knows none of them.
+        release: its ``users/`` are replayed.
+        address: ``host:port`` of an embedding service that knows none of the users.
         on_progress: called with the number of reviews sent since the last call.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Keeps health true: watches the store, and follows the active release that it names."""
+"""Keeps the service's health true: watches the store, and follows the active release that it names."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ _MAX_DELAY_S: Final = 5.0
 class Monitor:
     """Asks the store every `interval_s` which release is active.
 
-    While the store is away, or no release is active, or the active one can't be loaded, health is NOT_SERVING; it turns
-    back by itself. A release that another replica of the service made active is loaded here too.
+    While the store is away, no release is active, or the active one can't be loaded, health is NOT_SERVING; it turns
+    SERVING again by itself. A release that another replica of the service made active is loaded here too.
 
     Args:
         store: users' state.
         spaces: loaded releases.
-        set_serving: turns health.
+        set_serving: sets health to SERVING or NOT_SERVING.
         describe: the store in words, without secrets.
-        interval_s: between two questions.
+        interval_s: time between two questions, give or take a quarter; longer while the store is away.
     """
 
     def __init__(
@@ -52,7 +52,6 @@ class Monitor:
                 serving = await self._follow()
             except TwotowerError as error:
                 await self._set_serving(False)
-                # With jitter, so that replicas don't come back all at once.
                 delay_s = min(delay_s * 1.5, _MAX_DELAY_S) if isinstance(error, StoreUnavailable) else _MAX_DELAY_S
                 self._report(f"{error} ({error.__cause__})" if error.__cause__ else str(error))
             except Exception:
@@ -62,6 +61,7 @@ class Monitor:
                 delay_s = self._interval_s
                 await self._set_serving(serving)
                 self._report("" if serving else "no release is active; waiting for `twotower publish`")
+            # With jitter, so that replicas don't come back all at once.
             await asyncio.sleep(delay_s * random.uniform(0.75, 1.25))
 
     async def _follow(self) -> bool:

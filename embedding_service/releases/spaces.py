@@ -21,7 +21,7 @@ from twotower.scoring import LiftScoring
 
 _LOG = logging.getLogger(__name__)
 _MAX_NAME_BYTES: Final = 255
-"""Of a file's name."""
+"""Longest name of a file."""
 DEFAULT_HALF_LIFE_DAYS: Final = 7.0
 """For a release whose scores have no popularity in them and so name no half-life."""
 
@@ -34,7 +34,7 @@ class LoadedRelease:
         release_id: content id.
         space: its vector spaces.
         factors: ALS item factors.
-        product_rows: product id → row of the factors; only products that have factors.
+        product_rows: product id → row of the factors, of products that have factors.
         catalogue_rows: product id → row of the catalogue.
         half_life_days: after this long a review counts half in live popularity.
         global_mean: (384,) float32, the embedding of cold and anonymous users.
@@ -52,18 +52,19 @@ class LoadedRelease:
 
     @classmethod
     def of(cls, release: Release) -> "LoadedRelease":
-        """Read into memory what is needed of an opened release."""
+        """Read into memory what the service needs of an opened release."""
         manifest = release.manifest
         loaded = release.item_factors
         factors = ItemFactors(np.array(loaded.factors), loaded.regularization, loaded.confidence_per_star)
         has_factors = np.any(factors.factors, axis=1).tolist()
+        catalogue_rows = {product.product_id: row for row, product in enumerate(release.catalogue)}
         scoring = release.scoring
         return cls(
             release_id=release.release_id,
             space=Space(manifest.encoder_id, manifest.als_id),
             factors=factors,
-            product_rows={product.product_id: row for row, product in enumerate(release.catalogue) if has_factors[row]},
-            catalogue_rows={product.product_id: row for row, product in enumerate(release.catalogue)},
+            product_rows={product_id: row for product_id, row in catalogue_rows.items() if has_factors[row]},
+            catalogue_rows=catalogue_rows,
             half_life_days=scoring.half_life_days if isinstance(scoring, LiftScoring) else DEFAULT_HALF_LIFE_DAYS,
             global_mean=np.array(release.global_mean),
             anonymous=anonymous_keys(manifest.anonymous_names),
@@ -79,8 +80,9 @@ class LoadedRelease:
 
 
 class Spaces:
-    """Opens releases from a folder and knows which one is active; the one before stays, so that ranking may go on
-    asking for its space.
+    """Opens releases from a folder and knows which one is active.
+
+    The one before stays loaded, so that ranking may go on asking for its space.
 
     Args:
         root: folder of releases.
@@ -122,7 +124,7 @@ class Spaces:
 
     @property
     def queue(self) -> EncodingQueue:
-        """The active release's encoder."""
+        """The encoding queue of the active release."""
         return self._queues[self.active.space.encoder_id]
 
     def find(self, space: Space | None) -> LoadedRelease:

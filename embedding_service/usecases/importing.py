@@ -1,4 +1,4 @@
-"""The use case of the trainer's bulk load: one release's users in, that release active at the end."""
+"""The use case of the trainer's bulk load: a release's users come in, and the release is active at the end."""
 
 import asyncio
 import logging
@@ -17,8 +17,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SentUser:
-    """A user as the trainer sends it: the reviews (their `fixed_point` rows of the batch's block) and the ALS vector
-    (64,) float32.
+    """A user as the trainer sends it.
+
+    Attributes:
+        user_id: the user.
+        reviews: their `fixed_point` are rows of the batch's.
+        als: (64,) float32.
     """
 
     user_id: str
@@ -28,7 +32,7 @@ class SentUser:
 
 @dataclass(frozen=True)
 class Batch:
-    """Users, and the embeddings of all their reviews one after the other, (reviews, 384) int16."""
+    """Users, and the embeddings of all their reviews in order, (reviews, 384) int16."""
 
     users: Sequence[SentUser]
     fixed_point: Int16
@@ -38,8 +42,10 @@ class Import:
     """One import under way.
 
     Args:
-        release: loaded, not active yet.
-        user_count: users that must come.
+        store: users' state.
+        spaces: loaded releases.
+        release: the one that the users belong to: loaded, and not active yet.
+        user_count: number of users that must come.
     """
 
     def __init__(self, store: UserStore, spaces: Spaces, release: LoadedRelease, user_count: int) -> None:
@@ -59,14 +65,14 @@ class Import:
         return self._release.release_id
 
     async def add(self, batch: Batch) -> None:
-        """Merge these users' reviews into what there is; anonymous names, and names without reviews, are left out.
+        """Merge these users' reviews into the store; anonymous names and users without reviews are left out.
 
         Returns when the batch before is written: Redis works on one batch while the next is read and taken apart.
 
         Raises:
-            InvalidArgument: more users than announced, or a user would have more reviews than can be summed exactly; of
-                this batch or the one before.
-            StoreUnavailable: some of the batch may be written, each user whole; send the import again.
+            InvalidArgument: there are more users than announced, or a user of the batch before would have more reviews
+                than can be summed exactly.
+            StoreUnavailable: some of the batch before may be written, each user whole; send the import again.
         """
         self._received += len(batch.users)
         if self._received > self._expected:
@@ -92,8 +98,8 @@ class Import:
         """Write the last batch and make the release active.
 
         Raises:
-            StoreUnavailable: as of :meth:`add`.
-            InvalidArgument: fewer users than announced; the active release stays.
+            StoreUnavailable: as in :meth:`add`; the active release stays.
+            InvalidArgument: as in :meth:`add`, or there are fewer users than announced; the active release stays.
         """
         await self._written()
         if self._received != self._expected:
@@ -108,31 +114,29 @@ class Import:
         _LOG.info("imported %d users, %d reviews; release %s is active", self.users, self.reviews, self.release_id)
 
     async def stop(self) -> None:
-        """Let the write in hand end, whatever comes of it."""
+        """Let the write under way end, whatever comes of it."""
         if self._writing:
             await asyncio.wait([self._writing])
             self._writing.exception()
 
     def _refuse_count(self) -> None:
-        found = f"{self._expected} users were announced, {self._received} came"
+        counts = f"{self._expected} users were announced, {self._received} came"
         raise InvalidArgument(
-            [FieldViolation("header.user_count", f"must be the number of users that follow: {found}")]
+            [FieldViolation("header.user_count", f"must be the number of users that follow: {counts}")]
         )
 
     def _imported(self, batch: Batch) -> list[ImportedUser]:
-        anonymous_rows = [is_anonymous(user.user_id, self._release.anonymous) for user in batch.users]
-        self.anonymous += sum(anonymous_rows)
-        reviewers = [
-            (user, anonymous) for user, anonymous in zip(batch.users, anonymous_rows, strict=True) if user.reviews
-        ]
+        is_named = [not is_anonymous(user.user_id, self._release.anonymous) for user in batch.users]
+        self.anonymous += is_named.count(False)
+        reviewers = [(user, named) for user, named in zip(batch.users, is_named, strict=True) if user.reviews]
         if not reviewers:
             return []
         starts = np.cumsum([0] + [len(user.reviews) for user, _ in reviewers[:-1]])
         sums = np.add.reduceat(batch.fixed_point, starts, axis=0, dtype=np.int32)
         return [
             ImportedUser(user.user_id, user.reviews, row, user.als)
-            for (user, anonymous), row in zip(reviewers, sums, strict=True)
-            if not anonymous
+            for (user, named), row in zip(reviewers, sums, strict=True)
+            if named
         ]
 
 

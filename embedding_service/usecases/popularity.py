@@ -1,4 +1,4 @@
-"""The use case of live popularity: time-decayed review counts a product."""
+"""The use case of live popularity: time-decayed review counts of products."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class LivePopularity:
     """Weights of products at a moment.
 
     Attributes:
-        product_ids: products with any weight, in catalogue order, then those that the catalogue does not have.
+        product_ids: products with any weight, in catalogue order, then those that are not in the catalogue, by id.
         weights: (products,) float32.
         half_life_days: after this long a review counts half.
         as_of_us: the moment, µs since 1970.
@@ -49,7 +49,7 @@ class Popularity:
         self._clock = clock
 
     async def live(self, als_id: str = "") -> LivePopularity:
-        """Popularity now, in the product order of an ALS space; of the active release if `als_id` is empty.
+        """Popularity now, in the product order of an ALS space; that of the active release if `als_id` is empty.
 
         The moment is now, or the end of the hour of the newest review if that is earlier: shares are the same at any
         later moment, and the weights of a feed that stood still for years would all be zero in float32.
@@ -72,8 +72,7 @@ class Popularity:
 
 
 def decayed_weights(counts: HourlyCounts, as_of_s: float, half_life_days: float) -> Float64:
-    """Weight of each row, (rows,) float64: count · 2^(−age of its mean time / half-life); 0 for an hour that has not
-    begun.
+    """Weights of rows, (rows,) float64: count · 2^(−age of the mean time / half-life); 0 for an hour not begun yet.
 
     Taking the mean time for the times is wrong by at most (ln 2 · 0.5 h / half-life)² / 2 of the weight: 2.1e-6 for 7
     days, 1.1e-4 for one.

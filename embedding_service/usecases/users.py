@@ -1,4 +1,4 @@
-"""The use cases: what happens to a user's state, in terms of the store, the encoder and the active release."""
+"""The use cases of users: their features, their reviews, and forgetting them."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ _MEANS_AT_ONCE: Final = 64
 
 @dataclass(frozen=True)
 class WrittenReview:
-    """A review as its author sent it; `time_ns` since 1970, None if not said."""
+    """A review as its author sent it; `time_ns` is since 1970, None if it was not given."""
 
     review_id: str
     user_id: str
@@ -68,14 +68,14 @@ class Features:
 
     Attributes:
         release: whose factors and global mean were used.
-        user_ids: as asked.
+        user_ids: in the order of the request.
         anonymous: (users,) bool.
         counts: (users,) reviews.
         bert_mean: (users, 384) float32.
         als: (users, 64) float32.
         als_origins: (users,) :class:`AlsOrigin`, never MISSING.
-        ages_us: (users,) since the last change; -1 for a user without state.
-        seen_product_ids: sorted, each once.
+        ages_us: (users,) µs since the last change; -1 for a user without state.
+        seen_product_ids: for each user, the products reviewed, sorted, each once.
     """
 
     release: LoadedRelease
@@ -104,7 +104,7 @@ class Users:
         self._clock = clock
 
     async def features(self, user_ids: Sequence[str], space: Space | None = None) -> Features:
-        """Features of users, in the order asked; in the active release's space if `space` is None.
+        """Features of users, in the order of `user_ids`; in the active release's space if `space` is None.
 
         Raises:
             NotReady, SpaceMismatch, StoreUnavailable.
@@ -114,29 +114,29 @@ class Users:
         stored = await self._store.read(release.space, distinct)
         anonymous = [is_anonymous(user_id, release.anonymous) for user_id in distinct]
         if True in anonymous:  # also one whose name was an ordinary one in an earlier release
-            _forget(stored, [row for row, is_one in enumerate(anonymous) if is_one])
+            _forget(stored, np.flatnonzero(anonymous).tolist())
         all_fresh = stored.als_origins.all()  # the usual case; a user without state has no fresh vector either
         if not all_fresh:
-            missing = np.flatnonzero((stored.als_origins == AlsOrigin.MISSING) & (stored.counts > 0))
-            await self._fold_in_missing(release, distinct, stored, missing.tolist())
+            missing = np.flatnonzero((stored.als_origins == AlsOrigin.MISSING) & (stored.counts > 0)).tolist()
+            await self._fold_in_missing(release, distinct, stored, missing)
         means = _means(stored.sums, stored.counts if all_fresh else np.maximum(stored.counts, 1))
         ages_us = np.maximum(round(self._clock() * 1e6) - stored.changed_us, 0)
         if not all_fresh:
             cold = stored.counts == 0
             means[cold], ages_us[cold] = release.global_mean, -1
             stored.als[cold], stored.als_origins[cold] = 0, AlsOrigin.NONE
-        found = Features(
-            release,
-            distinct,
-            anonymous,
-            stored.counts,
-            means,
-            stored.als,
-            stored.als_origins,
-            ages_us,
-            stored.seen_product_ids,
+        features = Features(
+            release=release,
+            user_ids=distinct,
+            anonymous=anonymous,
+            counts=stored.counts,
+            bert_mean=means,
+            als=stored.als,
+            als_origins=stored.als_origins,
+            ages_us=ages_us,
+            seen_product_ids=stored.seen_product_ids,
         )
-        return found if distinct is user_ids else _repeated(found, user_ids)
+        return features if distinct is user_ids else _repeated(features, user_ids)
 
     async def record(self, reviews: Sequence[WrittenReview]) -> list[Recorded]:
         """Add reviews in order; each is atomic by itself, and sent again counts once.
@@ -155,16 +155,15 @@ class Users:
         ]
         queue = self._spaces.queue
         if anonymous:
-            await self._store.record_anonymous(
-                release.space.encoder_id, [_anonymous_review(reviews[i]) for i in anonymous]
-            )
+            never_embedded = [_new_review(reviews[i], _NO_EMBEDDING) for i in anonymous]
+            await self._store.record_anonymous(release.space.encoder_id, never_embedded)
         if not named:
             return results
-        encoded = await queue.encode([review_text(reviews[i].title, reviews[i].text) for i in named])
-        changes = await self._store.record(queue.encoder_id, _new_reviews([reviews[i] for i in named], encoded))
-        await self._fold_in_changes(
-            release, {reviews[i].user_id: change for i, change in zip(named, changes, strict=True)}
-        )
+        written = [reviews[i] for i in named]
+        encoded = await queue.encode([review_text(review.title, review.text) for review in written])
+        new = [_new_review(review, vector) for review, vector in zip(written, encoded.fixed_point, strict=True)]
+        changes = await self._store.record(queue.encoder_id, new)
+        await self._fold_in_changes(release, dict(zip([review.user_id for review in written], changes, strict=True)))
         if self._spaces.queue is not queue:
             # The encoder was switched meanwhile: what went to the old space is needed in the new one too.
             return await self.record(reviews)
@@ -179,9 +178,12 @@ class Users:
         return results
 
     async def retract(self, user_id: str, review_id: str) -> tuple[bool, int, str]:
-        """Take one review back: whether it was there, reviews left, the active release's id.
+        """Take one review back.
 
-        Of an anonymous name it leaves live popularity, as long as its id is remembered.
+        A review under an anonymous name leaves live popularity, as long as its id is remembered.
+
+        Returns:
+            Whether it was there, the number of reviews left, and the active release's id.
         """
         release = self._spaces.active
         if is_anonymous(user_id, release.anonymous):
@@ -192,8 +194,8 @@ class Users:
             )
         change = await self._store.retract(release.space, user_id, review_id)
         if change is None:
-            [left] = (await self._store.read(release.space, [user_id])).counts.tolist()
-            return False, left, release.release_id
+            [count] = (await self._store.read(release.space, [user_id])).counts.tolist()
+            return False, count, release.release_id
         await self._fold_in_changes(release, {user_id: change})
         return True, change.review_count, release.release_id
 
@@ -202,42 +204,36 @@ class Users:
         return await self._store.delete(user_id)
 
     async def encode(self, texts: Sequence[str]) -> tuple[Encoded, str]:
-        """Embeddings of texts, and the id of the encoder."""
+        """Embeddings of texts, and the encoder's id."""
         queue = self._spaces.queue
         return await queue.encode(texts), queue.encoder_id
 
     async def _fold_in_missing(
         self, release: LoadedRelease, user_ids: Sequence[str], stored: StoredUsers, missing: Sequence[int]
     ) -> None:
-        """Put fresh ALS vectors where there is none or a stale one, and keep them."""
+        """Put fresh ALS vectors into rows that have none or a stale one, and keep them in the store."""
         if not missing:
             return
-        names = [user_ids[row] for row in missing]
-        snapshots = await self._store.snapshots(release.space.encoder_id, names)
-        folded = _folded(release, names, [s.stars for s in snapshots], [s.changed_us for s in snapshots])
+        missing_ids = [user_ids[row] for row in missing]
+        snapshots = await self._store.snapshots(release.space.encoder_id, missing_ids)
+        folded = _folded(release, missing_ids, [s.stars for s in snapshots], [s.changed_us for s in snapshots])
         await self._store.keep_als(release.space, folded)
         for row, snapshot, item in zip(missing, snapshots, folded, strict=True):
             # All of the answer comes from the one moment of the snapshot.
-            stored.sums[row], stored.counts[row], stored.changed_us[row] = (
-                snapshot.sums,
-                snapshot.review_count,
-                snapshot.changed_us,
-            )
-            stored.seen_product_ids[row] = sorted(snapshot.stars)
+            stored.sums[row], stored.counts[row] = snapshot.sums, snapshot.review_count
+            stored.changed_us[row], stored.seen_product_ids[row] = snapshot.changed_us, sorted(snapshot.stars)
             stored.als[row], stored.als_origins[row] = item.vector, item.origin
 
     async def _fold_in_changes(self, release: LoadedRelease, changes: Mapping[str, Change]) -> None:
-        users = [user_id for user_id, change in changes.items() if change.stars]
-        states = [changes[user_id] for user_id in users]
-        folded = _folded(
-            release, users, [change.stars or {} for change in states], [change.changed_us for change in states]
-        )
-        await self._store.keep_als(release.space, folded)
+        changed = {user_id: (change.stars, change.changed_us) for user_id, change in changes.items() if change.stars}
+        histories, times_us = [stars for stars, _ in changed.values()], [time_us for _, time_us in changed.values()]
+        await self._store.keep_als(release.space, _folded(release, list(changed), histories, times_us))
 
 
 def _means(sums: Int32, counts: Int64) -> Float32:
-    """Running means (users, 384), some users at a time: so the float64 between stays in the cache, a quarter of the
-    time for 512 users.
+    """Running means (users, 384) of some users at a time.
+
+    So the float64 values between stay in the cache, which takes a quarter of the time for 512 users.
     """
     if len(sums) <= _MEANS_AT_ONCE:
         return running_mean(sums, counts)
@@ -249,49 +245,43 @@ def _means(sums: Int32, counts: Int64) -> Float32:
 
 
 def _forget(stored: StoredUsers, rows: Sequence[int]) -> None:
-    """Make users those without state."""
+    """Make the users of some rows users without state."""
     stored.counts[rows], stored.als_origins[rows] = 0, AlsOrigin.MISSING
     for row in rows:
         stored.seen_product_ids[row] = []
 
 
-def _repeated(found: Features, user_ids: Sequence[str]) -> Features:
-    """Features of distinct users for all who were asked for."""
-    index = {user_id: row for row, user_id in enumerate(found.user_ids)}
-    rows = [index[user_id] for user_id in user_ids]
+def _repeated(distinct: Features, user_ids: Sequence[str]) -> Features:
+    """Features of distinct users, repeated for a request that names some more than once."""
+    row_of = {user_id: row for row, user_id in enumerate(distinct.user_ids)}
+    rows = [row_of[user_id] for user_id in user_ids]
     return Features(
-        release=found.release,
+        release=distinct.release,
         user_ids=user_ids,
-        anonymous=[found.anonymous[row] for row in rows],
-        counts=found.counts[rows],
-        bert_mean=found.bert_mean[rows],
-        als=found.als[rows],
-        als_origins=found.als_origins[rows],
-        ages_us=found.ages_us[rows],
-        seen_product_ids=[found.seen_product_ids[row] for row in rows],
+        anonymous=[distinct.anonymous[row] for row in rows],
+        counts=distinct.counts[rows],
+        bert_mean=distinct.bert_mean[rows],
+        als=distinct.als[rows],
+        als_origins=distinct.als_origins[rows],
+        ages_us=distinct.ages_us[rows],
+        seen_product_ids=[distinct.seen_product_ids[row] for row in rows],
     )
 
 
 def _folded(
     release: LoadedRelease, user_ids: Sequence[str], histories: Sequence[Mapping[str, float]], changed_us: Sequence[int]
 ) -> list[FoldedIn]:
-    vectors = release.fold_in(list(histories))
-    known = [any(product in release.product_rows for product in history) for history in histories]
+    rows = zip(user_ids, histories, changed_us, release.fold_in(list(histories)), strict=True)
     return [
-        FoldedIn(user_id, changed, vector, AlsOrigin.FOLDED_IN if has_factors else AlsOrigin.NONE, history.keys())
-        for user_id, changed, vector, has_factors, history in zip(
-            user_ids, changed_us, vectors, known, histories, strict=True
+        FoldedIn(
+            user_id,
+            time_us,
+            vector,
+            AlsOrigin.NONE if release.product_rows.keys().isdisjoint(history) else AlsOrigin.FOLDED_IN,
+            history.keys(),
         )
+        for user_id, history, time_us, vector in rows
     ]
-
-
-def _anonymous_review(review: WrittenReview) -> NewReview:
-    """A review under an anonymous name, which is never embedded."""
-    return _new_review(review, _NO_EMBEDDING)
-
-
-def _new_reviews(reviews: Sequence[WrittenReview], encoded: Encoded) -> list[NewReview]:
-    return [_new_review(review, vector) for review, vector in zip(reviews, encoded.fixed_point, strict=True)]
 
 
 def _new_review(review: WrittenReview, fixed_point: Int16) -> NewReview:
