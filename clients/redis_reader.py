@@ -1,4 +1,4 @@
-"""A user's features straight from Redis, in numpy: a reader of the contract in docs/formats/redis.md, schema version 2.
+"""A user's features straight from Redis, in numpy: a reader of docs/formats/redis.md, schema version 2.
 
 Copy it or import it. It needs numpy and a `redis.Redis` of the caller's, and it never writes.
 """
