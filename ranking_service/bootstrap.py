@@ -64,23 +64,12 @@ class RankingService:
         client = EmbeddingClient(self._channel, settings.lookup_timeout_ms / 1000)
         registry = open_registry(settings.releases, settings.mirror)
         self._added_products = AddedProducts(registry, client.encode, self._loading)
-        programs = Programs()
-
-        def build_head(release: Release) -> Head | SlicedHead:
-            return open_head(release.weights, release.product_fusion, self._lanes, programs)
-
-        def build_proposer(release: Release, exact: Scorer) -> Proposer | None:
-            if not 0 < settings.two_stage_above < release.manifest.product_count:
-                return None
-            return open_two_stage(release, exact, self._lanes, programs)
-
-        def open_release(path: Path) -> ServedRelease:
-            return self._added_products.fit(open_served(path, build_head, build_proposer, _pause))
+        self._programs = Programs()
 
         async def serving() -> None:
             await self.server.set_serving(True)
 
-        self._releases = Releases(registry, open_release, self._loading, serving)
+        self._releases = Releases(registry, self._open_release, self._loading, serving)
         self._popularity = PopularityFeed(
             client.popularity,
             self._releases.in_memory,
@@ -136,6 +125,17 @@ class RankingService:
         if self._releases.in_memory():
             _LOG.info("ready %.1f s after the start of the process", _process_age_s())
 
+    def _open_release(self, path: Path) -> ServedRelease:
+        return self._added_products.fit(open_served(path, self._open_head, self._open_proposer, _pause))
+
+    def _open_head(self, release: Release) -> Head | SlicedHead:
+        return open_head(release.weights, release.product_fusion, self._lanes, self._programs)
+
+    def _open_proposer(self, release: Release, exact: Scorer) -> Proposer | None:
+        if not 0 < self._settings.two_stage_above < release.manifest.product_count:
+            return None
+        return open_two_stage(release, exact, self._lanes, self._programs)
+
     async def _listen(self) -> None:
         await self.server.start()
         _LOG.info("listening on port %d", self.server.port)
@@ -165,7 +165,7 @@ class RankingService:
 
 
 def _process_age_s() -> float:
-    """Return the seconds since the process started, as the kernel counts them: imports are part of it."""
+    """Return the seconds since the process started, as the operating system counts them: imports are part of it."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 

@@ -27,17 +27,17 @@ class RankingSettings(ServerSettings):
     mirror: Path = Field(Path("run/mirror"), description="local folder for the copies of releases that come from a URL")
     two_stage_above: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="products above which plain requests are answered from an index's candidates, nearly "
-        "exactly; 0: never",
+        description="size of a catalogue, in products, above which an index proposes what is scored for plain "
+        "requests, nearly exactly; 0: never",
     )
     embedding: str = Field("127.0.0.1:50051", description="host:port of the embedding service")
     release: str | None = Field(
-        None, description="release to serve; if not given, the one in the pointer file <releases>/stable"
+        None, description="release to serve; if unset, the one that the pointer file <releases>/stable names"
     )
     lookup_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = Field(
         100,
-        description="milliseconds that the embedding service may take for one batch; after that users are "
-        "answered as cold ones",
+        description="milliseconds that the embedding service may take for one batch; users whose features come "
+        "later are answered as cold ones",
     )
     breaker_failures: Annotated[int, Field(ge=1)] = Field(
         5, description="failed look-ups in a row after which the embedding service is not asked, save for probes"
@@ -53,15 +53,20 @@ class RankingSettings(ServerSettings):
         30.0, description="seconds after which popularity that could not be fetched anew is no longer used"
     )
     follow_interval_ms: Annotated[int, Field(ge=10)] = Field(
-        1000, description="milliseconds between two looks for labels and products that another process wrote"
+        1000, description="milliseconds between two checks for labels and products that another process wrote"
     )
     queue_users: Annotated[int, Field(ge=1_024)] = Field(
         8192, description="users that may wait for a place in a batch; more are refused with RESOURCE_EXHAUSTED"
     )
     embedding_tls: bool = Field(False, description="speak TLS to the embedding service")
-    embedding_ca: Path | None = Field(None, description="PEM file of its authority; the machine's authorities if unset")
-    embedding_certificate: Path | None = Field(None, description="PEM file of this service's own certificate for it")
-    embedding_key: Path | None = Field(None, description="PEM file of this service's own key for it")
+    embedding_ca: Path | None = Field(
+        None,
+        description="PEM file of the authority that signed the embedding service's certificate; the machine's if unset",
+    )
+    embedding_certificate: Path | None = Field(
+        None, description="PEM file of the certificate that this service shows to the embedding service"
+    )
+    embedding_key: Path | None = Field(None, description="PEM file of that certificate's key")
 
     @model_validator(mode="after")
     def _check(self) -> "RankingSettings":

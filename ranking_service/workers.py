@@ -1,6 +1,4 @@
-"""Several processes that share one port: started, watched, restarted and stopped by a parent that serves nothing
-itself.
-"""
+"""Several processes that share one port, and the parent that starts, watches, restarts and stops them."""
 
 import logging
 import multiprocessing
@@ -23,14 +21,14 @@ _RESTART_WINDOW_S: Final = 60.0
 
 
 class Workers:
-    """A parent of processes.
+    """A parent of serving processes, which serves nothing itself.
 
-    They are spawned, not forked: gRPC and JAX don't survive a fork. The kernel spreads connections over them
-    (SO_REUSEPORT), so a client with one channel talks to one of them.
+    Processes are spawned, not forked, because gRPC and JAX don't survive a fork. The operating system spreads
+    connections over them (SO_REUSEPORT), so a client with one channel talks to one of them.
 
     Args:
-        settings: of every process; the port is chosen here if it is 0.
-        target: serves with its settings, in the new process, until SIGTERM.
+        settings: what every process is started with; the port is chosen here if it is 0.
+        target: serves with these settings, in the new process, until SIGTERM.
     """
 
     def __init__(self, settings: RankingSettings, target: Callable[[RankingSettings], None]) -> None:
@@ -41,7 +39,7 @@ class Workers:
         self._stopping = False
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, or until workers end again and again; the exit code."""
+        """Run until SIGTERM or SIGINT, or until workers end again and again; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         _LOG.info("%d workers on %s", self._settings.workers, self._settings.listen)
@@ -51,7 +49,7 @@ class Workers:
         while self._processes:
             wait([process.sentinel for process in self._processes], timeout=0.5)
             ended = [process for process in self._processes if process.exitcode is not None]
-            # Asked once: one that ends between two questions would be in neither list.
+            # Asked once: a process that ends between two questions would be in neither list.
             self._processes = [process for process in self._processes if process not in ended]
             for process in ended:
                 if self._stopping:
@@ -80,16 +78,14 @@ class Workers:
 
 
 def _reserve(listen: str) -> tuple[socket.socket, str]:
-    """Hold the port without listening, so that port 0 becomes one number for all; connections go to the workers
-    only.
-    """
+    """Hold the port without listening: port 0 becomes one number for all, and connections go to workers only."""
     host, _, port = listen.rpartition(":")
     address = host.strip("[]")
     try:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        held = socket.socket(family, socket.SOCK_STREAM)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((address, int(port)))
+        reserved = socket.socket(family, socket.SOCK_STREAM)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((address, int(port)))
     except (OSError, ValueError) as error:
         sys.exit(f"ranking_service: can't listen on {listen!r}: {error}")
-    return held, f"{host}:{held.getsockname()[1]}"
+    return reserved, f"{host}:{reserved.getsockname()[1]}"

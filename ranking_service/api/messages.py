@@ -40,33 +40,18 @@ def fill_ranking(
         message.product_id, message.name, message.brand = product.product_id, product.name, product.brand
         message.score, message.predicted_rating = score, rating
     if scored.explanations:
-        for message, explanation in zip(
-            messages, _from_explanations(scored.explanations, served.catalogue), strict=True
-        ):
-            message.explanation.CopyFrom(explanation)
+        for index, message in enumerate(messages):
+            _fill_explanation(message.explanation, scored.explanations, index, served.catalogue)
 
 
-def _from_explanations(explanations: Explanations, catalogue: Catalogue) -> list[pb.Explanation]:
-    """Make one message per product."""
-    nearest = [catalogue.product_ids[row] for row in explanations.nearest] or [""] * len(explanations.similarity)
-    columns = (
-        explanations.without_als,
-        explanations.without_bert,
-        explanations.without_popularity,
-        explanations.similarity,
-    )
-    return [
-        pb.Explanation(
-            score_without_als=als,
-            score_without_bert=bert,
-            score_without_popularity=popularity,
-            nearest_reviewed_product_id=product_id,
-            nearest_reviewed_similarity=similarity,
-        )
-        for als, bert, popularity, similarity, product_id in zip(
-            *(column.tolist() for column in columns), nearest, strict=True
-        )
-    ]
+def _fill_explanation(message: pb.Explanation, explanations: Explanations, index: int, catalogue: Catalogue) -> None:
+    """Say why the product at this place of an answer is there."""
+    message.score_without_als = explanations.without_als[index]
+    message.score_without_bert = explanations.without_bert[index]
+    message.score_without_popularity = explanations.without_popularity[index]
+    message.nearest_reviewed_similarity = explanations.similarity[index]
+    if explanations.nearest:
+        message.nearest_reviewed_product_id = catalogue.product_ids[explanations.nearest[index]]
 
 
 def to_rank_job(request: pb.RecommendRequest, page: Page | None = None) -> RankJob:

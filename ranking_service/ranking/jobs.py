@@ -30,7 +30,7 @@ class Page:
 
 @dataclass(frozen=True)
 class RankJob:
-    """Rank the catalogue for up to 128 users.
+    """Rank the catalogue for users.
 
     Attributes:
         user_ids: one if `paginate`, `explain` or `page`.
@@ -53,7 +53,7 @@ class RankJob:
     page: Page | None = None
 
     def for_users(self, user_ids: Sequence[str]) -> "RankJob":
-        """The same job for other users."""
+        """Return the same job for other users."""
         return replace(self, user_ids=tuple(user_ids))
 
     @property

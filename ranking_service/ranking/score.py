@@ -81,39 +81,33 @@ def _network(
     if served.proposer is None:
         network = served.scorer(rows)
     else:
-        from_candidates = _from_candidates(served.proposer, jobs, slices, batch, len(rows))
-        network = _proposed(served, served.proposer, rows, from_candidates, popularity)
+        network = _proposed(
+            served, served.proposer, rows, _want_few(served.proposer, jobs, batch, len(rows)), popularity
+        )
     users = len(batch.rows)
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
     return network[:users], ablated
 
 
-def _from_candidates(
-    proposer: Proposer, jobs: Sequence[Job], slices: Sequence[slice], batch: UserBatch, row_count: int
-) -> NDArray[np.bool_]:
+def _want_few(proposer: Proposer, jobs: Sequence[Job], batch: UserBatch, row_count: int) -> NDArray[np.bool_]:
     """Mark the rows, (rows,) bool, of users who want so few products that candidates will do."""
-    marked = np.zeros(row_count, bool)
-    for job, part in zip(jobs, slices, strict=True):
+    few = np.zeros(row_count, bool)
+    for job, part in zip(jobs, _slices(jobs), strict=True):
         if isinstance(job, RankJob) and job.plain and job.k <= proposer.max_k:
-            marked[part] = [job.include_seen or len(seen) <= proposer.max_hidden for seen in batch.seen[part]]
-    return marked
+            few[part] = [job.include_seen or len(seen) <= proposer.max_hidden for seen in batch.seen[part]]
+    return few
 
 
 def _proposed(
-    served: ServedRelease,
-    proposer: Proposer,
-    rows: Float32,
-    from_candidates: NDArray[np.bool_],
-    popularity: PopularitySnapshot,
+    served: ServedRelease, proposer: Proposer, rows: Float32, few: NDArray[np.bool_], popularity: PopularitySnapshot
 ) -> Float32:
-    """Run the network for every row, on candidates only where that will do."""
-    if not from_candidates.any():
+    """Run the network for every row, on candidates only where few products are wanted."""
+    if not few.any():
         return served.scorer(rows)
-    if from_candidates.all():
+    if few.all():
         return proposer.propose(rows, popularity)
     network = np.empty((len(rows), len(served.catalogue)), np.float32)
-    network[from_candidates] = proposer.propose(rows[from_candidates], popularity)
-    network[~from_candidates] = served.scorer(rows[~from_candidates])
+    network[few], network[~few] = proposer.propose(rows[few], popularity), served.scorer(rows[~few])
     return network
 
 
