@@ -1,100 +1,68 @@
-"""Our encoder against `SentenceTransformer.encode` with its defaults: the same texts, the same run, the cosine between
+"""Our encoder against `SentenceTransformer.encode` with its defaults: the same texts, one run, and the cosine between
 the two.
 
-It does not measure reading files or the vector cache. The peak printed beside it is what the machine's cores do in a
+Reading files and the vector cache are not measured. The peak printed beside it is what the machine's cores do in a
 large float32 matrix product, measured in the same run: no float32 encoder can be faster than its own multiplications at
 that rate.
+
+The last line is JSON: `vs_sentence_transformers`, how many times faster ours is; `cosine_min`, of the most different
+pair of vectors; `texts_per_s` of ours.
 """
 
-import json
-import subprocess
-import sys
-import tempfile
 import time
-from importlib.metadata import version
-from os import sched_getaffinity
-from pathlib import Path
+from functools import partial
+from typing import Final
 
 import numpy as np
 
-from benchmarks.trainer_data import cache_folder, review_file
+from benchmarks import rig, rival_sentence_transformers
 from trainer.data.cleaning import CleaningOptions
 from trainer.data.reviews import read_reviews
-from trainer.encoding.export import bundled_model_path, cached_encoder
 from twotower.encoder import TextEncoder
 from twotower.features import dequantize, review_text
 
-TEXTS = 1000
-MULTIPLICATIONS_A_TOKEN = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
-"""Of MiniLM's six layers, attention scores left out."""
-
-RIVAL = """
-import json, sys, time
-import numpy as np
-from sentence_transformers import SentenceTransformer
-texts = json.load(open(sys.argv[1]))
-model = SentenceTransformer(sys.argv[2], device="cpu", local_files_only=True)
-model.encode(texts[:32])
-started = time.perf_counter()
-vectors = model.encode(texts, show_progress_bar=False)
-print(time.perf_counter() - started)
-np.save(sys.argv[3], vectors)
-"""
-
-
-def matrix_peak() -> float:
-    """Multiply-adds a second of a large float32 product."""
-    a = np.random.default_rng(0).random((2048, 2048), np.float32)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - started)
-    return 2048**3 / min(times)
+TEXTS: Final = 1000
+MULTIPLICATIONS_PER_TOKEN: Final = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+"""MiniLM has six layers; attention scores are left out."""
 
 
 def main() -> None:
-    reviews, _ = read_reviews(review_file(), CleaningOptions())
-    texts = list(dict.fromkeys(review_text(*pair) for pair in zip(reviews.titles, reviews.texts, strict=True)))
-    texts = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[:TEXTS]]
-    encoder = TextEncoder(cached_encoder(cache_folder()))
+    """Encode the same texts with both, and print."""
+    reviews, _ = read_reviews(rig.review_file(), CleaningOptions())
+    distinct = list(dict.fromkeys(review_text(*pair) for pair in zip(reviews.titles, reviews.texts, strict=True)))
+    texts = [distinct[row] for row in np.random.default_rng(0).permutation(len(distinct))[:TEXTS]]
+    encoder = TextEncoder(rig.encoder_folder())
     encoder.encode(texts[:32])
-    started = time.perf_counter()
-    ours = encoder.encode(texts)
-    seconds = time.perf_counter() - started
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "texts.json").write_text(json.dumps(texts))
-        arguments = [f"{folder}/texts.json", str(bundled_model_path()), f"{folder}/rival.npy"]
-        done = subprocess.run([sys.executable, "-c", RIVAL, *arguments], check=True, capture_output=True, text=True)
-        rival_seconds, rival = float(done.stdout.split()[-1]), np.load(f"{folder}/rival.npy")
-    vectors = dequantize(ours.fixed_point)
+    start = time.perf_counter()
+    encoded = encoder.encode(texts)
+    seconds = time.perf_counter() - start
+    rival_s, rival = rival_sentence_transformers.encode(texts)
+    vectors = dequantize(encoded.fixed_point)
     cosine = (vectors * rival).sum(axis=1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(rival, axis=1)
-    rate, peak = sum(ours.token_counts) * MULTIPLICATIONS_A_TOKEN / seconds, matrix_peak()
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    print(
-        f"{len(sched_getaffinity(0))} cores, bf16 {'yes' if 'bf16' in flags else 'no'}, openvino "
-        f"{version('openvino')}, "
-        f"sentence-transformers {version('sentence-transformers')}"
-    )
-    print(f"{len(texts)} distinct reviews, {sum(ours.token_counts) / len(texts):.1f} tokens on average")
+    tokens = sum(encoded.token_counts)
+    rate, peak = tokens * MULTIPLICATIONS_PER_TOKEN / seconds, _peak_rate()
+
+    rig.print_machine("openvino", "sentence-transformers")
+    print(f"{len(texts)} distinct reviews, {tokens / len(texts):.1f} tokens on average")
     print(f"ours                  {len(texts) / seconds:8.1f} texts/s ({encoder.config.precision})")
-    print(f"sentence-transformers {len(texts) / rival_seconds:8.1f} texts/s (fp32)")
+    print(f"sentence-transformers {len(texts) / rival_s:8.1f} texts/s (fp32)")
+    print(f"ratio                 {rival_s / seconds:8.2f}x")
     print(
-        f"matrix products: ours {rate / 1e9:.1f} G multiply-adds/s, {rate / peak:.0%} of the {peak / 1e9:.1f} "
-        "G/s of one large product"
+        f"matrix products: ours {rate / 1e9:.1f} G multiply-adds/s, {rate / peak:.0%} of the {peak / 1e9:.1f} G/s of "
+        "one large product"
     )
-    print(
-        f"so at most {peak / rate * rival_seconds / seconds:.2f}x of sentence-transformers could be had here in float32"
+    print(f"so at most {peak / rate * rival_s / seconds:.2f}x of sentence-transformers could be had here in float32")
+    rig.print_json(
+        vs_sentence_transformers=rival_s / seconds,
+        cosine_min=float(cosine.min()),
+        texts_per_s=len(texts) / seconds,
     )
-    print(
-        json.dumps(
-            {
-                "vs_sentence_transformers": round(rival_seconds / seconds, 3),
-                "cosine_min": round(float(cosine.min()), 7),
-                "texts_per_s": round(len(texts) / seconds, 1),
-            }
-        )
-    )
+
+
+def _peak_rate() -> float:
+    """Multiply-adds per second of a large float32 product."""
+    a = np.random.default_rng(0).random((2048, 2048), np.float32)
+    return 2048**3 / min(rig.seconds_of(partial(np.matmul, a, a)) for _ in range(5))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Ranking quality on rolling temporal folds: `best` against live and decayed popularity, with a paired bootstrap
-(twotower evaluate).
+"""Ranking quality on rolling temporal folds (`twotower evaluate`): `best` against live and decayed popularity, with a
+paired bootstrap.
+
+The number of seeds is $SEEDS, or 3. The last line is JSON: the headline of the table.
 """
 
-import json
 import os
 
 from rich.console import Console
 
-from benchmarks.trainer_data import cache_folder, review_file
+from benchmarks import rig
 from trainer.data.cleaning import CleaningOptions
 from trainer.data.reviews import read_reviews
-from trainer.encoding.export import cached_encoder
 from trainer.evaluation.run import evaluate_reviews
 from trainer.evaluation.show import print_table
 from trainer.evaluation.table import headline
@@ -20,19 +20,20 @@ from trainer.progress import Progress
 
 
 def main() -> None:
-    reviews, _ = read_reviews(review_file(), CleaningOptions())
-    cache = cache_folder()
+    """Evaluate and print."""
+    reviews, _ = read_reviews(rig.review_file(), CleaningOptions())
     table = evaluate_reviews(
         reviews,
         [TrainingOptions(preset_named("best"))],
         seeds=int(os.environ.get("SEEDS", "3")),
         folds=4,
-        encoder_path=cached_encoder(cache),
-        cache=cache,
+        encoder_path=rig.encoder_folder(),
+        cache=rig.cache_folder(),
         progress=Progress(Console(stderr=True)),
     )
+    rig.print_machine("tensorflow", "implicit", "openvino")
     print_table(Console(width=180), table)
-    print(json.dumps({name: None if value is None else round(value, 5) for name, value in headline(table).items()}))
+    rig.print_json(**headline(table))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ batch of 128, against the notebook's one user after the other; `b128_over_floor`
 
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
@@ -50,40 +49,40 @@ def main() -> None:
         seconds: float = pipe.recv()
         return seconds
 
-    rig.print_machine("keras")
-    print(f"{rig.PRODUCTS} products, µs a user, medians of interleaved rounds")
+    rig.print_machine("jax", "tensorflow", "keras")
+    print(f"{rig.PRODUCTS} products, µs per user, medians of interleaved rounds")
     print(
         f"{'users':>6} {'notebook':>10} {'whole, XLA':>11} {'ours':>8} {'floor':>8} {'vs notebook':>12} "
         f"{'vs whole':>9} {'over floor':>11}"
     )
-    found: dict[int, dict[str, float]] = {}
+    per_user_s: dict[int, dict[str, float]] = {}
     for batch in BATCHES:
         rows = _rows(batch)
         pipe.send(("scores", batch))
         for answer in pipe.recv():
             np.testing.assert_allclose(head(rows), answer, atol=1e-3)
-        ours, floor = partial(_timed, partial(head, rows)), partial(_timed, _floor(batch, lanes))
+        ours, floor = partial(rig.seconds_of, partial(head, rows)), partial(rig.seconds_of, _floor(batch, lanes))
         slow = {"notebook": partial(remote, "notebook", batch), "whole": partial(remote, "whole", batch)}
         fast = {"ours": ours, "floor": floor, "floor, own threads": partial(remote, "floor", batch)}
         times = _medians(slow, 5) | _medians(fast, ROUNDS * (8 if batch == 1 else 1))
         times["floor"] = min(times["floor"], times.pop("floor, own threads"))
-        found[batch] = {name: seconds / batch for name, seconds in times.items()}
-        notebook, whole, own, least = (1e6 * found[batch][name] for name in ("notebook", "whole", "ours", "floor"))
+        per_user_s[batch] = {name: seconds / batch for name, seconds in times.items()}
+        notebook, whole, own, least = (1e6 * per_user_s[batch][name] for name in ("notebook", "whole", "ours", "floor"))
         ratios = f"{notebook / own:>11.0f}x {whole / own:>8.1f}x {own / least:>10.2f}x"
         print(f"{batch:>6} {notebook:>10.0f} {whole:>11.0f} {own:>8.1f} {least:>8.1f} {ratios}")
     pipe.send(None)
     rival.join()
     lanes.close()
-    one = found[1]["notebook"]
+    one = per_user_s[1]["notebook"]
     rig.print_json(
-        b1_vs_notebook=one / found[1]["ours"],
-        b128_vs_notebook=one / found[128]["ours"],
-        b128_over_floor=found[128]["ours"] / found[128]["floor"],
+        b1_vs_notebook=one / per_user_s[1]["ours"],
+        b128_vs_notebook=one / per_user_s[128]["ours"],
+        b128_over_floor=per_user_s[128]["ours"] / per_user_s[128]["floor"],
     )
 
 
 def _rival(pipe: Connection) -> None:
-    """Builds the network, sends its weights and products, then times what it is asked to."""
+    """Build the network, send its weights and products, then time what is requested."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     import tensorflow as tf
 
@@ -121,8 +120,8 @@ def _rival(pipe: Connection) -> None:
         return scores
 
     floors: dict[int, Callable[[], Any]] = {}
-    while (asked := pipe.recv()) is not None:
-        name, batch = asked
+    while (request := pipe.recv()) is not None:
+        name, batch = request
         rows = _rows(batch)
         if name == "scores":
             floors[batch] = _floor_own_threads(batch)
@@ -133,7 +132,7 @@ def _rival(pipe: Connection) -> None:
                 "whole": partial(whole_model, rows),
                 "floor": floors[batch],
             }
-            pipe.send(_timed(ways[name]))
+            pipe.send(rig.seconds_of(ways[name]))
 
 
 def _rows(batch: int) -> Float32:
@@ -170,20 +169,13 @@ def _floor_own_threads(batch: int) -> Callable[[], Any]:
     return lambda: compiled(hidden).numpy()
 
 
-def _timed(way: Callable[[], Any]) -> float:
-    """Seconds of one run."""
-    start = time.perf_counter()
-    way()
-    return time.perf_counter() - start
-
-
 def _medians(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
     """Median seconds of each, in interleaved rounds, so that others' work on the machine meets all alike."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
             times[name].append(way())
-    return {name: float(np.median(found)) for name, found in times.items()}
+    return {name: float(np.median(seconds)) for name, seconds in times.items()}
 
 
 if __name__ == "__main__":

@@ -27,13 +27,12 @@ BASELINE_S: Final = 10.0
 
 def main() -> None:
     """Start the services, swap, print."""
-    rig.print_machine()
+    rig.print_machine("jax", "grpcio")
     with rig.services() as services:
         root = services.release.path.parent
-        # The same spaces, other weights would be another encoder or ALS space; so only the metrics differ, and with
-        # them the id.
+        # The spaces must be the same, so only the metrics differ, and with them the id.
         other = write_random_release(
-            root, products=rig.PRODUCTS, encoder=root.parent / "encoder", lift=True, metrics={"other": 1}
+            root, products=rig.PRODUCTS, encoder=rig.encoder_folder(), lift=True, metrics={"other": 1}
         )
         asyncio.run(_swap(services, [other.release_id, services.release.release_id]))
 
@@ -50,7 +49,6 @@ async def _swap(services: rig.Services, release_ids: list[str]) -> None:
 
         async def load(until: asyncio.Task[None]) -> tuple[list[float], int, int]:
             times, failed, degraded = [], 0, 0
-            users = rig.user_ids()
 
             async def caller(first: int) -> None:
                 nonlocal failed, degraded
@@ -59,7 +57,7 @@ async def _swap(services: rig.Services, release_ids: list[str]) -> None:
                     start = time.perf_counter()
                     try:
                         answer = await ranking.Recommend(
-                            ranking_service_pb2.RecommendRequest(user_id=users[index % rig.USERS], k=10)
+                            ranking_service_pb2.RecommendRequest(user_id=rig.USER_IDS[index % len(rig.USER_IDS)], k=10)
                         )
                         failed += answer.release_id not in release_ids or len(answer.recommendations) != 10
                         degraded += answer.user.degraded

@@ -12,7 +12,7 @@ A request to ours crosses two gRPC hops, the rival's one. What two hops of Pytho
 `grpc.aio`, on the same event loop, that answers bytes and asks another such server for them.
 
 The last line is JSON: `throughput_vs_rival` at 64 callers; `p50_vs_rival`, ours over the rival's at one caller;
-`p50_ms` of ours at one caller; `batch_users_per_s` of BatchRecommend with 1,024 users a call.
+`p50_ms` of ours at one caller; `batch_users_per_s` of BatchRecommend with 1,024 users per call.
 """
 
 import asyncio
@@ -23,8 +23,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -44,73 +46,71 @@ from twotower.v1 import ranking_service_pb2_grpc
 SECONDS: Final = 5.0
 CALLERS: Final = 64
 FEW_CALLERS: Final = (2, 4, 8, 16)
-_ENVIRONMENT: Final = Path("run/pytriton")
-_SCRIPT: Final = Path(__file__).with_name("pytriton_head.py")
+_LOG: Final = Path("run/pytriton/server.log")
 
 
 def main() -> None:
     """Measure ours, then the rival, and print."""
-    rig.print_machine()
+    rig.print_machine("jax", "grpcio")
     prepare_grpc()
     context = multiprocessing.get_context("spawn")
-    with rig.services() as services, context.Pool(1) as client:
-        ours = client.apply(_ours, (services.ranking.address,))
-        release = services.release
-        print(
-            f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; "
-            f"{ours['calls']:.0f} calls/s at {CALLERS}"
-        )
-        print(
-            f"        p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms at half of it, "
-            "Poisson arrivals"
-        )
-        for callers in FEW_CALLERS:
-            print(
-                f"        {ours[f'calls_{callers}']:.0f} calls/s, p50 {ours[f'p50_ms_{callers}']:.2f} ms at "
-                f"{callers} callers"
-            )
-        print(f"        BatchRecommend {ours['batch']:.0f} users/s; {ours['degraded']:.0f} degraded answers")
-        print(f"        ready {services.ready_s:.1f} s after the start of the process")
-        floor = _floor(context, client)
-        print(
-            f"floor   p50 {floor:.2f} ms at 1 caller: two bare gRPC hops; ours takes "
-            f"{ours['p50_ms'] - floor:.2f} ms more"
-        )
-        weights = _save(release)
-    rival = _rival(weights)
+    with tempfile.TemporaryDirectory(prefix="twotower-bench-") as folder:
+        weights = Path(folder) / "weights.npz"
+        with rig.services() as services, context.Pool(1) as client:
+            ours = client.apply(_ours, (services.ranking.address,))
+            floor_ms = _floor(context, client)
+            _print_ours(ours, floor_ms, services.ready_s)
+            _save(services.release, weights)
+        rival = _rival(weights)
     print(
-        f"rival   p50 {rival['p50_ms']:.2f} ms at 1 caller; {rival['calls']:.0f} calls/s at {CALLERS} "
-        f"(PyTriton {rival['version']})"
+        f"rival   p50 {rival.p50_ms:.2f} ms at 1 caller; {rival.calls:.0f} calls/s at {CALLERS} "
+        f"(PyTriton {rival.version})"
     )
-    print(f"ratio   throughput {ours['calls'] / rival['calls']:.2f}x, p50 {ours['p50_ms'] / rival['p50_ms']:.2f}x")
+    print(f"ratio   throughput {ours['calls'] / rival.calls:.2f}x, p50 {ours['p50_ms'] / rival.p50_ms:.2f}x")
     rig.print_json(
-        throughput_vs_rival=ours["calls"] / rival["calls"],
-        p50_vs_rival=ours["p50_ms"] / rival["p50_ms"],
+        throughput_vs_rival=ours["calls"] / rival.calls,
+        p50_vs_rival=ours["p50_ms"] / rival.p50_ms,
         p50_ms=ours["p50_ms"],
         batch_users_per_s=ours["batch"],
     )
 
 
+def _print_ours(ours: dict[str, float], floor_ms: float, ready_s: float) -> None:
+    print(
+        f"ours    p50 {ours['p50_ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms at 1 caller; "
+        f"{ours['calls']:.0f} calls/s at {CALLERS}"
+    )
+    half = f"p50 {ours['half_p50_ms']:.2f} ms, p99 {ours['half_p99_ms']:.2f} ms"
+    print(f"        {half} at half of it, Poisson arrivals")
+    for callers in FEW_CALLERS:
+        calls, p50_ms = ours[f"calls_{callers}"], ours[f"p50_ms_{callers}"]
+        print(f"        {calls:.0f} calls/s, p50 {p50_ms:.2f} ms at {callers} callers")
+    print(f"        BatchRecommend {ours['batch']:.0f} users/s; {ours['degraded']:.0f} degraded answers")
+    print(f"        ready {ready_s:.1f} s after the start of the process")
+    more_ms = ours["p50_ms"] - floor_ms
+    print(f"floor   p50 {floor_ms:.2f} ms at 1 caller: two bare gRPC hops; ours takes {more_ms:.2f} ms more")
+
+
 def _ours(address: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    rpc.run(_many_callers(address, found))
+    figures: dict[str, float] = {}
+    rpc.run(_many_callers(address, figures))
     one = _one_caller(address)
-    return found | {"p50_ms": 1e3 * float(np.median(one)), "p99_ms": 1e3 * float(np.percentile(one, 99))}
+    return figures | {"p50_ms": 1e3 * float(np.median(one)), "p99_ms": 1e3 * float(np.percentile(one, 99))}
 
 
 def _one_caller(address: str) -> list[float]:
     """Seconds of each call, one after the other."""
-    users = rig.user_ids()
+    users = rig.USER_IDS
     with rpc.open_channel(address) as channel:
         stub = ranking_service_pb2_grpc.RankingServiceStub(channel)
         return _timed(lambda index: stub.Recommend(pb.RecommendRequest(user_id=users[index % len(users)], k=10)))
 
 
-def _timed(ask: Callable[[int], object]) -> list[float]:
+def _timed(call: Callable[[int], object]) -> list[float]:
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     while (start := time.perf_counter()) < end:
-        ask(len(times))
+        call(len(times))
         times.append(time.perf_counter() - start)
     return times
 
@@ -157,8 +157,8 @@ def _call_bytes(port: int) -> float:
         return 1e3 * float(np.median(_timed(lambda _: ask(b"user"))))
 
 
-async def _many_callers(address: str, found: dict[str, float]) -> None:
-    users = rig.user_ids()
+async def _many_callers(address: str, figures: dict[str, float]) -> None:
+    users = rig.USER_IDS
     degraded = 0
     async with rpc.open_async_channel(address) as channel:
         stub = ranking_service_pb2_grpc.RankingServiceStub(channel)
@@ -214,11 +214,11 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
         half = await poisson(calls / 2, SECONDS)
         for callers in FEW_CALLERS:
             times = await load(callers, SECONDS / 2)
-            found |= {
+            figures |= {
                 f"calls_{callers}": len(times) / (SECONDS / 2),
                 f"p50_ms_{callers}": 1e3 * float(np.median(times)),
             }
-        found |= {
+        figures |= {
             "calls": calls,
             "half_p50_ms": 1e3 * float(np.median(half)),
             "half_p99_ms": 1e3 * float(np.percentile(half, 99)),
@@ -227,56 +227,58 @@ async def _many_callers(address: str, found: dict[str, float]) -> None:
         }
 
 
-def _save(release: Release) -> Path:
-    """The network for the rival."""
-    weights = release.weights
-    tower: dict[str, Any] = {f"kernel{i}": layer.kernel for i, layer in enumerate(weights.user_tower)}
-    tower |= {f"bias{i}": layer.bias for i, layer in enumerate(weights.user_tower)}
-    first, second, last = weights.fusion
-    _ENVIRONMENT.mkdir(parents=True, exist_ok=True)
-    path = _ENVIRONMENT / "weights.npz"
-    rest: dict[str, Any] = {
-        "second": second.kernel,
-        "second_bias": second.bias,
-        "last": last.kernel,
-        "last_bias": last.bias,
-    }
-    np.savez(path, user_kernel=first.kernel[:64], products=release.product_fusion, **tower, **rest)
-    return path
+@dataclass(frozen=True)
+class Rival:
+    """What was measured of PyTriton."""
+
+    version: str
+    p50_ms: float
+    calls: float
 
 
-def _rival(weights: Path) -> dict[str, float]:
+def _rival(weights: Path) -> Rival:
     """Start the rival, ask it, stop it."""
-    python = _ENVIRONMENT / "bin/python"
-    if not (_ENVIRONMENT / ".installed").exists():
-        subprocess.run(["/usr/bin/python3.11", "-m", "venv", str(_ENVIRONMENT)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "nvidia-pytriton==0.7.0"], check=True)
-        (_ENVIRONMENT / ".installed").touch()
-    version = subprocess.run(
-        [str(python), "-c", "import pytriton; print(pytriton.__version__)"], check=True, capture_output=True, text=True
-    )
+    python = rig.rival_python("pytriton", "nvidia-pytriton==0.7.0", base="/usr/bin/python3.11")
+    script = str(Path(__file__).with_name("rival_pytriton.py"))
     port = free_port()
-    with (_ENVIRONMENT / "server.log").open("wb") as log:
-        command = [str(python), str(_SCRIPT), "serve", str(weights), str(port)]
+    with _LOG.open("wb") as log:
+        command = [str(python), script, "serve", str(weights), str(port)]
         server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         _wait_for(port + 1, server)
-        found = []
+        loads = []
         for callers in (1, CALLERS):
-            command = [str(python), str(_SCRIPT), "load", str(port), str(callers), str(SECONDS)]
+            command = [str(python), script, "load", str(port), str(callers), str(SECONDS)]
             done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-            found.append([float(value) for value in done.stdout.split()])
+            loads.append([float(value) for value in done.stdout.split()])
     finally:
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(30)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # Triton's own processes may outlive it
-    return {"p50_ms": found[0][1], "calls": found[1][0], "version": version.stdout.strip()}  # type: ignore[dict-item]
+    return Rival(rig.rival_version(python, "nvidia-pytriton"), p50_ms=loads[0][1], calls=loads[1][0])
+
+
+def _save(release: Release, path: Path) -> None:
+    """Write the network for the rival."""
+    layers = release.weights.user_tower
+    first, second, last = release.weights.fusion
+    arrays: dict[str, Any] = {
+        **{f"kernel{i}": layer.kernel for i, layer in enumerate(layers)},
+        **{f"bias{i}": layer.bias for i, layer in enumerate(layers)},
+        "user_kernel": first.kernel[:64],
+        "products": release.product_fusion,
+        "second": second.kernel,
+        "second_bias": second.bias,
+        "last": last.kernel,
+        "last_bias": last.bias,
+    }
+    np.savez(path, **arrays)
 
 
 def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    """Until the port is open; the caller waits for the model."""
+    """Wait until the port is open; the callers wait for the model."""
     end = time.monotonic() + 90
     while time.monotonic() < end:
         with socket.socket() as probe:
@@ -285,7 +287,7 @@ def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
         if server.poll() is not None:
             break
         time.sleep(0.2)
-    sys.exit(f"the rival does not start, see {_ENVIRONMENT / 'server.log'}")
+    sys.exit(f"the rival does not start, see {_LOG}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""What the ranking benchmarks share: a release with random weights in the real shapes, both services with a real Redis,
-the JSON line.
-"""
+"""What the benchmarks share: data, services with random weights in the real shapes, environments of rivals, output."""
 
 import contextlib
 import json
@@ -10,27 +8,26 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
+from tests.support.importing import import_random_users, user_id
 from tests.support.processes import Service, running
-from tests.support.releases import product_id, unit_vectors, write_random_release
-from twotower.features import quantize
+from tests.support.releases import write_random_release
+from trainer.cli.options import default_cache
+from trainer.encoding.export import cached_encoder
 from twotower.release import Release
-from twotower.rpc import open_channel
-from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
-from twotower.wire import fixed_point_to_bytes, to_vector
 
 PRODUCTS: Final = 600
-USERS: Final = 2_048
+USER_IDS: Final = [user_id(index) for index in range(2_048)]
+_REAL_REVIEWS: Final = "product_reviews_30k.csv.gz"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Services:
     """Both services, ready."""
 
@@ -40,82 +37,94 @@ class Services:
 
     @property
     def ready_s(self) -> float:
-        """Seconds that the ranking service took from the start of its process until it was ready, as it logged them."""
-        found = re.search(r": ready ([\d.]+) s after", self.ranking.log())
-        assert found, "no line says when it was ready"
-        return float(found[1])
-
-
-def user_ids(count: int = USERS) -> list[str]:
-    """Ids of the users that the rig imports."""
-    return [f"user {index}" for index in range(count)]
+        """Seconds from the start of the ranking service's process until it was ready, as it logged them."""
+        logged = re.search(r": ready ([\d.]+) s after", self.ranking.log())
+        assert logged, "no line says when it was ready"
+        return float(logged[1])
 
 
 @contextlib.contextmanager
-def services(*ranking_arguments: object, products: int = PRODUCTS) -> Iterator[Services]:
-    """A release, an embedding service with a redis-server of its own and 2,048 warm users, and a ranking service."""
+def services() -> Iterator[Services]:
+    """A release of 600 products, an embedding service with a Redis of its own and 2,048 warm users, and a ranking
+    service.
+    """
     with tempfile.TemporaryDirectory(prefix="twotower-bench-") as folder:
         root = Path(folder)
-        release = write_random_release(root / "releases", products=products, encoder=export_encoder(root), lift=True)
+        release = write_random_release(root / "releases", products=PRODUCTS, encoder=encoder_folder(), lift=True)
         arguments = ("--releases", root / "releases")
         embedding = Service("embedding_service", root / "embedding.log", "--data-dir", root / "redis", *arguments)
-        options = (*arguments, "--embedding", embedding.address, "--release", release.release_id, *ranking_arguments)
+        options = (*arguments, "--embedding", embedding.address, "--release", release.release_id)
         ranking = Service("ranking_service", root / "ranking.log", *options)
         with running(embedding, ranking):
             embedding.wait_until("NOT_SERVING")
-            import_users(embedding.address, release)
+            import_random_users(embedding.address, release, len(USER_IDS))
             embedding.wait_until("SERVING")
             ranking.wait_until("SERVING")
             yield Services(embedding, ranking, release)
 
 
-def export_encoder(root: Path) -> Path:
-    """The real encoder; in a process of its own, so that no benchmark holds torch."""
-    script = (
-        "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; "
-        "export_encoder(Path(sys.argv[1]))"
-    )
-    subprocess.run([sys.executable, "-c", script, str(root / "encoder")], check=True, capture_output=True)
-    return root / "encoder"
+def cache_folder() -> Path:
+    """Folder of encoded texts and exported encoders, which later runs find again."""
+    return Path(os.environ.get("TWOTOWER_CACHE") or default_cache())
 
 
-def import_users(address: str, release: Release) -> None:
-    """2,048 users of 1 to 4 reviews each."""
-    rng = np.random.default_rng(0)
-    manifest = release.manifest
-    space = types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id)
-    header = embedding_service_pb2.ImportHeader(release_id=release.release_id, space=space, user_count=USERS)
-    parts = [embedding_service_pb2.ImportUsersRequest(header=header)]
-    batch = []
-    for user_id in user_ids():
-        vectors = quantize(unit_vectors(rng, int(rng.integers(1, 5))))
-        reviews = [
-            embedding_service_pb2.ImportedReview(
-                review_id=f"review {index}",
-                product_id=product_id(int(rng.integers(manifest.product_count))),
-                rating=float(rng.integers(1, 6)),
-                fixed_point=fixed_point_to_bytes(vector),
-            )
-            for index, vector in enumerate(vectors)
-        ]
-        als = to_vector(rng.normal(0, 0.3, 64).astype(np.float32))
-        batch.append(embedding_service_pb2.ImportedUser(user_id=user_id, reviews=reviews, als=als))
-        if len(batch) == 256:
-            parts.append(embedding_service_pb2.ImportUsersRequest(batch=embedding_service_pb2.ImportBatch(users=batch)))
-            batch = []
-    with open_channel(address) as channel:
-        embedding_service_pb2_grpc.EmbeddingServiceStub(channel).ImportUsers(
-            iter(parts), timeout=120, wait_for_ready=True
-        )
+def encoder_folder() -> Path:
+    """The real encoder, exported at the first call by a process of its own, so that no benchmark holds torch."""
+    return cached_encoder(cache_folder())
 
 
-def print_machine(*packages: str) -> None:
-    """Cores, load and versions, so that a figure can be judged."""
-    load = os.getloadavg()[0]
-    versions = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(("numpy", "jax", "grpcio", *packages)))
-    print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f}; Python {platform.python_version()}, {versions}")
+def review_file() -> Path:
+    """The real file of $TWOTOWER_DATA, or synthetic reviews where there is none; prints which."""
+    folder = os.environ.get("TWOTOWER_DATA")
+    if folder and (Path(folder) / _REAL_REVIEWS).is_file():
+        print(f"reviews: {_REAL_REVIEWS}")
+        return Path(folder) / _REAL_REVIEWS
+    from trainer.synthetic.reviews import write_synthetic
+
+    path = Path(tempfile.mkdtemp()) / "sample.csv.gz"
+    write_synthetic(path, 6000, 7)
+    print("reviews: 6,000 SYNTHETIC ones, $TWOTOWER_DATA is not set")
+    return path
+
+
+def rival_python(name: str, requirement: str, base: str = sys.executable) -> Path:
+    """Python of the environment ``run/<name>`` with `requirement` installed, at the first call (a few minutes)."""
+    environment = Path("run", name).absolute()
+    python, installed = environment / "bin" / "python", environment / ".installed"
+    if not installed.exists():
+        print(f"installing {requirement} into run/{name} ...", flush=True)
+        subprocess.run([base, "-m", "venv", "--clear", str(environment)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", requirement], check=True)
+        installed.touch()
+    return python
+
+
+def rival_version(python: Path, distribution: str) -> str:
+    """Version of what is installed in a rival's environment."""
+    script = f"from importlib.metadata import version; print(version({distribution!r}))"
+    return subprocess.check_output([str(python), "-c", script], text=True).strip()
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """How long one call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def print_machine(*distributions: str, **rivals: str) -> None:
+    """Print cores, load and versions, so that a figure can be judged.
+
+    Args:
+        distributions: what this process runs.
+        rivals: versions of what runs in other environments.
+    """
+    versions = {name: version(name) for name in ("numpy", *distributions)} | rivals
+    listed = ", ".join(f"{name} {number}" for name, number in versions.items())
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    print(f"{cores} cores, load {load:.1f}; Python {platform.python_version()}, {listed}")
 
 
 def print_json(**figures: Any) -> None:
-    """The last line: the figures of the claim."""
-    print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}))
+    """Print the last line: the figures of the claim, floats to six digits."""
+    print(json.dumps({name: float(f"{n:.6g}") if isinstance(n, float) else n for name, n in figures.items()}))

@@ -1,23 +1,17 @@
 """Fixtures that more than one package's tests need."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from trainer.encoding.export import cached_encoder
+
 
 @pytest.fixture(scope="session")
 def encoder_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real encoder, exported once; in a process of its own so that no test process holds torch."""
-    directory = tmp_path_factory.mktemp("encoder") / "encoder"
-    script = (
-        "import sys; from pathlib import Path; from trainer.encoding.export import export_encoder; "
-        "export_encoder(Path(sys.argv[1]))"
-    )
-    subprocess.run([sys.executable, "-c", script, str(directory)], check=True, capture_output=True)
-    return directory
+    """The real encoder, exported once; by a process of its own, so that no test process holds torch."""
+    return cached_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from clients import Product, ProductFilter, ReleaseLabel, Review, TwotowerClient
 from clients.errors import InvalidArgument, NotFound, PreconditionFailed
 from clients.results import AlsOrigin, PopularitySource, Recommendations, RecordOutcome, UserKind
-from tests.support.embedding_calls import activate_without_users
+from tests.support.importing import activate_without_users
 from tests.support.processes import Service, running
 from tests.support.releases import product_id, write_random_release
 from twotower.release import Release

@@ -12,7 +12,7 @@ import pytest
 
 from clients.recommender import TwotowerClient
 from clients.results import RecordOutcome, UserKind
-from tests.support.embedding_calls import activate_without_users
+from tests.support.importing import activate_without_users
 from tests.support.processes import Service, running
 from trainer.data.cleaning import CleaningOptions
 from trainer.data.reviews import Reviews, read_reviews

@@ -10,13 +10,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedding_service.bootstrap import SERVICE_NAME
 from tests.support.encoders import hash_vector
+from tests.support.importing import import_requests
 from tests.support.releases import product_id
 from twotower.features import Float32
 from twotower.release import Release
-from twotower.rpc import open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
-from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from twotower.wire import to_vector
 
 Answer = TypeVar("Answer")
@@ -37,11 +36,6 @@ class StartService(Protocol):
     def __call__(self, **settings: Any) -> Awaitable[Service]: ...
 
 
-def space_of(release: Release) -> types_pb2.EmbeddingSpace:
-    """The space of a release as the API has it."""
-    return types_pb2.EmbeddingSpace(encoder_id=release.manifest.encoder_id, als_id=release.manifest.als_id)
-
-
 def imported_user(user_id: str, texts: Sequence[str], als: float = 0.5) -> pb.ImportedUser:
     """A user with a review of each text, r0 of product 0 and so on, and an ALS vector of one number."""
     reviews = [
@@ -57,21 +51,9 @@ async def publish(
     service: Service, release: Release, users: Sequence[pb.ImportedUser] = (), count: int | None = None
 ) -> pb.ImportUsersResponse:
     """Import users, two per batch, and make the release active; `count` is announced if it is given."""
-    header = pb.ImportHeader(
-        release_id=release.release_id, space=space_of(release), user_count=len(users) if count is None else count
-    )
-    parts = [pb.ImportUsersRequest(header=header)]
-    parts += [pb.ImportUsersRequest(batch=pb.ImportBatch(users=users[i : i + 2])) for i in range(0, len(users), 2)]
-    response: pb.ImportUsersResponse = await service.stub.ImportUsers(iter(parts))
+    requests = import_requests(release, users, batch=2, count=count)
+    response: pb.ImportUsersResponse = await service.stub.ImportUsers(requests)
     return response
-
-
-def activate_without_users(address: str, release: Release) -> None:
-    """Make a release active by an import of no users, so that whoever is known already stays; blocks."""
-    header = pb.ImportHeader(release_id=release.release_id, space=space_of(release), user_count=0)
-    with open_channel(address) as channel:
-        answer = EmbeddingServiceStub(channel).ImportUsers(iter([pb.ImportUsersRequest(header=header)]))
-    assert answer.release_id == release.release_id
 
 
 async def record(

@@ -26,10 +26,10 @@ from tests.support.embedding_calls import (
     imported_user,
     publish,
     record,
-    space_of,
     until_answered,
 )
 from tests.support.encoders import hash_vector
+from tests.support.importing import space_of
 from tests.support.releases import product_id
 from twotower.als import fold_in
 from twotower.features import review_text, running_mean

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from embedding_service.redis_store.embedded import RedisServer
-from tests.support.embedding_calls import Service, StartService, features, imported_user, publish, space_of
+from tests.support.embedding_calls import Service, StartService, features, imported_user, publish
+from tests.support.importing import space_of
 from tests.support.releases import product_id
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.embedding_calls import Service, StartService, array, imported_user, publish, record, space_of
+from tests.support.embedding_calls import Service, StartService, array, imported_user, publish, record
+from tests.support.importing import space_of
 from tests.support.releases import product_id
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.rig import import_users, user_ids
 from tests.integration.ranking_service.conftest import ranking_settings, running
 from tests.support import processes
+from tests.support.importing import import_random_users, user_id
 from tests.support.releases import write_random_release
 from twotower.model import score_catalogue
 from twotower.rpc import open_channel
@@ -24,10 +24,10 @@ async def test_the_embedding_service_dies_and_comes_back_under_load(encoder_path
     embedding = processes.Service(
         "embedding_service", tmp_path / "log", "--data-dir", tmp_path / "redis", "--releases", root
     )
-    users = user_ids(40)
+    users = [user_id(index) for index in range(40)]
     with processes.running(embedding):
         embedding.wait_until("NOT_SERVING")
-        import_users(embedding.address, release)
+        import_random_users(embedding.address, release, len(users))
         embedding.wait_until("SERVING")
         with open_channel(embedding.address) as channel:
             asked = epb.BatchGetUserFeaturesRequest(user_ids=users)

@@ -1,8 +1,8 @@
 """The rival of bench_serving.py: NVIDIA PyTriton serving the numpy split fusion head without features; in an
 environment of its own.
 
-python pytriton_head.py serve <weights.npz> <port>          until it is killed
-python pytriton_head.py load <port> <concurrency> <seconds>  prints calls a second and the median in milliseconds
+python rival_pytriton.py serve <weights.npz> <port>          until it is killed
+python rival_pytriton.py load <port> <concurrency> <seconds>  prints calls per second and the median in milliseconds
 """
 
 import sys
@@ -84,7 +84,7 @@ def load(port: int, concurrency: int, seconds: float) -> None:
 
 
 def _wait_for_model(connection: Any) -> None:
-    """The model follows the port by some seconds."""
+    """Wait until the model is there, some seconds after the port."""
     end, last = time.perf_counter() + 60, None
     while time.perf_counter() < end:
         try:

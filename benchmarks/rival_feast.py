@@ -19,7 +19,7 @@ FEATURES = ["users:bert_mean", "users:als", "users:review_count"]
 
 
 def main(folder: Path, redis: str) -> None:
-    """Load, say so, then read what is asked."""
+    """Load, say so, then read each batch that is asked for."""
     users = json.loads((folder / "users.json").read_text())
     bert, als = np.load(folder / "bert.npy"), np.load(folder / "als.npy")
     now = datetime.now(UTC)
