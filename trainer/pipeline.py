@@ -1,4 +1,4 @@
-"""A review file in, a release out."""
+"""The training run: from a review file to a release."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -38,8 +38,8 @@ class TrainingOptions:
     Attributes:
         preset: the recipe.
         cleaning: rules for the file.
-        fit: epochs, batch, seed.
-        listwise: of a preset with that loss, which has no epochs.
+        fit: epochs, batch size and learning rate of a preset trained with MSE; seed of any.
+        listwise: options of a preset with that loss, which has no epochs.
         source: format of the file and what belongs to it.
         validation_fraction: last share of the rows by time that is not trained on, 0 to below 1.
     """
@@ -58,7 +58,7 @@ class TrainingInputs:
 
     Attributes:
         space: item factors of the training period.
-        global_mean: (384,) float32 of the training period.
+        global_mean: (384,) float32, mean embedding of its reviews.
         features: as of every review.
         tables: distinct user rows as of every review, and product rows.
         training: samples of the training period.
@@ -81,10 +81,10 @@ class TrainingResult:
         release: on disk, verified.
         report: what cleaning found.
         reviews: rows of the file after cleaning.
-        samples: training, validation.
+        samples: how many there are, training and validation.
         fitted: the network and its curve.
         inputs: what the network learned from.
-        training_rows: rows of the training period.
+        training_rows: how many rows the training period has.
         golden_difference: largest difference of the replayed golden requests.
     """
 
@@ -159,17 +159,17 @@ def prepare(
     *,
     progress: Progress,
 ) -> TrainingInputs:
-    """Factors, features and samples.
+    """Make factors, features and samples.
 
     Nothing of the training period depends on a review after it: its factors, features, negatives and labels stay bit
     for bit the same whatever comes later.
 
     Args:
         reviews: in time order.
-        rows: of the training period.
-        vectors: of the reviews.
-        product_vectors: (products, 384) float32, of the product texts.
-        options: for preset and seed.
+        rows: the first so many are the training period.
+        vectors: embeddings of the reviews.
+        product_vectors: (products, 384) float32 embeddings of the product texts.
+        options: preset and seed are used.
         progress: shows the stages.
     """
     with progress.stage("fit ALS", ITERATIONS) as on_progress:
@@ -186,7 +186,7 @@ def prepare(
 def encode_reviews(
     reviews: Reviews, catalogue: list[Product], encoder: TextEncoder, cache: VectorCache, progress: Progress
 ) -> tuple[ReviewVectors, Float32, tuple[list[str], np.ndarray]]:
-    """Vectors of the reviews and of the products, and a few texts to replay."""
+    """Embed the texts of reviews and products; also gives a few texts to replay, with their vectors."""
     numbers: dict[str, int] = {}
     review_numbers = number_texts(reviews, numbers)
     review_count = len(numbers)

@@ -1,4 +1,4 @@
-"""Progress of a long run: a bar a stage, and how long each took."""
+"""Progress of a long run: a bar per stage, and how long each took."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ class Progress:
     """Shows stages as they run and keeps their durations.
 
     Args:
-        console: where the bars go; nowhere if None.
+        console: where the bars are drawn; nowhere if None.
 
     Attributes:
-        seconds: stage → how long it took.
+        seconds: how long each stage took.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -25,11 +25,11 @@ class Progress:
 
     @contextmanager
     def stage(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """Run a stage; gives a function that is called with the number of steps done since the last call.
+        """Run a stage; its block gets a function to call with the number of steps done since the last call.
 
         Args:
-            label: shown, and key of `seconds`.
-            total: steps; a bar without end if None.
+            label: what is shown, and the key of `seconds`.
+            total: number of steps; not known if None.
         """
         started = time.monotonic()
         columns = (

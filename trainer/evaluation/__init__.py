@@ -1,1 +1,1 @@
-"""How good a recommender is: rolling temporal folds, baselines, intervals."""
+"""How good a recommender is: presets and baselines on rolling temporal folds, with intervals."""

@@ -93,12 +93,12 @@ def _item_knn(period: Period) -> Scored:
 
 
 def _rows(period: Period, scores: Float32) -> Float32:
-    """The same scores for every test row."""
+    """Give every test row the same scores."""
     return np.broadcast_to(scores, period.seen.shape)
 
 
 def _personal(period: Period, scores: Float32) -> Float32:
-    """Scores for users with a history, decayed popularity for all others and among equals."""
+    """Keep scores for users with a history; all others, and equals, are ranked by decayed popularity."""
     exact: Float64 = scores.astype(np.float64) + _TIE_BREAK * period.decayed
     return np.where(period.warm[:, np.newaxis], exact, period.decayed)
 

@@ -1,6 +1,4 @@
-"""The leak audit: what the training part of every fold is made of, derived twice, once with the future cut off the
-file.
-"""
+"""The leak audit: what the training part of each fold is made of, derived twice, once with the future cut off."""
 
 import hashlib
 
@@ -25,10 +23,13 @@ class LeakFound(TwotowerError):
 
 
 def audit(reviews: Reviews, *, folds: int, progress: Progress, seed: int = 0) -> str:
-    """Compare, for every fold, factors, features, negatives, labels and popularity with those of a file that ends where
-    training ends.
+    """Derive the training part of every fold from the whole file and from one that ends where training ends.
 
-    Text vectors are made up (the same text, the same vector): the encoder knows no time, so none of it can leak there.
+    Factors, features, negatives, labels and popularity must be the same, bit for bit. Text vectors are made up (the
+    same text, the same vector): the encoder knows no time, so none of it can leak there.
+
+    Returns:
+        What was compared, in a sentence.
 
     Raises:
         LeakFound: naming the fold and what differs.

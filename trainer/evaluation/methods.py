@@ -26,10 +26,10 @@ class Method:
     """Something that is compared.
 
     Attributes:
-        name: row of the table.
+        name: as in the table.
         score: scores of a period's test rows.
         seeded: whether another seed gives another result.
-        about: what it is, in a sentence.
+        about: what it is, in a few words.
         live: whether it counts reviews of the test period as they arrive.
     """
 

@@ -17,13 +17,13 @@ from twotower.model import top_k
 
 @dataclass
 class MethodRun:
-    """What one method did.
+    """What one method did, for each seed and each fold.
 
     Attributes:
-        method: which.
-        ranks: for each seed, for each fold: (test rows,).
-        squared_errors: the same of predicted ratings, for a method that predicts them.
-        lists: for each seed, for each fold: coverage and diversity.
+        method: the method.
+        ranks: (test rows,) of the product that was reviewed.
+        squared_errors: (test rows,) of the predicted ratings; no folds for a method that predicts none.
+        lists: coverage and diversity.
     """
 
     method: Method
@@ -38,7 +38,7 @@ class Evaluation:
 
     Attributes:
         runs: by method name, in the order of the table.
-        warm: for each fold, (test rows,) whether the user has a history.
+        warm: for each fold, (test rows,) bool, whether the user has a history.
         calibrations: for each fold.
         folds: the splits.
         seeds: used.
@@ -62,20 +62,20 @@ def evaluate(
     about: dict[str, object],
     on_progress: Callable[[int], None],
 ) -> Evaluation:
-    """Run all methods.
+    """Run all methods on all folds.
 
     Args:
-        methods: rows of the table; one without a seed is run once a fold.
+        methods: what is compared; a method without a seed is run once per fold.
         folds: the splits.
-        seeds: for the others.
+        seeds: of the other methods.
         period_of: makes a fold ready with a seed.
         about: the data, passed on.
         on_progress: called with 1 after every method, fold and seed.
     """
     runs = {method.name: MethodRun(method) for method in methods}
     for run in runs.values():
-        for kept in (run.ranks, run.squared_errors, run.lists):
-            kept.extend([] for _ in (seeds if run.method.seeded else seeds[:1]))
+        for measured in (run.ranks, run.squared_errors, run.lists):
+            measured.extend([] for _ in (seeds if run.method.seeded else seeds[:1]))
     warm, calibrations = [], []
     for fold in folds:
         for number, seed in enumerate(seeds):

@@ -20,7 +20,7 @@ from twotower.encoder import TextEncoder
 
 
 def methods_of(recipes: Iterable[TrainingOptions]) -> list[Method]:
-    """All baselines, then the recipes."""
+    """List all baselines, then the recipes, as methods."""
     methods = list(BASELINES)
     for options in recipes:
         methods += BestMethods(options).methods() if options.preset.loss == "listwise" else [preset_method(options)]
@@ -28,7 +28,7 @@ def methods_of(recipes: Iterable[TrainingOptions]) -> list[Method]:
 
 
 def periods_of(rows: Reviews, folds: Sequence[Fold], encoder: TextEncoder, cache: Path, progress: Progress) -> Periods:
-    """Encode the texts of the evaluated `rows`; what makes any of their folds ready."""
+    """Encode the texts of the evaluated `rows`; returns what makes any of their folds ready."""
     catalogue = build_catalogue(rows, folds[0].training)
     vectors, product_vectors, _ = encode_reviews(rows, catalogue, encoder, VectorCache(cache), progress)
     return Periods(rows, vectors, product_vectors)
@@ -57,5 +57,7 @@ def evaluate_reviews(
         "sha256": reviews.sha256,
     }
     with progress.stage("evaluate", len(methods) * len(splits) * seeds) as on_progress:
-        done = evaluate(methods, splits, list(range(seeds)), periods.prepare, about=about, on_progress=on_progress)
-    return results(done)
+        evaluation = evaluate(
+            methods, splits, list(range(seeds)), periods.prepare, about=about, on_progress=on_progress
+        )
+    return results(evaluation)

@@ -23,15 +23,12 @@ _COLUMNS: Final = (
 
 
 def print_table(console: Console, table: Mapping[str, Any]) -> None:
-    """nDCG@10 by group, hit rate, MRR, coverage, diversity, RMSE, and the intervals against decayed and live
-    popularity.
-    """
+    """Print a row per method: figures, and intervals against decayed and live popularity."""
     protocol = table["protocol"]
     rows = protocol["rows"]
     title = (
-        f"{len(protocol['folds'])} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with "
-        "a history; "
-        f"{len(protocol['seeds'])} seeds, ± their standard deviation (* counts reviews as they arrive)"
+        f"{len(protocol['folds'])} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a "
+        f"history; {len(protocol['seeds'])} seeds, ± their standard deviation (* counts reviews as they arrive)"
     )
     shown = Table(title=title)
     shown.add_column("method")

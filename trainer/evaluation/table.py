@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluation.methods import DECAYED, ITEM_MEAN, LIVE
+from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN, DECAYED, ITEM_MEAN, LIVE
 from trainer.evaluation.protocol import Evaluation, MethodRun
 from trainer.measure.metrics import Group, group_masks, hit, ndcg, reciprocal
 from twotower.features import Float64
@@ -17,14 +17,14 @@ _METRICS: Final = {"ndcg@10": ndcg, "hit@10": hit, "mrr": reciprocal}
 
 
 def pooled(run: MethodRun, metric: str = "ndcg@10") -> Float64:
-    """(test rows of all folds,) a metric of each row, averaged over seeds."""
+    """Average a metric over seeds: (test rows of all folds,)."""
     per_seed = [_METRICS[metric](np.concatenate(folds)) for folds in run.ranks]
     mean: Float64 = np.mean(per_seed, axis=0)
     return mean
 
 
 def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
-    """Everything as one JSON object: data, constants, and for each method its figures.
+    """Put everything into one JSON object: data, constants, and the figures of each method.
 
     ``methods.<name>.<all|warm|cold>.<metric>`` with the metrics ``ndcg@10``, ``hit@10``, ``mrr``, and
     ``difference_to.<baseline>`` with ``mean``, ``low``, ``high``: the 95 % interval of the nDCG@10 difference, by a
@@ -86,23 +86,23 @@ def _intervals(
     if not pairs:
         return {}
     differences = np.stack([pooled(runs[name]) - pooled(runs[baseline]) for name, baseline in pairs], axis=1)
-    found: dict[tuple[str, str, str], dict[str, float | None]] = {}
+    intervals: dict[tuple[str, str, str], dict[str, float | None]] = {}
     for group, rows in groups.items():
         low, high = bootstrap(differences[rows], np.random.default_rng(seed))
-        for place, (name, baseline) in enumerate(pairs):
-            mean = _mean(differences[rows, place])
-            bounds = (None, None) if mean is None else (float(low[place]), float(high[place]))
-            found[name, baseline, group] = {"mean": mean, "low": bounds[0], "high": bounds[1]}
-    return found
+        for column, (name, baseline) in enumerate(pairs):
+            mean = _mean(differences[rows, column])
+            bounds = (None, None) if mean is None else (float(low[column]), float(high[column]))
+            intervals[name, baseline, group] = {"mean": mean, "low": bounds[0], "high": bounds[1]}
+    return intervals
 
 
 def bootstrap(differences: Float64, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[Float64, Float64]:
-    """95 % percentile intervals of means.
+    """Resample rows for the 95 % percentile intervals of the columns' means.
 
     Args:
         differences: (rows, columns); rows are resampled together.
-        rng: of the resamples.
-        resamples: how many.
+        rng: source of the resamples.
+        resamples: number of the resamples.
 
     Returns:
         Lower and upper bounds, (columns,) each; NaN without rows.
@@ -124,9 +124,7 @@ def _mean(values: Float64) -> float | None:
 
 
 def headline(table: Mapping[str, Any]) -> dict[str, float | None]:
-    """What `make bench-quality` ends with."""
-    from trainer.evaluation.methods import BEST_LIVE, BEST_PLAIN
-
+    """The figures that `make bench-quality` ends with."""
     methods = table["methods"]
     best, plain = methods[BEST_LIVE], methods[BEST_PLAIN]
     return {

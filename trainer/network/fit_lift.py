@@ -24,10 +24,10 @@ from trainer.network.towers import SplitNetwork, build_network, build_optimizer
 from twotower.features import TOWER_DIM, Float32, Int64
 
 MAX_CANDIDATES: Final = 2048
-"""Of a larger catalogue each step sees this many products, drawn uniformly."""
+"""A step sees at most so many products; of more they are drawn uniformly."""
 _WARM_UP_SHARE: Final = 0.1
 _EVEN_SHARE: Final = 0.5
-"""Of the weight of the products in part 2; the rest goes by popularity."""
+"""Share of the weight in part 2 that is spread evenly over the products; the rest goes by popularity."""
 _REPORTED_STEPS: Final = 10
 _COLD_CONTEXTS: Final = 2
 
@@ -39,7 +39,7 @@ class ListwiseOptions:
     Attributes:
         steps: optimiser steps; the learning rate rises over the first tenth and then falls along a cosine.
         learning_rate: the highest.
-        contexts: C, contexts of part 2 in a step.
+        contexts: C, contexts of part 2 per step.
         temperature: τ: the logits are score / τ, so a rating-sized output spans the range of log popularity.
         half_life_days: of popularity; None fits it on the training period.
     """
@@ -70,7 +70,7 @@ class Step:
 
     Attributes:
         taught: contexts of users with a history.
-        lift: (C, P) the teacher's, up to a constant a context.
+        lift: (C, P) the teacher's, up to a constant per context.
     """
 
     taught: Contexts
@@ -79,7 +79,7 @@ class Step:
 
 @dataclass(frozen=True)
 class LossPoint:
-    """Mean losses over a few steps: the sum, and its two parts."""
+    """Mean losses over a few steps: their sum, that of the contexts without a history, and that of the lift."""
 
     step: int
     loss: float
@@ -105,9 +105,9 @@ def fit_listwise(
         cold: (2, 449) the cold and the anonymous user row.
         products: (products, 448) product rows.
         log_popularity: (products,) log p_T.
-        steps: endless.
+        steps: what to learn from, step by step, without end.
         options: steps, learning rate and temperature.
-        seed: of weights, dropout and candidates.
+        seed: of initial weights, dropout and candidates.
         on_step: called with 1 after each step.
 
     Returns:
@@ -141,14 +141,14 @@ def fit_listwise(
 
 
 def _candidates(products: int, rng: np.random.Generator) -> Int64:
-    """Products of a step, ascending."""
+    """Draw the products of a step, ascending."""
     if products <= MAX_CANDIDATES:
         return np.arange(products)
     return np.sort(rng.choice(products, MAX_CANDIDATES, replace=False))
 
 
 def _batch(step: Step, cold: Float32, popularity: Float32, candidates: Int64) -> dict[str, NDArray[Any]]:
-    """The arrays of one step: the cold contexts, and the taught ones under them."""
+    """Put together the arrays of one step: the cold contexts, and the taught ones under them."""
     share = popularity[candidates] / popularity[candidates].sum()
     spread = _EVEN_SHARE / len(candidates) + (1.0 - _EVEN_SHARE) * share
     weight = np.where(step.taught.seen[:, candidates], 0.0, spread)
@@ -180,7 +180,7 @@ class _Stepper:
         self._step = tf.function(self._descend, reduce_retracing=True)
 
     def take(self, number: int, batch: dict[str, NDArray[Any]]) -> Float32:
-        """One step; the two losses."""
+        """Take one step; returns the two losses."""
         import tensorflow as tf
 
         losses: Float32 = self._step(
@@ -211,7 +211,7 @@ class _Stepper:
         return tf.stack([popular, taught])
 
     def _scores(self, number: Any, users: Any, products: Any) -> Any:
-        """Every context with every candidate: user towers (C, 64) and product towers (P, 64) → (C, P)."""
+        """Score every context with every candidate: user towers (C, 64) and product towers (P, 64) → (C, P)."""
         import tensorflow as tf
 
         first, second, last = (self._network.get_layer(name) for name in ("fusion_1", "fusion_2", "Final_Output"))

@@ -28,7 +28,7 @@ class FitOptions:
 
     Attributes:
         epochs: at most this many passes over the samples.
-        batch_size: samples a step.
+        batch_size: samples per step.
         patience: epochs without a better validation MSE before the fit ends.
         learning_rate: of the optimiser. Twice what batch 256 takes, by the square root of the batch size.
         seed: of initial weights, order of samples and dropout.
@@ -64,9 +64,10 @@ class Fitted:
 
     Attributes:
         network: a ``keras.Model`` with the weights of `best_epoch`.
-        curve: from epoch 0; of `best`, losses every few steps.
-        best_epoch: that of the lowest validation MSE; the last without validation samples. An index of `curve`.
-        constants: of the data, for a preset that fits some.
+        curve: from epoch 0 on; for `best`, losses every few steps.
+        best_epoch: index into `curve` of the lowest validation MSE; of the last point without validation samples and
+            for `best`.
+        constants: those of the data, for a preset that fits some.
     """
 
     network: Any
@@ -75,7 +76,7 @@ class Fitted:
     constants: Mapping[str, float] = field(default_factory=dict)
 
     def as_metrics(self) -> dict[str, object]:
-        """For the manifest."""
+        """What the manifest says of the fit."""
         fitted = {"constants": dict(self.constants)} if self.constants else {}
         return {"best_epoch": self.best_epoch, "curve": [asdict(point) for point in self.curve], **fitted}
 
@@ -103,7 +104,7 @@ def fit_mse(
     network = build_network(preset)
     loop = _Loop(network, tables, build_optimizer(preset, options.learning_rate))
     curve = [_epoch(0, loop.evaluate(training.thinned(_MAX_UNTRAINED)), loop.evaluate(validation))]
-    best = _Best(network, options.patience)
+    best = _EarlyStopping(network, options.patience)
     rng = np.random.default_rng(options.seed)
     for number in range(1, options.epochs + 1):
         losses = loop.run(training, _Order(len(training), options.batch_size, rng), on_step)
@@ -115,8 +116,9 @@ def fit_mse(
 
 
 class _Order:
-    """Samples of each step. A review stays beside its negatives: they share a user state, whose tower then runs once
-    for all.
+    """The order of an epoch's samples.
+
+    A review stays beside its negatives: they share a user state, whose tower then runs once for all.
 
     Args:
         samples: how many there are.
@@ -129,9 +131,7 @@ class _Order:
         self._reviews = rng.permutation(samples // SAMPLES_PER_REVIEW)
 
     def calls(self) -> Iterator[Int64]:
-        """Rows of up to :data:`_STEPS_PER_CALL` steps at a time, (steps, batch) int64; a short last batch goes
-        alone.
-        """
+        """Yield rows of up to :data:`_STEPS_PER_CALL` steps, (steps, batch) int64; a short last batch goes alone."""
         full = self._samples // self._batch_size
         for first in range(0, full, _STEPS_PER_CALL):
             last = min(first + _STEPS_PER_CALL, full)
@@ -140,16 +140,16 @@ class _Order:
             yield self._rows(full * self._batch_size, self._samples)[np.newaxis]
 
     def _rows(self, start: int, end: int) -> Int64:
-        place = np.arange(start, end)
-        rows: Int64 = self._reviews[place // SAMPLES_PER_REVIEW] * SAMPLES_PER_REVIEW + place % SAMPLES_PER_REVIEW
+        review, sample = np.divmod(np.arange(start, end), SAMPLES_PER_REVIEW)
+        rows: Int64 = self._reviews[review] * SAMPLES_PER_REVIEW + sample
         return rows
 
 
 class _Loop:
-    """Steps of gradient descent with feature rows gathered by index inside the graph, and each tower run once a
-    distinct row of a step.
+    """Steps of gradient descent, with each tower run once per distinct row of a step.
 
-    Most reviews are a user's first and all of those see the same state, so a step of 1,024 samples needs some 40 user
+    Feature rows are gathered by index inside the graph. Most reviews are a user's first and all of those see the same
+    state, so a step of 1,024 samples needs some 40 user
     towers and no more product towers than there are products, in place of 1,024 each; samples that share a row share
     its dropout mask. The user rows of one call are put together for it, so that memory does not grow with the number of
     states.
@@ -169,7 +169,7 @@ class _Loop:
         self._predict = tf.function(self._forward, input_signature=[users, row, row])
 
     def run(self, samples: Samples, order: _Order, on_step: Callable[[int], None]) -> tuple[float, float]:
-        """One epoch; mean MSE and MAE over its samples as they were met."""
+        """Run one epoch; returns mean MSE and MAE over its samples as they were met."""
         squared = absolute = 0.0
         for rows in order.calls():
             sums = self._steps(*self._gathered(samples.state[rows]), samples.product[rows], samples.label[rows])
@@ -178,9 +178,9 @@ class _Loop:
         return squared / len(samples), absolute / len(samples)
 
     def _gathered(self, state: Int32) -> tuple[Float32, Int32]:
-        """The distinct user rows of some samples, and each sample's place among them."""
-        distinct, place = np.unique(state, return_inverse=True)
-        return self._users[distinct], place.reshape(state.shape).astype(np.int32)
+        """The distinct user rows of some samples, and which of them each sample has."""
+        distinct, inverse = np.unique(state, return_inverse=True)
+        return self._users[distinct], inverse.reshape(state.shape).astype(np.int32)
 
     def evaluate(self, samples: Samples) -> tuple[float, float] | None:
         """MSE and MAE without dropout; None for no samples."""
@@ -189,10 +189,8 @@ class _Loop:
         squared = absolute = 0.0
         for start in range(0, len(samples), _EVALUATION_BATCH):
             part = slice(start, start + _EVALUATION_BATCH)
-            error = (
-                self._predict(*self._gathered(samples.state[part]), samples.product[part]).numpy().astype(np.float64)
-                - samples.label[part]
-            )
+            output = self._predict(*self._gathered(samples.state[part]), samples.product[part])
+            error = output.numpy().astype(np.float64) - samples.label[part]
             squared += float((error**2).sum())
             absolute += float(np.abs(error).sum())
         return squared / len(samples), absolute / len(samples)
@@ -201,16 +199,15 @@ class _Loop:
         """User rows, and (samples,) indices into them and the product table → (samples,) outputs."""
         import tensorflow as tf
 
-        states, state_place = tf.unique(state)
-        products, product_place = tf.unique(product)
+        states, state_of_sample = tf.unique(state)
+        products, product_of_sample = tf.unique(product)
         users = self._parts.users(tf.gather(rows, states), training=training)
         towers = self._parts.products(tf.gather(self._products, products), training=training)
-        return self._parts.head([tf.gather(users, state_place), tf.gather(towers, product_place)], training=training)[
-            :, 0
-        ]
+        pairs = [tf.gather(users, state_of_sample), tf.gather(towers, product_of_sample)]
+        return self._parts.head(pairs, training=training)[:, 0]
 
     def _take_steps(self, rows: Any, state: Any, product: Any, label: Any) -> Any:
-        """Steps (steps, batch) one after the other inside the graph; sums of squared and absolute errors."""
+        """Take steps, (steps, batch), one after the other; returns the sums of squared and of absolute errors."""
         import tensorflow as tf
 
         sums = tf.zeros(2, tf.float64)
@@ -224,7 +221,7 @@ class _Loop:
         return sums
 
 
-class _Best:
+class _EarlyStopping:
     """Remembers the weights of the best epoch and says when none was better for a while."""
 
     def __init__(self, network: Any, patience: int) -> None:
@@ -235,7 +232,7 @@ class _Best:
         self._weights: list[np.ndarray] | None = None
 
     def update(self, epoch: int, loss: float) -> bool:
-        """Note an epoch; whether to end the fit."""
+        """Note an epoch; returns whether to end the fit."""
         if loss < self._loss:
             self._epoch, self._loss = epoch, loss
             self._weights = [np.copy(weight.numpy()) for weight in self._network.trainable_weights]

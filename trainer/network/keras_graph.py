@@ -71,7 +71,9 @@ def _check_inputs(network: Any) -> None:
 
 
 def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
-    """Side and layers of the tower that ends in `tensor`; the rows of its first kernel in the contracted order."""
+    """Side and layers of the tower that ends in `tensor`; the rows of its first kernel are put in the contracted
+    order.
+    """
     layers, inputs = _dense_chain(tensor)
     names = [source.name for source in inputs]
     side = "user" if set(names) <= set(USER_INPUTS) else "product" if set(names) == set(PRODUCT_INPUTS) else ""
@@ -93,20 +95,20 @@ def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
 
 def _dense_chain(tensor: Any) -> tuple[tuple[Dense, ...], list[Any]]:
     """Dense layers that lead to `tensor`, first to last, and the tensors that are concatenated before them."""
-    found: list[Dense] = []
+    layers: list[Dense] = []
     pending: Activation | None = None
     while True:
         layer = tensor._keras_history.operation
         kind = type(layer).__name__
         sources = layer._inbound_nodes[tensor._keras_history.node_index].input_tensors
         if kind == "Concatenate":
-            return tuple(reversed(found)), list(sources)
+            return tuple(reversed(layers)), list(sources)
         if kind == "Dense":
             own = _activation(layer)
             if pending and own != "linear":
                 raise _refused(layer.name, f"has the activation {own} and another layer's {pending} after it")
             kernel, *bias = (np.asarray(weight, np.float32) for weight in layer.get_weights())
-            found.append(Dense(kernel, bias[0] if bias else np.zeros(kernel.shape[1], np.float32), pending or own))
+            layers.append(Dense(kernel, bias[0] if bias else np.zeros(kernel.shape[1], np.float32), pending or own))
             pending = None
         elif kind in ("Activation", "ReLU", "LeakyReLU", "ELU"):
             pending = _activation(layer)

@@ -22,7 +22,7 @@ class Preset:
         loss: ``mse`` on reviews and negatives, or ``listwise``: popularity by softmax over the products, and the lift
             of users with a history by squared error (:mod:`trainer.network.fit_lift`).
         negatives_alpha: exponent of popularity in the draw of negatives; 0 is uniform.
-        with_is_anonymous: the network has the input ``is_anonymous_user``.
+        with_is_anonymous: whether the network has the input ``is_anonymous_user``.
     """
 
     name: str

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow and Keras; several seconds at the first call.
+    """Import TensorFlow and Keras, which takes several seconds at the first call.
 
-    Its C++ part writes to the process's standard error at every start that there is no GPU, whatever the log level, so
-    that is shut during the import. A failure to import is a Python exception and is seen.
+    TensorFlow's C++ part says on the process's standard error at every start that there is no GPU, whatever the log
+    level, so standard error is shut during the import. A failure to import is a Python exception and is seen.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _standard_error_shut():
@@ -23,7 +23,7 @@ def load_tensorflow() -> None:
 
 
 def make_deterministic(seed: int) -> None:
-    """The same inputs give the same weights on the same machine, for the rest of this process."""
+    """Make the same inputs give the same weights on the same machine, for the rest of this process."""
     import keras
     import tensorflow as tf
 

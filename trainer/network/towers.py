@@ -25,10 +25,10 @@ _FUSION_UNITS: Final = (64, 32)
 
 @dataclass(frozen=True)
 class FeatureTables:
-    """What samples point at.
+    """The rows that samples point at.
 
     Attributes:
-        users: (states, 449) float32 distinct user rows: an array, or one that makes its rows as they are asked for.
+        users: (states, 449) float32 distinct user rows: an array, or what makes them as they are asked for.
         products: (products, 448) float32.
     """
 
@@ -37,8 +37,10 @@ class FeatureTables:
 
 
 def build_network(preset: Preset) -> Any:
-    """The untrained network of a preset, a ``keras.Model`` with four or five named inputs and the output
-    ``Final_Output`` (batch, 1).
+    """Build the untrained network of a preset.
+
+    Returns:
+        A ``keras.Model`` with four or five named inputs and the output ``Final_Output`` (batch, 1).
     """
     import keras
 
@@ -58,7 +60,7 @@ def build_network(preset: Preset) -> Any:
 
 
 def build_optimizer(preset: Preset, learning_rate: Any) -> Any:
-    """The optimiser of a preset, with a learning rate or a Keras schedule of it."""
+    """Build the optimiser of a preset, with a learning rate or a Keras schedule of it."""
     import keras
 
     optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "nadam": keras.optimizers.Nadam}
@@ -93,8 +95,7 @@ def _dropout(preset: Preset, rate: float, name: str) -> Any:
 
 @dataclass(frozen=True)
 class SplitNetwork:
-    """The three parts of a network, its weights shared: so that a tower runs once for a row that many samples have in
-    common.
+    """The three parts of a network, which share its weights: a tower runs once for a row that many samples have.
 
     Attributes:
         user_tower: user rows (rows, 449) → (rows, 64).
@@ -122,12 +123,12 @@ class SplitNetwork:
         )
 
     def users(self, rows: Any, *, training: bool) -> Any:
-        """User rows (rows, 449), a tensor or an array → towers (rows, 64)."""
+        """Run the user tower: rows (rows, 449), a tensor or an array → (rows, 64)."""
         features = _columns(rows, USER_INPUTS)
         return self.user_tower([features[tensor.name] for tensor in self.user_tower.inputs], training=training)
 
     def products(self, rows: Any, *, training: bool) -> Any:
-        """Product rows (rows, 448), a tensor or an array → towers (rows, 64)."""
+        """Run the product tower: rows (rows, 448), a tensor or an array → (rows, 64)."""
         features = _columns(rows, PRODUCT_INPUTS)
         return self.product_tower([features[tensor.name] for tensor in self.product_tower.inputs], training=training)
 
@@ -142,7 +143,7 @@ def _columns(rows: Any, inputs: Mapping[str, int]) -> dict[str, Any]:
 
 
 def score_pairs(network: Any, users: Float32, products: Float32) -> Float32:
-    """The full Keras network, one row a pair: (rows, 449) and (rows, 448) → (rows,) float32."""
+    """Run the full Keras network on pairs: (rows, 449) and (rows, 448) → (rows,) float32."""
     features = _columns(users, USER_INPUTS) | _columns(products, PRODUCT_INPUTS)
     output = network([features[tensor.name] for tensor in network.inputs], training=False)
     return np.asarray(output, np.float32)[:, 0]

@@ -1,4 +1,4 @@
-"""Writes what was trained as a release."""
+"""What was trained, written as a release."""
 
 import json
 import tempfile
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trainer.data.columns import CHUNK_ROWS
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import ANONYMOUS, COLD, final_als, final_states
+from trainer.features.history import ANONYMOUS, COLD, FIRST_WARM, final_als, final_states
 from trainer.network.fit_mse import Fitted
 from trainer.network.keras_graph import graph_weights
 from trainer.network.towers import FeatureTables, score_pairs
@@ -28,7 +28,7 @@ from twotower.release_writer import ReleaseContents, ReleaseWriter
 from twotower.scoring import LiftScoring, Scoring
 
 GOLDEN_TOLERANCE: Final = 1e-4
-"""On the rating scale: float32 sums in another order."""
+"""On the rating scale; serving adds float32 numbers in another order."""
 _GOLDEN_WARM: Final = 14
 _GOLDEN_PRODUCTS: Final = 64
 _GOLDEN_TEXTS: Final = 16
@@ -43,15 +43,15 @@ class Trained:
     Attributes:
         preset: name of the recipe.
         reviews: the file.
-        catalogue: one entry a product of the file.
-        vectors: of the reviews.
+        catalogue: one entry per product of the file.
+        vectors: embeddings of the reviews.
         space: the item factors.
         global_mean: (384,) float32.
         tables: distinct user rows and product rows.
         fitted: the network.
         scoring: how its output becomes score and predicted rating.
         golden_texts: texts to replay, with their vectors, (texts, 384) int16.
-        anonymous_names: names that strangers share.
+        anonymous_names: names that stand for anybody.
         metrics: for the manifest.
         dataset: for the manifest.
     """
@@ -99,7 +99,7 @@ def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: Tex
 
 
 def write_keras(writer: ReleaseWriter, network: Any) -> None:
-    """``two_tower.keras`` and ``two_tower.weights.h5``, without the times that Keras writes into the first."""
+    """Write ``two_tower.keras`` and ``two_tower.weights.h5``, without the times that Keras writes into the first."""
     network.save_weights(writer.path("two_tower.weights.h5"))
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "two_tower.keras"
@@ -113,7 +113,7 @@ def write_keras(writer: ReleaseWriter, network: Any) -> None:
 
 
 def _reproducible(value: Any, numbers: dict[int, int]) -> Any:
-    """Keras' JSON without its time of saving, and with objects numbered from 0 instead of by memory address."""
+    """Keras' JSON without the time of saving, and with objects numbered from 0 instead of by memory address."""
     if isinstance(value, list):
         return [_reproducible(item, numbers) for item in value]
     if not isinstance(value, dict):
@@ -129,7 +129,9 @@ def _golden(trained: Trained) -> Golden:
     """Warm, cold and anonymous users with the answers of the full Keras network."""
     states = trained.tables.users
     # Spread over all warm states, so that short and long histories are among them.
-    warm = np.unique(np.linspace(2, len(states) - 1, _GOLDEN_WARM).astype(int)) if len(states) > 2 else np.zeros(0, int)
+    last, warm = len(states) - 1, np.zeros(0, int)
+    if last >= FIRST_WARM:
+        warm = np.unique(np.linspace(FIRST_WARM, last, _GOLDEN_WARM).astype(int))
     users = states[np.concatenate([[COLD, ANONYMOUS], warm])]
     count = len(trained.catalogue)
     rng = np.random.default_rng(0)
@@ -151,7 +153,7 @@ def _tolerance(scoring: Scoring) -> float:
 def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
     """A few texts of different lengths with their vectors."""
     by_length = sorted(range(len(texts)), key=lambda row: (len(texts[row]), texts[row]))
-    rows = [by_length[place] for place in np.unique(np.linspace(0, len(texts) - 1, _GOLDEN_TEXTS).astype(int))]
+    rows = [by_length[rank] for rank in np.unique(np.linspace(0, len(texts) - 1, _GOLDEN_TEXTS).astype(int))]
     return [texts[row] for row in rows], vectors[rows]
 
 

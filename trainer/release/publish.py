@@ -18,9 +18,9 @@ from twotower.v1 import release_service_pb2_grpc as release_grpc
 from twotower.v1 import types_pb2
 from twotower.wire import fixed_point_to_bytes, to_vector
 
-_BATCH_USERS: Final = 512
-_BATCH_REVIEWS: Final = 2048
-"""About 2 MB a message, far below gRPC's bound; only a user with more reviews than this makes a longer one."""
+BATCH_USERS: Final = 512
+BATCH_REVIEWS: Final = 2048
+"""About 2 MB per message, far below gRPC's bound; only a user with more reviews makes a longer one."""
 
 
 class PublishFailed(TwotowerError):
@@ -50,6 +50,8 @@ def publish(
     tls: ChannelTls | None = None,
     timeout_s: float = 600.0,
     connect_timeout_s: float = 15.0,
+    batch_users: int = BATCH_USERS,
+    batch_reviews: int = BATCH_REVIEWS,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Published:
     """Publish a release; doing it again changes nothing.
@@ -63,6 +65,8 @@ def publish(
         tls: of both channels.
         timeout_s: for each of the two calls.
         connect_timeout_s: how long to wait for each service to be reachable.
+        batch_users: users per message at most.
+        batch_reviews: reviews per message at most, but for one user with more.
         on_progress: called with the number of users sent since the last call.
 
     Raises:
@@ -70,8 +74,8 @@ def publish(
         ReleaseInvalid: the release's ``users/`` can't be read.
     """
     with _connected("embedding service", embedding, tls, connect_timeout_s) as channel:
-        stub = embedding_grpc.EmbeddingServiceStub(channel)
-        imported = stub.ImportUsers(import_requests(release, on_progress), timeout=timeout_s)
+        requests = import_requests(release, batch_users, batch_reviews, on_progress)
+        imported = embedding_grpc.EmbeddingServiceStub(channel).ImportUsers(requests, timeout=timeout_s)
     with _connected("ranking service", ranking, tls, connect_timeout_s) as channel:
         request = release_pb2.LoadReleaseRequest(release_id=release.release_id)
         loaded = release_grpc.ReleaseServiceStub(channel).LoadRelease(request, timeout=timeout_s)
@@ -80,7 +84,7 @@ def publish(
 
 @contextmanager
 def _connected(service: str, target: str, tls: ChannelTls | None, timeout_s: float) -> Iterator[grpc.Channel]:
-    """A channel to a service that can be reached; its errors name it."""
+    """Open a channel to a service that can be reached; its errors name the service."""
     with open_channel(target, tls) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout_s)
@@ -94,9 +98,9 @@ def _connected(service: str, target: str, tls: ChannelTls | None, timeout_s: flo
 
 
 def import_requests(
-    release: Release, on_progress: Callable[[int], None] = lambda _: None
+    release: Release, batch_users: int, batch_reviews: int, on_progress: Callable[[int], None]
 ) -> Iterator[embedding_pb2.ImportUsersRequest]:
-    """The messages of one import: the header, then users in bounded batches.
+    """Yield the messages of one import: the header, then users in bounded batches.
 
     Raises:
         ReleaseInvalid: the files of ``users/`` do not fit each other.
@@ -110,7 +114,7 @@ def import_requests(
     yield embedding_pb2.ImportUsersRequest(header=header)
     batch, reviews = embedding_pb2.ImportBatch(), 0
     for user in _users(release):
-        if batch.users and (len(batch.users) == _BATCH_USERS or reviews + len(user.reviews) > _BATCH_REVIEWS):
+        if batch.users and (len(batch.users) == batch_users or reviews + len(user.reviews) > batch_reviews):
             yield embedding_pb2.ImportUsersRequest(batch=batch)
             on_progress(len(batch.users))
             batch, reviews = embedding_pb2.ImportBatch(), 0

@@ -1,4 +1,4 @@
-"""What a person asks of a review file first."""
+"""The description of a review file: what a person asks of it first."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ _TOPS = (1, 10, 100)
 
 
 def description(reviews: Reviews, alpha: float) -> dict[str, str]:
-    """Question → answer.
+    """Answer the questions, by their names.
 
     Args:
         reviews: cleaned.
@@ -61,7 +61,7 @@ def description(reviews: Reviews, alpha: float) -> dict[str, str]:
 
 
 def print_description(console: Console, answers: dict[str, str]) -> None:
-    """As a table."""
+    """Print questions and answers as a table."""
     table = Table(show_header=False)
     for question, answer in answers.items():
         table.add_row(question, answer)
@@ -69,7 +69,7 @@ def print_description(console: Console, answers: dict[str, str]) -> None:
 
 
 def write_pictures(path: Path, reviews: Reviews) -> None:
-    """Popularity curve and rating histogram as one self-contained page."""
+    """Write popularity curve and rating histogram as one self-contained page."""
     page = render(
         "description.html",
         title=f"{len(reviews):,} reviews of {len(reviews.products):,} products",

@@ -27,7 +27,7 @@ _STYLE: Final[Any] = {
 
 
 class Figure:
-    """One picture in the making: `axes` to draw on, `svg` when the block has ended."""
+    """A picture in the making: `axes` to draw on, `svg` when the block has ended."""
 
     def __init__(self, axes: Any) -> None:
         self.axes = axes
@@ -36,7 +36,7 @@ class Figure:
 
 @contextmanager
 def figure(width: float = 9.0, height: float = 3.2, columns: int = 1) -> Iterator[Figure]:
-    """A figure of so many inches; `axes` is a list for several columns."""
+    """Draw a figure of so many inches; its `axes` are an array if there are several columns."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
@@ -56,7 +56,7 @@ def svg_of(canvas: Any, **options: Any) -> Markup:
 
 
 def curves(points: Sequence[Mapping[str, float | None]]) -> Markup:
-    """Every series of a training curve against its first key, epoch or step."""
+    """Draw every series of a training curve against its first key, epoch or step."""
     x, *names = points[0]
     drawn = points[1:] if points[0][x] == 0 else points
     with figure() as made:
@@ -70,7 +70,7 @@ def curves(points: Sequence[Mapping[str, float | None]]) -> Markup:
 
 
 def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """nDCG@10 of each method on each fold, with 95 % intervals."""
+    """Draw nDCG@10 of each method on each fold, with 95 % intervals."""
     folds = max(len(figures["folds"]) for figures in methods.values())
     width = 0.8 / folds
     with figure(9.0, 0.6 + 0.42 * len(methods)) as made:
@@ -81,10 +81,10 @@ def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
                 [value["ndcg@10"] - value["low"] for value in values],
                 [value["high"] - value["ndcg@10"] for value in values],
             ]
-            places = np.arange(len(methods)) + (fold - (folds - 1) / 2) * width
+            positions = np.arange(len(methods)) + (fold - (folds - 1) / 2) * width
             shade = 0.35 + 0.6 * fold / max(1, folds - 1)
             made.axes.barh(
-                places, centres, width, xerr=errors, color=_BLUE, alpha=shade, ecolor=_GREY, label=f"fold {fold + 1}"
+                positions, centres, width, xerr=errors, color=_BLUE, alpha=shade, ecolor=_GREY, label=f"fold {fold + 1}"
             )
         made.axes.set_yticks(np.arange(len(methods)), list(methods))
         made.axes.invert_yaxis()
@@ -94,11 +94,11 @@ def fold_bars(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 def warm_and_cold(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
-    """nDCG@10 of users with and without a history."""
+    """Draw nDCG@10 of users with and without a history."""
     with figure(9.0, 0.6 + 0.34 * len(methods)) as made:
-        for place, (group, colour) in enumerate((("warm", _ORANGE), ("cold", _BLUE))):
+        for number, (group, colour) in enumerate((("warm", _ORANGE), ("cold", _BLUE))):
             values = [figures[group]["ndcg@10"] or 0.0 for figures in methods.values()]
-            made.axes.barh(np.arange(len(methods)) + (place - 0.5) * 0.38, values, 0.36, color=colour, label=group)
+            made.axes.barh(np.arange(len(methods)) + (number - 0.5) * 0.38, values, 0.36, color=colour, label=group)
         made.axes.set_yticks(np.arange(len(methods)), list(methods))
         made.axes.invert_yaxis()
         made.axes.set_xlabel("nDCG@10")
@@ -107,7 +107,7 @@ def warm_and_cold(methods: Mapping[str, Mapping[str, Any]]) -> Markup:
 
 
 def popularity(counts: Int64) -> Markup:
-    """Reviews of each product, the most reviewed first, and the share that the first so many hold."""
+    """Draw how many reviews each product has, the most reviewed first, and the share that the first so many hold."""
     ordered = np.sort(counts[counts > 0])[::-1]
     with figure(9.0, 3.2, columns=2) as made:
         left, right = made.axes
@@ -118,21 +118,21 @@ def popularity(counts: Int64) -> Markup:
     return made.svg
 
 
-def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -> Markup:
-    """Histogram of stars; and, where there are held-out rows, mean rating by predicted rating."""
+def ratings(stars: Float32, predicted: Float32 | None, actual: Float32 | None) -> Markup:
+    """Draw a histogram of stars; and, where there are held-out rows, mean rating by predicted rating."""
     with figure(9.0, 3.2, columns=2) as made:
         left, right = made.axes
-        left.hist(found, bins=np.arange(-0.25, 5.5, 0.5), color=_BLUE)
+        left.hist(stars, bins=np.arange(-0.25, 5.5, 0.5), color=_BLUE)
         left.set(xlabel="stars", ylabel="reviews")
         if predicted is None or actual is None or not len(predicted):
             right.axis("off")
             right.text(0.5, 0.5, "no predicted ratings", ha="center", transform=right.transAxes)
         else:
             edges = np.unique(np.quantile(predicted, np.linspace(0, 1, 11)))
-            place = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, max(0, len(edges) - 2))
-            means = [float(actual[place == part].mean()) for part in np.unique(place)]
-            for part in np.unique(place):
-                rows = place == part
+            tenth = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, max(0, len(edges) - 2))
+            means = [float(actual[tenth == part].mean()) for part in np.unique(tenth)]
+            for part in np.unique(tenth):
+                rows = tenth == part
                 error = 1.96 * float(actual[rows].std()) / float(rows.sum()) ** 0.5
                 right.errorbar(
                     predicted[rows].mean(), actual[rows].mean(), yerr=error, fmt="o", color=_ORANGE, ecolor=_GREY
@@ -149,7 +149,7 @@ def ratings(found: Float32, predicted: Float32 | None, actual: Float32 | None) -
 
 
 def network(user_inputs: Sequence[str], activation: str, dropouts: tuple[float, float]) -> Markup:
-    """The two towers and the fusion head as boxes."""
+    """Draw the two towers and the fusion head as boxes."""
     left = [*user_inputs, "256", "128", f"dropout {dropouts[0]:g}", "User_Tower_Output 64"]
     right = [
         "product_ALS_Embedding 64",

@@ -14,32 +14,25 @@ _ALL = (
     "It was measured on public review sets. What shoppers click or buy may be another matter.",
 )
 _SAMPLED = (
-    "Negatives are made up: a product that was not reviewed counts as disliked, with a random label from 0 to "
-    "2. MSE and MAE over them say "
-    "how well made-up numbers are matched and nothing about recommendations."
+    "Negatives are made up: a product that was not reviewed counts as disliked, with a random label from 0 to 2. MSE "
+    "and MAE over them say how well made-up numbers are matched and nothing about recommendations."
 )
 _CANCELLED = (
-    "It ranks below a plain list of popular products, in some runs near random. With negatives drawn in "
-    "proportion to popularity (alpha "
-    "1.0) and squared error, a product with n reviews of mean r gets n labels of mean r and 3n labels of mean "
-    "1, so the expected label is "
-    "(n·r + 3n·1) / 4n = (r + 3) / 4: n has gone. A product with 8,000 reviews looks much like one with 8, and "
-    "popularity is the strongest "
-    "signal there is for users without a history, the great majority. The preset is kept because it is the "
-    "reference recipe; take `best` "
-    "to recommend with."
+    "It ranks below a plain list of popular products, in some runs near random. With negatives drawn in proportion "
+    "to popularity (alpha 1.0) and squared error, a product with n reviews of mean r gets n labels of mean r and 3n "
+    "labels of mean 1, so the expected label is (n·r + 3n·1) / 4n = (r + 3) / 4: n has gone. A product with 8,000 "
+    "reviews looks much like one with 8, and popularity is the strongest signal there is for users without a "
+    "history, the great majority. The preset is kept because it is the reference recipe; take `best` to recommend "
+    "with."
 )
 _LIFT = (
-    "Its score is personal lift plus the log of popularity. For a user without a history it is popularity, no "
-    "better and no worse; the "
-    "gain is with users who have one."
+    "Its score is personal lift plus the log of popularity. For a user without a history it is popularity, no better "
+    "and no worse; the gain is with users who have one."
 )
 
 
 def findings(evaluation: Mapping[str, Any], preset: str) -> list[str]:
-    """What an evaluation says against a preset: for each of its rankings, the methods that rank better, by the
-    figures.
-    """
+    """What an evaluation says against a preset: the methods that rank better than each of its rankings."""
     methods = evaluation["methods"]
     own = [name for name in methods if name == preset or name.startswith(f"{preset}, ")]
     others = [name for name in methods if name.split(", ")[0] not in PRESETS]
@@ -61,6 +54,6 @@ def findings(evaluation: Mapping[str, Any], preset: str) -> list[str]:
 
 
 def limits_of(preset: str, scoring: Mapping[str, Any]) -> list[str]:
-    """Sentences, the most important first."""
+    """What a release cannot do, in sentences, the most important first."""
     own = [_LIFT] if scoring.get("kind") == "lift" else [_SAMPLED]
     return ([_CANCELLED] if preset in ("v5_power", "v6_power") else []) + own + list(_ALL)

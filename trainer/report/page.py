@@ -93,22 +93,20 @@ def _fact(value: Any) -> str:
 
 
 def _held_out(result: TrainingResult) -> tuple[Float32 | None, Float32 | None]:
-    """Predicted and real stars of the reviews after the training period."""
+    """Predicted and real stars of the reviews after the training period; None if there are none."""
     rows = np.arange(result.training_rows, len(result.reviews))
     rows = rows[:: -(-len(rows) // _MAX_HELD_OUT) or 1]
     if not len(rows):
         return None, None
     release, features = result.release, result.inputs.features
-    states, place = np.unique(features.state[rows], return_inverse=True)
+    states, inverse = np.unique(features.state[rows], return_inverse=True)
     network = score_catalogue(release.weights, features.states[states], release.product_fusion)
     ratings = release.scoring.ratings(network)
-    return ratings[place, result.reviews.product[rows]], result.reviews.rating[rows]
+    return ratings[inverse, result.reviews.product[rows]], result.reviews.rating[rows]
 
 
 def _examples(release: Release) -> list[tuple[str, list[tuple[str, float, float]]]]:
-    """A cold user and the users with the longest histories among the first, with what they reviewed and what they
-    get.
-    """
+    """What a cold user and the users with the longest histories get, after who they are in words."""
     users = release.users
     longest = np.argsort(-np.diff(users.review_offsets), kind="stable")[:3]
     unseen = np.zeros(0, np.int64)
@@ -141,7 +139,7 @@ def _recommended(release: Release, row: Float32, seen: Int32 | Int64) -> list[tu
 
 
 def model_card(release: Release, evaluation: Mapping[str, Any] | None) -> str:
-    """The model card, Markdown."""
+    """Render the model card, Markdown."""
     manifest, preset = release.manifest, PRESETS[release.manifest.preset]
     return render(
         "model_card.md",

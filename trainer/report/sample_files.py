@@ -9,8 +9,9 @@ from trainer.pipeline import TrainingResult
 
 
 def write_sample_files(folder: Path, result: TrainingResult, file_format: str) -> list[Path]:
-    """Write ``negative_samples`` and ``final_df``, one line a sample: user, product, rating, and in the latter also
-    kind and period.
+    """Write ``negative_samples`` and ``final_df``, one line per sample: user, product and rating.
+
+    The latter has reviews too, and also says which samples are negatives and which period they are of.
 
     Args:
         folder: made if missing.

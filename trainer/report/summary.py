@@ -17,16 +17,16 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 
 
 def print_report(console: Console, report: CleaningReport) -> None:
-    """What was filled and dropped."""
+    """Print what was filled and dropped."""
     console.print(f"{report.rows_read:,} rows read, {report.rows_kept:,} kept")
     for problem in report.problems:
         console.print(f"  {problem.field} {problem}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
 
 
 def print_curve(console: Console, fitted: Fitted) -> None:
-    """MSE and MAE, epoch by epoch; the lines leave the untrained network out, beside which all others look alike."""
+    """Print the losses along the fit; the lines leave the untrained network out, beside which all others look alike."""
     if not isinstance(fitted.curve[0], Epoch):
-        return _print_listwise(console, fitted)
+        return _print_lift_curve(console, fitted)
     table = Table(title="MSE and MAE on the rating scale (reviews and negatives)")
     for column in ("epoch", "MSE", "MAE", "validation MSE", "validation MAE", ""):
         table.add_column(column, justify="right")
@@ -36,13 +36,13 @@ def print_curve(console: Console, fitted: Fitted) -> None:
         table.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers), mark)
     console.print(table)
     for name in ("mse", "validation_mse"):
-        line = sparkline([value for epoch in fitted.curve[1:] if (value := _loss(epoch, name)) is not None])
+        line = sparkline([value for epoch in fitted.curve[1:] if (value := getattr(epoch, name)) is not None])
         if line:
             console.print(f"{name.replace('_', ' '):>14} {line}")
 
 
-def _print_listwise(console: Console, fitted: Fitted) -> None:
-    """The losses of `best`, part by part."""
+def _print_lift_curve(console: Console, fitted: Fitted) -> None:
+    """Print the losses of `best`, part by part."""
     table = Table(title="Losses: cross-entropy of the users without a history, and squared error of the lift")
     shown = [asdict(point) for point in fitted.curve]
     for name in shown[0]:
@@ -54,13 +54,8 @@ def _print_listwise(console: Console, fitted: Fitted) -> None:
     console.print(f"fitted constants: {', '.join(f'{name} {value:g}' for name, value in fitted.constants.items())}")
 
 
-def _loss(epoch: Epoch, name: str) -> float | None:
-    value: float | None = getattr(epoch, name)
-    return value
-
-
 def sparkline(values: list[float]) -> str:
-    """Values as bars, the smallest lowest; empty for no values."""
+    """Draw values as bars, the smallest lowest; empty for no values."""
     if not values:
         return ""
     low, span = min(values), (max(values) - min(values)) or 1.0
@@ -68,7 +63,7 @@ def sparkline(values: list[float]) -> str:
 
 
 def print_result(console: Console, result: TrainingResult, seconds: Mapping[str, float]) -> None:
-    """Counts, sizes, times, and where the release is."""
+    """Print counts, sizes, times, and where the release is."""
     manifest, path = result.release.manifest, result.release.path
     training, validation = result.samples
     best = result.fitted.curve[result.fitted.best_epoch]

@@ -3,8 +3,8 @@
 What it copies of the real set: the 25 columns, a top product with 28 % of the rows and a long tail, nine of ten users
 with one review, names that many people share, missing values, dates of several forms, ratings that are mostly fives,
 texts that carry their rating and their product, and products that come and go with time. Users with several reviews
-have a taste, so that collaborative filtering has something to find.
-What it cannot copy is language: texts are put together from phrases.
+have a taste, so that collaborative filtering has something to find. What it cannot copy is language: texts are put
+together from phrases.
 
 Every row says that it is synthetic: brands are "Synthetic …", `keys` and `reviews.sourceURLs` carry the word.
 """
@@ -69,7 +69,7 @@ def write_synthetic(path: Path, reviews: int, seed: int) -> None:
     Args:
         path: file to write; it appears whole or not at all.
         reviews: rows, at least 100.
-        seed: of everything random.
+        seed: source of everything random.
 
     Raises:
         InvalidArgument: too few rows, or a name that ends neither in ``.csv`` nor in ``.csv.gz``.
@@ -86,7 +86,7 @@ def write_synthetic(path: Path, reviews: int, seed: int) -> None:
 
 @contextmanager
 def _written_aside(path: Path) -> Iterator[io.TextIOBase]:
-    """A text file that takes the name `path` only when the block ends well."""
+    """Open a text file that takes the name `path` only when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
@@ -132,7 +132,7 @@ def _rows(reviews: int, rng: np.random.Generator) -> Iterator[dict[str, str]]:
 
 
 def _catalogue(count: int, rng: np.random.Generator) -> tuple[list[_Product], np.ndarray]:
-    """Products and their shares of the rows, most popular first."""
+    """Make up products, and their shares of the rows, most popular first."""
     tail = 1.0 / np.arange(4, count + 3) ** 1.9
     shares = np.concatenate([[TOP_SHARE], (1 - TOP_SHARE) * tail / tail.sum()])
     launches = rng.uniform(0, DAYS - 250, count)
@@ -159,13 +159,13 @@ def _catalogue(count: int, rng: np.random.Generator) -> tuple[list[_Product], np
 
 
 def _users(reviews: int, rng: np.random.Generator) -> np.ndarray:
-    """(reviews,) int64: a user index for each row, users contiguous."""
+    """Draw the user of each row: (reviews,) int64, users contiguous."""
     counts = np.where(rng.random(reviews) < ONE_REVIEW_SHARE, 1, 1 + np.minimum(rng.zipf(2.2, reviews), 15))
     return np.repeat(np.arange(reviews), counts)[:reviews]
 
 
 def _choices(users: np.ndarray, products: list[_Product], shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(reviews,) int64: the product of each row.
+    """Draw the product of each row: (reviews,) int64.
 
     A user's taste is a (category, style) pair drawn by the pair's share of the rows, and four of five of the user's
     reviews are of it. So each product keeps its share, while two reviews of one user are alike far more often than two
@@ -184,19 +184,25 @@ def _choices(users: np.ndarray, products: list[_Product], shares: np.ndarray, rn
 
 
 def _names(users: np.ndarray, rng: np.random.Generator) -> list[str]:
-    """A name for each row: mostly one a user, some that many people share, some anonymous."""
+    """Name the author of each row: mostly one name per user, some that many users share, some anonymous."""
     count = int(users[-1]) + 1
     numbers = rng.permutation(count)
     own = [f"{rng.choice(ADJECTIVES)}_{rng.choice(NOUNS)}_{number}" for number in numbers]
-    shared = rng.random(count) < 0.01
-    names = [str(rng.choice(NAMES)) if common else name for name, common in zip(own, shared, strict=True)]
+    common = rng.random(count) < 0.01
+    names = [str(rng.choice(NAMES)) if is_common else name for name, is_common in zip(own, common, strict=True)]
     anonymous = rng.random(len(users)) < ANONYMOUS_SHARE
     spelled = [*ANONYMOUS_NAMES, *(name.lower() for name in ANONYMOUS_NAMES)]
-    return [str(rng.choice(spelled)) if hidden else names[user] for user, hidden in zip(users, anonymous, strict=True)]
+    return [
+        str(rng.choice(spelled)) if is_anonymous else names[user]
+        for user, is_anonymous in zip(users, anonymous, strict=True)
+    ]
 
 
 def _stars(users: np.ndarray, chosen: np.ndarray, products: list[_Product], rng: np.random.Generator) -> np.ndarray:
-    """(reviews,) int64 in 1 to 5: quality of the product, mildness of the user, luck; two of three are fives."""
+    """Draw ratings, (reviews,) int64 from 1 to 5: quality of the product, mildness of the user, luck.
+
+    Two of three are fives.
+    """
     quality = np.array([product.quality for product in products])[chosen]
     mildness = rng.normal(0.0, 0.4, int(users[-1]) + 1)[users]
     liking = quality + mildness + rng.normal(0.0, 0.8, len(users))
@@ -206,7 +212,7 @@ def _stars(users: np.ndarray, chosen: np.ndarray, products: list[_Product], rng:
 
 
 def _date(day: float, rng: np.random.Generator) -> str:
-    """A date in one of the forms of the real set; two in a thousand are missing."""
+    """Write a date in one of the forms of the real set; two in a thousand are missing."""
     moment = FIRST_DAY + timedelta(days=int(day), seconds=int(day % 1 * 86_400))
     form = rng.random()
     if form < 0.002:
@@ -221,7 +227,7 @@ def _date(day: float, rng: np.random.Generator) -> str:
 
 
 def _text(product: _Product, rating: int, rng: np.random.Generator) -> str:
-    """A few sentences that name the product and sound like the rating."""
+    """Put together a few sentences that name the product and sound like the rating."""
     noun = product.categories.rsplit(",", 1)[1]
     parts = [
         str(rng.choice(OPENINGS[rating])).format(noun=noun, brand=product.brand),

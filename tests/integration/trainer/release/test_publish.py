@@ -57,14 +57,10 @@ def services() -> Iterator[tuple[RecordingServices, str]]:
     server.stop(None).wait()
 
 
-def test_every_user_is_sent_with_every_review(
-    services: tuple[RecordingServices, str], trained: TrainingResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trainer.release.publish._BATCH_USERS", 50)
-    monkeypatch.setattr("trainer.release.publish._BATCH_REVIEWS", 60)
+def test_every_user_is_sent_with_every_review(services: tuple[RecordingServices, str], trained: TrainingResult) -> None:
     recording, target = services
     sent: list[int] = []
-    done = publish(trained.release, target, target, on_progress=sent.append)
+    done = publish(trained.release, target, target, batch_users=50, batch_reviews=60, on_progress=sent.append)
     reviews = trained.reviews
     named = ~reviews.anonymous
     assert done == Published(int(named.sum()), int(named[reviews.user].sum()), 24)
