@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ranking_service.ranking.explain import ablated_rows, explain
 from ranking_service.ranking.jobs import Job, Page, PredictJob, RankJob, ScoredProducts
 from ranking_service.ranking.rerank import choose, eligible
+from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import Proposer, ServedRelease
 from ranking_service.upstream.user_batch import UserBatch
@@ -123,28 +124,15 @@ def _selected(
     """Answer a job that asks for more than the best k, one user after the other."""
     popularity = job.page.popularity if job.page else popularity
     scores, ratings = served.scoring.scores(network, popularity.log_popularity), served.scoring.ratings(network)
-    shown = job.page.shown if job.page else []
-    candidates = eligible(served.catalogue, job.selection)
-    chosen = [
-        choose(
-            served.catalogue,
-            job.selection,
-            candidates,
-            scores=scores[user],
-            ratings=ratings[user],
-            hidden=[] if job.include_seen else seen,
-            shown=shown,
-            k=job.k + job.paginate,  # one more than asked for tells whether there is another page
-        )
-        for user, seen in enumerate(users.seen)
-    ]
+    chosen = _chosen(served.catalogue, job, users.seen, scores, ratings)
     counts = [min(len(rows), job.k) for rows in chosen]
     products = np.zeros((len(chosen), max(counts, default=0)), np.int64)
     for user, rows in enumerate(chosen):
         products[user, : counts[user]] = rows[: job.k]
     page = None
     if job.paginate and len(chosen[0]) > job.k:
-        page = Page(users.rows[0], users.seen[0], [*shown, *chosen[0][: job.k]], users.contexts[0], popularity)
+        shown = [*(job.page.shown if job.page else ()), *chosen[0][: job.k]]
+        page = Page(users.rows[0], users.seen[0], shown, users.contexts[0], popularity)
     explanations = None
     if ablated is not None:
         explanations = explain(
@@ -159,6 +147,26 @@ def _selected(
     return ScoredProducts(
         products, picked_scores, picked_ratings, counts, users.contexts, popularity, explanations, page
     )
+
+
+def _chosen(
+    catalogue: Catalogue, job: RankJob, seen: Sequence[list[int]], scores: Float32, ratings: Float32
+) -> list[list[int]]:
+    """Choose the catalogue rows of each user; one more than asked for tells whether there is another page."""
+    candidates = eligible(catalogue, job.selection)
+    return [
+        choose(
+            catalogue,
+            job.selection,
+            candidates,
+            scores=user_scores,
+            ratings=user_ratings,
+            hidden=[] if job.include_seen else user_seen,
+            shown=job.page.shown if job.page else (),
+            k=job.k + job.paginate,
+        )
+        for user_seen, user_scores, user_ratings in zip(seen, scores, ratings, strict=True)
+    ]
 
 
 def _slices(jobs: Sequence[Job]) -> Iterator[slice]:

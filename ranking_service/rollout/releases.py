@@ -163,9 +163,9 @@ class Releases:
             labels = self._labels
             if not labels.previous:
                 raise NotFound("no release was stable before this one")
-            back = labels.without(labels.canary).with_stable(labels.previous)
+            rolled_back = labels.without(labels.canary).with_stable(labels.previous)
             _LOG.warning("rolling back from release %s to %s", labels.stable, labels.previous)
-            return await self._relabel(back, labels.previous)
+            return await self._relabel(rolled_back, labels.previous)
 
     async def drop_canary(self, release_id: str, reason: str) -> None:
         """Take the label from a canary that is worse, if it still has it."""
