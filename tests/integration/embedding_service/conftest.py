@@ -15,6 +15,7 @@ from embedding_service.settings import EmbeddingSettings
 from tests.support.embedding_calls import Service, StartService
 from tests.support.encoders import HashEncoder
 from tests.support.releases import write_random_release
+from tests.support.stored_reviews import ENCODER, SPACE, new_review
 from twotower.encoder import encoder_id
 from twotower.release import Release
 from twotower.rpc import open_async_channel
@@ -36,6 +37,16 @@ async def store(redis_server: RedisServer) -> AsyncIterator[RedisUserStore]:
     store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=8))
     yield store
     await store.close()
+
+
+@pytest.fixture
+async def filled(store: RedisUserStore) -> RedisUserStore:
+    """Ten users of three reviews, among them one whose name looks like a key."""
+    await store.register_space(SPACE)
+    names = [f"user {i}" for i in range(9)] + ["{100%}:log:x"]
+    await store.record(ENCODER, [new_review(f"r{i}", f"p{i}", 1e9 + i, name) for name in names for i in range(3)])
+    await store.outboxes.drain()
+    return store
 
 
 @pytest.fixture(scope="session")

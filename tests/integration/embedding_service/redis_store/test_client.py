@@ -16,7 +16,6 @@ from embedding_service.operations.verify import Verifier
 from embedding_service.ports import Outcome
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer, redis_executable
-from embedding_service.redis_store.keys import slot_of_tag, slot_tags
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.certificates import write_certificates
 from tests.support.processes import free_port
@@ -166,12 +165,3 @@ async def until(probe: Callable[[], object]) -> None:
             if probe():
                 return
         await asyncio.sleep(0.05)
-
-
-def test_every_slot_has_a_tag_that_redis_puts_there() -> None:
-    from redis.crc import key_slot
-
-    tags = slot_tags()
-    assert len(set(tags)) == 16384
-    for slot in range(0, 16384, 97):
-        assert slot_of_tag(tags[slot]) == slot == key_slot(f"tt:{{{tags[slot]}}}:outbox:e".encode())

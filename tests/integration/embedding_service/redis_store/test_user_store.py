@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -359,26 +358,3 @@ async def test_state_is_always_the_sum_of_the_log(
     assert snapshot.stars == {product_id: sum_ / 10 for product_id, sum_ in tenths.items()}
     async with Redis.from_url(redis_server.url) as redis:
         await redis.flushdb()
-
-
-async def test_a_directory_has_one_owner_and_keeps_its_data(tmp_path: Path) -> None:
-    first = RedisServer(tmp_path / ("long" * 40))  # its socket would not fit a socket address
-    await first.start()
-    with pytest.raises(StoreUnavailable, match="in use by another"):
-        await RedisServer(tmp_path / ("long" * 40), lock_timeout_s=0.2).start()
-    store = RedisUserStore(connect(first.url, timeout_s=5.0, connections=1))
-    await store.record(ENCODER, [review()])
-    await store.close()
-    await first.stop()
-    second = RedisServer(tmp_path / ("long" * 40))
-    await second.start()
-    store = RedisUserStore(connect(second.url, timeout_s=5.0, connections=1))
-    assert (await store.record(ENCODER, [review()]))[0].outcome is Outcome.DUPLICATE
-    await store.close()
-    await second.stop()
-
-
-async def test_a_redis_that_does_not_start_says_why(tmp_path: Path) -> None:
-    (tmp_path / "appendonly.aof").write_text("garbage that is no command\n" * 3)
-    with pytest.raises(StoreUnavailable, match="Bad file format"):
-        await RedisServer(tmp_path).start()

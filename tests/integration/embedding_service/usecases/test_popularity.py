@@ -1,6 +1,5 @@
 """Live popularity: counters that follow the logs exactly, against the kernel's offline recomputation."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -11,82 +10,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedding_service.ports import Outcome
-from embedding_service.redis_store.client import Script
 from embedding_service.redis_store.embedded import RedisServer
-from embedding_service.redis_store.keys import PopularityKeys, UserKeys
-from embedding_service.redis_store.outboxes import Outboxes
-from embedding_service.redis_store.popularity_store import RedisPopularityStore
-from embedding_service.redis_store.user_store import RedisUserStore
-from embedding_service.releases.spaces import LoadedRelease
 from tests.support.embedding_calls import Service, StartService, array, live_popularity, publish, record, until_answered
 from tests.support.encoders import hash_vector
 from tests.support.releases import product_id
-from tests.support.stored_reviews import ENCODER, SPACE, counts, new_review
 from twotower.release import Release
-from twotower.scoring import LiftScoring, decayed_counts
+from twotower.scoring import decayed_counts
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 
 MARCH_2018_S = 1_519_900_000
 TOLERANCE = 2.2e-6
 """Of the weight, at a half-life of 7 days: (ln 2 · 0.5 h / 168 h)² / 2, and the rounding of float32."""
-
-
-async def test_every_kind_of_change_is_counted_once(store: RedisUserStore) -> None:
-    await store.register_space(SPACE)
-    await store.record(ENCODER, [new_review("r1"), new_review("r1"), new_review("r2", "p2"), new_review("r3", "p3")])
-    assert await counts(store) == {"p1": 1, "p2": 1, "p3": 1}
-    await store.record(ENCODER, [new_review("r1", "p2")])
-    await store.retract(SPACE, "u1", "r3")
-    await store.retract(SPACE, "u1", "r3")
-    assert await counts(store) == {"p2": 2}
-    anonymous = [new_review("r1", "p4", user_id="Anonymous"), new_review("r1", "p4", user_id="Anonymous")]
-    assert await store.record_anonymous(ENCODER, anonymous) == [Outcome.RECORDED, Outcome.DUPLICATE]
-    assert await store.record_anonymous(ENCODER, [new_review("r1", "p5", user_id="Anonymous")]) == [Outcome.REPLACED]
-    assert await counts(store) == {"p2": 2, "p5": 1}
-    assert await store.retract_anonymous(ENCODER, "Anonymous", "r1")
-    assert not await store.retract_anonymous(ENCODER, "Anonymous", "r1")
-    await store.delete("u1")
-    assert await counts(store) == {}
-    assert await RedisPopularityStore(store.client, store.outboxes).all_days(ENCODER) == []
-
-
-async def test_a_crash_between_applying_and_removing_counts_nothing_twice(
-    store: RedisUserStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await store.register_space(SPACE)
-    await store.record(ENCODER, [new_review(f"r{i}") for i in range(5)])
-    evaluate = store.client.evaluate
-
-    async def crash_at_trim(script: Script, *args: Any, **options: Any) -> Any:
-        if script.name == "trim_outbox":
-            raise ConnectionAbortedError
-        return await evaluate(script, *args, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store.client, "evaluate", crash_at_trim)
-        with pytest.raises(ConnectionAbortedError):
-            await store.outboxes.drain()
-    await store.record(ENCODER, [new_review(f"r{i}") for i in range(5, 8)])
-    after_restart = Outboxes(store.client)
-    await after_restart.sweep()
-    await after_restart.drain()
-    assert await counts(store) == {"p1": 8}
-    name = UserKeys("u1").outbox(ENCODER, is_cluster=False)
-    assert await store.outboxes.positions() == {name: (8, 0)}
-    assert int(await store.client.one("HGET", PopularityKeys(ENCODER).positions, name)) == 8
-
-
-async def test_services_that_empty_the_same_outbox_count_once(store: RedisUserStore) -> None:
-    await store.register_space(SPACE)
-    others = [Outboxes(store.client) for _ in range(4)]
-    for round_ in range(5):
-        await store.record(ENCODER, [new_review(f"r{round_} {i}") for i in range(50)])
-        for other in others:
-            other.wake([UserKeys("u1").outbox(ENCODER, is_cluster=False)])
-        await asyncio.gather(store.outboxes.drain(), *(other.drain() for other in others))
-    assert await counts(store) == {"p1": 250}
 
 
 def expected(log: Mapping[Any, tuple[int, float]], response: pb.GetPopularityResponse, half_life_days: float) -> Any:
@@ -191,12 +126,3 @@ async def test_popularity_outlives_the_service(
     second = await start_service(store=redis_server.url)
     while list((await until_answered(partial(live_popularity, second))).product_ids) != [product_id(1)]:
         pass
-
-
-def test_the_half_life_of_a_release_that_scores_by_popularity(
-    release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nothing = np.zeros(50, np.float32)
-    opened = Release.open(release.path)
-    monkeypatch.setitem(opened.__dict__, "scoring", LiftScoring(1.0, 0.0, 3.5, nothing, nothing, nothing, 4.0))
-    assert LoadedRelease.of(opened).half_life_days == 3.5

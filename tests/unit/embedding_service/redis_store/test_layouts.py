@@ -1,18 +1,15 @@
-"""Keys and byte layouts, written out a second time by hand."""
+"""Byte layouts, written out a second time by hand."""
 
 import re
 import struct
 from importlib import resources
 
 import numpy as np
-import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from embedding_service.ports import AlsOrigin, content_digest
+from embedding_service.ports import AlsOrigin
 from embedding_service.redis_store.client import Script
-from embedding_service.redis_store.keys import UserKeys
 from embedding_service.redis_store.layouts import (
     pack_als_record,
     pack_entry,
@@ -25,24 +22,6 @@ from embedding_service.redis_store.layouts import (
 
 SUMS = np.arange(-192, 192, dtype=np.int32) * 5_000_000
 ALS = np.linspace(-1, 1, 64, dtype=np.float32)
-
-
-@given(st.text(min_size=1, max_size=64), st.text(min_size=1, max_size=64))
-def test_the_hash_tag_is_the_whole_user_and_no_two_users_share_one(a: str, b: str) -> None:
-    keys = [UserKeys(a).accumulator("e"), UserKeys(a).log("e"), UserKeys(a).seen("e"), UserKeys(a).als("s")]
-    # Redis Cluster hashes what is between the first { and the first } after it.
-    tags = {key[key.index("{") + 1 : key.index("}")] for key in keys}
-    assert len(tags) == 1
-    assert all(key.count("{") == key.count("}") == 1 for key in keys)
-    assert (UserKeys(a).log("e") == UserKeys(b).log("e")) == (a == b)
-
-
-def test_keys_are_those_of_the_document() -> None:
-    keys = UserKeys("100% {me}")
-    assert keys.accumulator("enc") == "tt:{u:100%25 %7Bme%7D}:acc:enc"
-    assert [keys.log("e2"), keys.seen("e2"), keys.als("s1")] == [
-        f"tt:{{u:100%25 %7Bme%7D}}:{part}" for part in ("log:e2", "seen:e2", "als:s1")
-    ]
 
 
 def test_a_log_entry_is_that_of_the_document() -> None:
@@ -103,12 +82,3 @@ def test_no_position_stands_in_a_script() -> None:
 
 def test_stars_are_sums_without_the_count() -> None:
     assert unpack_stars([b"p1", b"2:9500000", "ü".encode(), b"1:0"]) == {"p1": 9.5, "ü": 0.0}
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [("q", 4.5, "t", "x", None), ("p", 4.0, "t", "x", None), ("p", 4.5, "tx", "", None), ("p", 4.5, "t", "x", 0)],
-)
-def test_the_digest_tells_any_change_of_content(changed: tuple[str, float, str, str, int | None]) -> None:
-    assert content_digest("p", 4.5, "t", "x", None) == content_digest("p", 4.5, "t", "x", None)
-    assert content_digest(*changed) != content_digest("p", 4.5, "t", "x", None)
