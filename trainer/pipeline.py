@@ -19,15 +19,24 @@ from trainer.lift.recipe import calibrate_rating_slope, fit_best
 from trainer.lift.teacher import SIGNALS
 from trainer.network.fit_lift import ListwiseOptions
 from trainer.network.fit_mse import FitOptions, Fitted, fit_mse, steps_per_epoch
+from trainer.network.keras_graph import graph_weights
 from trainer.network.presets import Preset
 from trainer.network.tensorflow_runtime import load_tensorflow
 from trainer.network.towers import FeatureTables
 from trainer.progress import Progress
-from trainer.release.export import Trained, golden_texts, replay_golden, write_release
+from trainer.release.export import (
+    golden_requests,
+    golden_texts,
+    golden_tolerance,
+    library_versions,
+    replay_golden,
+    write_release,
+)
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.features import Float32, Int32, dequantize, product_rows, product_text, review_text
 from twotower.release import Product, Release
+from twotower.release_writer import ReleaseContents
 from twotower.scoring import RatingScoring, Scoring
 
 
@@ -121,29 +130,34 @@ def train(
     rows = training_rows(reviews, options.validation_fraction)
     catalogue = build_catalogue(reviews, rows)
     encoder = TextEncoder(encoder_path)
-    vectors, product_vectors, golden = encode_reviews(reviews, catalogue, encoder, VectorCache(cache), progress)
+    vectors, product_vectors, texts_to_replay = encode_reviews(
+        reviews, catalogue, encoder, VectorCache(cache), progress
+    )
     inputs = prepare(reviews, rows, vectors, product_vectors, options, progress=progress)
     samples = (inputs.training, inputs.validation)
     with progress.stage("load TensorFlow"):
         load_tensorflow()
     fitted, scoring = _fit(options, reviews, rows, vectors, inputs, progress=progress)
-    trained = Trained(
-        preset=options.preset.name,
-        reviews=reviews,
-        catalogue=catalogue,
-        vectors=vectors,
-        space=inputs.space,
-        global_mean=inputs.global_mean,
-        tables=inputs.tables,
-        fitted=fitted,
-        scoring=scoring,
-        golden_texts=golden,
-        anonymous_names=options.cleaning.anonymous_names,
-        metrics=_metrics(options, samples, fitted),
-        dataset=_dataset(reviews, report, rows),
-    )
     with progress.stage("write release"):
-        release = write_release(out, trained, encoder_path, encoder)
+        contents = ReleaseContents(
+            preset=options.preset.name,
+            weights=graph_weights(fitted.network),
+            space=inputs.space,
+            global_mean=inputs.global_mean,
+            catalogue=catalogue,
+            product_rows=inputs.tables.products,
+            scoring=scoring,
+            golden=golden_requests(fitted.network, inputs.tables, scoring),
+            golden_tolerance=golden_tolerance(scoring),
+            encoder_path=encoder_path,
+            encoder_id=encoder.encoder_id,
+            golden_texts=texts_to_replay,
+            anonymous_names=options.cleaning.anonymous_names,
+            metrics=_metrics(options, samples, fitted),
+            dataset=_dataset(reviews, report, rows),
+            versions=library_versions("implicit"),
+        )
+        release = write_release(out, contents, fitted.network, reviews, vectors)
         difference = replay_golden(release)
     return TrainingResult(
         release, report, reviews, (len(samples[0]), len(samples[1])), fitted, inputs, rows, difference

@@ -41,11 +41,11 @@ class Strings(Column):
         """Copy strings; an unpaired surrogate, which JSON can say and UTF-8 can't, becomes U+FFFD."""
         import pyarrow as pa
 
-        kept = list(values)
+        texts = list(values)
         try:
-            return cls(pa.array(kept, pa.large_string()))
+            return cls(pa.array(texts, pa.large_string()))
         except UnicodeEncodeError:
-            whole = [value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in kept]
+            whole = [value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for value in texts]
             return cls(pa.array(whole, pa.large_string()))
 
     @classmethod

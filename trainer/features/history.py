@@ -38,7 +38,7 @@ FIRST_WARM: Final = 2
 BATCH: Final = 4096
 """Users, states or texts that are worked on at a time."""
 MAX_KEPT_STATES: Final = 100_000
-"""Of so many states at most the user rows are kept: 180 MB."""
+"""Up to so many states their user rows are kept: 180 MB."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class States:
 
     def __getitem__(self, index: Any) -> Float32:
         if self._kept is not None:
-            kept: Float32 = self._kept[index]
-            return kept
-        rows = np.arange(len(self))[index]
-        distinct, inverse = np.unique(rows, return_inverse=True)
-        return self._rows(distinct)[inverse.reshape(rows.shape)]
+            rows: Float32 = self._kept[index]
+            return rows
+        states = np.arange(len(self))[index]
+        distinct, inverse = np.unique(states, return_inverse=True)
+        return self._rows(distinct)[inverse.reshape(states.shape)]
 
     def _rows(self, states: Int64) -> Float32:
         """User rows of distinct states, ascending."""

@@ -217,6 +217,6 @@ class _Stepper:
         first, second, last = (self._network.get_layer(name) for name in ("fusion_1", "fusion_2", "Final_Output"))
         halves = users @ first.kernel[:TOWER_DIM], products @ first.kernel[TOWER_DIM:] + first.bias
         hidden = first.activation(halves[0][:, tf.newaxis, :] + halves[1][tf.newaxis, :, :])
-        kept = tf.random.stateless_uniform([tf.shape(users)[0], 1, first.units], [self._seed, number]) >= self._rate
-        hidden *= tf.cast(kept, hidden.dtype) / (1.0 - self._rate)
+        mask = tf.random.stateless_uniform([tf.shape(users)[0], 1, first.units], [self._seed, number]) >= self._rate
+        hidden *= tf.cast(mask, hidden.dtype) / (1.0 - self._rate)
         return last(second(hidden))[:, :, 0]

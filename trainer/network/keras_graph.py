@@ -54,16 +54,16 @@ def _refused(field: str, text: str) -> InvalidArgument:
 
 
 def _check_inputs(network: Any) -> None:
-    found = {tensor.name: tensor.shape[-1] for tensor in network.inputs}
+    widths = {tensor.name: tensor.shape[-1] for tensor in network.inputs}
     problems = [
-        FieldViolation(name, "input is missing") for name in WIDTHS if name not in found and name != IS_ANONYMOUS_INPUT
+        FieldViolation(name, "input is missing") for name in WIDTHS if name not in widths and name != IS_ANONYMOUS_INPUT
     ]
     problems += [
         FieldViolation(
             name,
             f"must be {WIDTHS[name]} wide, got {width}" if name in WIDTHS else "is not one of the contracted inputs",
         )
-        for name, width in found.items()
+        for name, width in widths.items()
         if WIDTHS.get(name) != width
     ]
     if problems:

@@ -33,12 +33,12 @@ def make_deterministic(seed: int) -> None:
 
 @contextmanager
 def _standard_error_shut() -> Iterator[None]:
-    kept = os.dup(2)
+    standard_error = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
         os.close(nothing)

@@ -3,8 +3,7 @@
 import json
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -16,86 +15,45 @@ from trainer.data.columns import CHUNK_ROWS
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
 from trainer.features.history import ANONYMOUS, COLD, FIRST_WARM, final_als, final_states
-from trainer.network.fit_mse import Fitted
-from trainer.network.keras_graph import graph_weights
 from trainer.network.towers import FeatureTables, score_pairs
 from twotower.als import ItemFactors
-from twotower.encoder import TextEncoder
 from twotower.features import Float32, Int16
 from twotower.model import score_catalogue
-from twotower.release import Golden, Product, Release
+from twotower.release import Golden, Release
 from twotower.release_writer import ReleaseContents, ReleaseWriter
 from twotower.scoring import LiftScoring, Scoring
 
 GOLDEN_TOLERANCE: Final = 1e-4
-"""On the rating scale; serving adds float32 numbers in another order."""
+"""Allowed difference on the rating scale: serving adds float32 numbers in another order."""
 _GOLDEN_WARM: Final = 14
 _GOLDEN_PRODUCTS: Final = 64
 _GOLDEN_TEXTS: Final = 16
-_LIBRARIES: Final = ("twotower", "numpy", "implicit", "tensorflow", "keras", "openvino", "tokenizers")
+_LIBRARIES: Final = ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Trained:
-    """All that goes into a release.
+def write_release(
+    root: Path, contents: ReleaseContents, network: Any, reviews: Reviews, vectors: ReviewVectors
+) -> Release:
+    """Write a trained release under `root`, whole or not at all, and open it as serving will.
 
-    Attributes:
-        preset: name of the recipe.
-        reviews: the file.
-        catalogue: one entry per product of the file.
+    Args:
+        root: folder of releases.
+        contents: what every release holds.
+        network: the ``keras.Model``.
+        reviews: of the users that will be published.
         vectors: embeddings of the reviews.
-        space: the item factors.
-        global_mean: (384,) float32.
-        tables: distinct user rows and product rows.
-        fitted: the network.
-        scoring: how its output becomes score and predicted rating.
-        golden_texts: texts to replay, with their vectors, (texts, 384) int16.
-        anonymous_names: names that stand for anybody.
-        metrics: for the manifest.
-        dataset: for the manifest.
     """
-
-    preset: str
-    reviews: Reviews
-    catalogue: list[Product]
-    vectors: ReviewVectors
-    space: ItemFactors
-    global_mean: Float32
-    tables: FeatureTables
-    fitted: Fitted
-    scoring: Scoring
-    golden_texts: tuple[list[str], Int16]
-    anonymous_names: tuple[str, ...]
-    metrics: Mapping[str, Any]
-    dataset: Mapping[str, Any]
-
-
-def write_release(root: Path, trained: Trained, encoder_path: Path, encoder: TextEncoder) -> Release:
-    """Write a release under `root`, whole or not at all, and open it as serving will."""
-    contents = ReleaseContents(
-        preset=trained.preset,
-        weights=graph_weights(trained.fitted.network),
-        space=trained.space,
-        global_mean=trained.global_mean,
-        catalogue=trained.catalogue,
-        product_rows=trained.tables.products,
-        scoring=trained.scoring,
-        golden=_golden(trained),
-        golden_tolerance=_tolerance(trained.scoring),
-        encoder_path=encoder_path,
-        encoder_id=encoder.encoder_id,
-        golden_texts=trained.golden_texts,
-        anonymous_names=trained.anonymous_names,
-        metrics=trained.metrics,
-        dataset=trained.dataset,
-        versions={name: version(name) for name in _LIBRARIES},
-    )
     with ReleaseWriter(root) as writer:
         writer.write(contents)
-        write_keras(writer, trained.fitted.network)
-        _write_users(writer, trained)
+        write_keras(writer, network)
+        _write_users(writer, reviews, vectors, contents.space)
         return writer.commit(contents.manifest())
+
+
+def library_versions(*more: str) -> dict[str, str]:
+    """Versions of the libraries that every release is made with, and of some more."""
+    return {name: version(name) for name in (*_LIBRARIES, *more)}
 
 
 def write_keras(writer: ReleaseWriter, network: Any) -> None:
@@ -125,27 +83,25 @@ def _reproducible(value: Any, numbers: dict[int, int]) -> Any:
     }
 
 
-def _golden(trained: Trained) -> Golden:
-    """Warm, cold and anonymous users with the answers of the full Keras network."""
-    states = trained.tables.users
-    # Spread over all warm states, so that short and long histories are among them.
+def golden_requests(network: Any, tables: FeatureTables, scoring: Scoring) -> Golden:
+    """Cold, anonymous and warm users with the answers of the full Keras network."""
+    states, count = tables.users, len(tables.products)
     last, warm = len(states) - 1, np.zeros(0, int)
     if last >= FIRST_WARM:
+        # Spread over all warm states, so that short and long histories are among them.
         warm = np.unique(np.linspace(FIRST_WARM, last, _GOLDEN_WARM).astype(int))
     users = states[np.concatenate([[COLD, ANONYMOUS], warm])]
-    count = len(trained.catalogue)
     rng = np.random.default_rng(0)
     products = np.stack([rng.permutation(count)[:_GOLDEN_PRODUCTS] for _ in users]).astype(np.int64)
     # The whole catalogue: a lift needs every product's output.
-    network = [
-        score_pairs(trained.fitted.network, np.repeat(row[np.newaxis], count, axis=0), trained.tables.products)
-        for row in users
-    ]
-    scores, ratings = trained.scoring.scores(np.stack(network)), trained.scoring.ratings(np.stack(network))
-    return Golden(users, products, *(np.take_along_axis(values, products, axis=1) for values in (scores, ratings)))
+    outputs = np.stack(
+        [score_pairs(network, np.repeat(row[np.newaxis], count, axis=0), tables.products) for row in users]
+    )
+    both = scoring.scores(outputs), scoring.ratings(outputs)
+    return Golden(users, products, *(np.take_along_axis(values, products, axis=1) for values in both))
 
 
-def _tolerance(scoring: Scoring) -> float:
+def golden_tolerance(scoring: Scoring) -> float:
     """Allowed difference of scores: a lift is the output divided by its temperature."""
     return GOLDEN_TOLERANCE / scoring.temperature if isinstance(scoring, LiftScoring) else GOLDEN_TOLERANCE
 
@@ -157,17 +113,17 @@ def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
     return [texts[row] for row in rows], vectors[rows]
 
 
-def _write_users(writer: ReleaseWriter, trained: Trained) -> None:
+def _write_users(writer: ReleaseWriter, reviews: Reviews, vectors: ReviewVectors, space: ItemFactors) -> None:
     """Write all that the embedding service is to know of the users."""
-    reviews, states = trained.reviews, final_states(trained.reviews)
+    states = final_states(reviews)
     chunks = (states.rows[start : start + CHUNK_ROWS] for start in range(0, len(states.rows), CHUNK_ROWS))
     columns: dict[str, Iterable[NDArray[Any]]] = {
         "review_offsets": [states.offsets],
         "products": [reviews.product[states.rows]],
         "ratings": [reviews.rating[states.rows]],
         "times_us": [reviews.time_us[states.rows]],
-        "fixed_point": (trained.vectors.of(rows) for rows in chunks),
-        "als": final_als(reviews, trained.space, states),
+        "fixed_point": (vectors.of(rows) for rows in chunks),
+        "als": final_als(reviews, space, states),
     }
     writer.users(reviews.user_ids.take(states.users), reviews.review_ids.take(states.rows), columns)
 

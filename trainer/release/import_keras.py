@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from trainer.features.als import CONFIDENCE_PER_STAR, REGULARIZATION
 from trainer.network.keras_graph import graph_weights
 from trainer.network.tensorflow_runtime import load_tensorflow
 from trainer.network.towers import score_pairs
-from trainer.release.export import GOLDEN_TOLERANCE, golden_texts, replay_golden, write_keras
+from trainer.release.export import GOLDEN_TOLERANCE, golden_texts, library_versions, replay_golden, write_keras
 from twotower.als import ItemFactors, fold_in
 from twotower.encoder import TextEncoder
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile
@@ -36,7 +35,6 @@ from twotower.scoring import RatingScoring
 
 _GOLDEN_USERS: Final = 14
 _GOLDEN_STARS: Final = 5.0
-_LIBRARIES: Final = ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class ImportedFiles:
     """What belongs to a Keras file.
 
     Attributes:
-        products: JSONL, one product a line: ``product_id name`` and, where known, ``brand categories manufacturer``.
+        products: JSONL, one product per line: ``product_id name`` and, where known, ``brand categories manufacturer``.
         item_factors: ``.npy`` (products, 64), ALS factors in the order of the products.
         global_mean: ``.npy`` (384,), mean review embedding, what users without a history have.
         regularization: λ of the ALS fit.
@@ -105,7 +103,7 @@ def import_keras(
         encoder_id=encoder.encoder_id,
         golden_texts=golden_texts(texts, vectors),
         metrics={"trainable_parameters": int(network.count_params())},
-        versions={name: version(name) for name in _LIBRARIES},
+        versions=library_versions(),
     )
     with ReleaseWriter(out) as writer:
         writer.write(contents)

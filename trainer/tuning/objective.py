@@ -24,29 +24,27 @@ class TuningRows:
     """What a search may see.
 
     Attributes:
-        rows: reviews that are searched on: dated, the first of each (user, product) pair, and of these the first ones
-            by time.
-        of: how many such reviews the file has.
+        rows: reviews that are searched on, the first ones by time of those that ``twotower evaluate`` evaluates.
+        usable: how many the file has that ``twotower evaluate`` evaluates.
         folds: rolling folds inside `rows`.
     """
 
     rows: Reviews
-    of: int
+    usable: int
     folds: list[Fold]
 
     @classmethod
     def cut(cls, reviews: Reviews, share: float, folds: int) -> "TuningRows":
-        """The first `share` of the rows that ``twotower evaluate`` evaluates."""
+        """Take the first `share` of the rows that ``twotower evaluate`` evaluates."""
         usable = evaluation_rows(reviews)
-        kept = select(usable, np.arange(round(len(usable) * share)))
-        return cls(kept, len(usable), rolling_folds(len(kept), folds))
+        rows = select(usable, np.arange(round(len(usable) * share)))
+        return cls(rows, len(usable), rolling_folds(len(rows), folds))
 
     def __str__(self) -> str:
         tests = ", ".join(f"{fold.test[0] + 1:,}–{fold.test[-1] + 1:,}" for fold in self.folds)
-        unseen = f"{len(self.rows) + 1:,}–{self.of:,}" if len(self.rows) < self.of else "none"
-        return (
-            f"rows by time, of {self.of:,}: scored on {tests}, each trained on all rows before; not looked at: {unseen}"
-        )
+        unseen = f"{len(self.rows) + 1:,}–{self.usable:,}" if len(self.rows) < self.usable else "none"
+        scored = f"scored on {tests}, each trained on all rows before"
+        return f"rows by time, of {self.usable:,}: {scored}; not looked at: {unseen}"
 
 
 class Diverged(ArithmeticError):
@@ -58,9 +56,9 @@ class Objective:
 
     Args:
         tuning: the rows.
-        periods: of these rows.
-        group: whose nDCG@10.
-        seeds: fits a fold, averaged.
+        periods: makes folds of these rows ready.
+        group: users whose nDCG@10 counts.
+        seeds: fits per fold, averaged.
     """
 
     def __init__(self, tuning: TuningRows, periods: Periods, group: Group, seeds: int) -> None:
@@ -68,7 +66,7 @@ class Objective:
         self._ready: dict[tuple[int, int], Period] = {}
 
     def folds(self, options: TrainingOptions) -> Iterator[Float64]:
-        """nDCG@10 of each row of the group, averaged over seeds: (rows,) for one fold after the other.
+        """Yield the nDCG@10 of each row of the group, averaged over seeds: (rows,) for one fold after the other.
 
         Raises:
             Diverged: a score is not finite, as with too high a learning rate.
@@ -78,9 +76,7 @@ class Objective:
             yield np.asarray(qualities.mean(axis=0), np.float64)
 
     def fitted_constants(self) -> dict[str, Any]:
-        """Constants of the data, fitted on the training part of the last fold: what a listwise recipe has for them by
-        itself.
-        """
+        """Constants of the data as a listwise recipe fits them, on the training part of the last fold."""
         return asdict(self._period(self._folds[-1], 0).calibration)
 
     def _period(self, fold: Fold, seed: int) -> Period:
@@ -100,7 +96,7 @@ class Objective:
 
 
 def _scores(options: TrainingOptions, period: Period) -> Float32:
-    """Test rows × products, as the recipe's release would rank them online."""
+    """Score as the recipe's release would online: (test rows, products)."""
     if options.preset.loss == "mse":
         return scores_of(options, period)
     calibration = period.calibration.with_half_life(options.listwise.half_life_days)

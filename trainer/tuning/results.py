@@ -14,7 +14,7 @@ from rich.table import Table
 from trainer.pipeline import TrainingOptions
 from trainer.report.figures import REPRODUCIBLE, svg_of
 from trainer.report.render import render
-from trainer.tuning.search_space import Hyperparameter, Value, hyperparameters_of
+from trainer.tuning.search_space import hyperparameters_of
 from trainer.tuning.study import DEVIATION, finished
 
 if TYPE_CHECKING:
@@ -35,34 +35,24 @@ def ranked(study: "optuna.Study") -> "list[FrozenTrial]":
 
 
 def rows_of(study: "optuna.Study", options: TrainingOptions) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the best trials; the first trial, the recipe as it is, is marked."""
-    names = list(hyperparameters_of(options))
-    header = ["trial", "nDCG@10", "± s.e.", "seconds", *names]
-    best = ranked(study)
-    shown = best[:_SHOWN] + [trial for trial in best[_SHOWN:] if trial.number == first_number(study)]
+    """Header and rows of a table of the best trials; the first trial, the recipe as it is, is marked."""
+    names, best, first = list(hyperparameters_of(options)), ranked(study), first_number(study)
     rows = []
-    for trial in shown:
-        mark = " (as it is)" if trial.number == first_number(study) else ""
+    for trial in best[:_SHOWN] + [trial for trial in best[_SHOWN:] if trial.number == first]:
+        number = f"{trial.number}{' (as it is)' if trial.number == first else ''}"
         error, seconds = trial.user_attrs[DEVIATION], trial.user_attrs["seconds"]
-        rows.append(
-            [
-                f"{trial.number}{mark}",
-                f"{trial.value:.4f}",
-                f"{error:.4f}",
-                f"{seconds:.1f}",
-                *(_text(trial.params[n]) for n in names),
-            ]
-        )
-    return header, rows
+        values = [f"{trial.params[name]:.4g}" for name in names]
+        rows.append([number, f"{trial.value:.4f}", f"{error:.4f}", f"{seconds:.1f}", *values])
+    return ["trial", _TARGET, "± s.e.", "seconds", *names], rows
 
 
 def first_number(study: "optuna.Study") -> int:
-    """The trial of the recipe as it is: the first that was finished."""
+    """Number of the trial of the recipe as it is, the first that was finished; -1 if there is none."""
     return min((trial.number for trial in finished(study)), default=-1)
 
 
 def print_trials(console: Console, study: "optuna.Study", options: TrainingOptions) -> None:
-    """The best trials, and how many there are."""
+    """Print the best trials, and how the trials ended."""
     header, rows = rows_of(study, options)
     table = Table(title=counts(study))
     for name in header:
@@ -73,7 +63,7 @@ def print_trials(console: Console, study: "optuna.Study", options: TrainingOptio
 
 
 def counts(study: "optuna.Study") -> str:
-    """How the trials ended."""
+    """How the trials ended, in words."""
     states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
     return "trials: " + ", ".join(
         f"{states.count(state)} {state}" for state in ("complete", "pruned", "fail") if state in states
@@ -86,7 +76,7 @@ def write_best(path: Path, study: "optuna.Study", options: TrainingOptions) -> N
     first = [trial.value for trial in ranked(study) if trial.number == first_number(study)]
     content = {
         "preset": options.preset.name,
-        "options": {name: _rounded(value, hyperparameters[name]) for name, value in best.params.items()},
+        "options": {name: hyperparameters[name].number(value) for name, value in best.params.items()},
         "ndcg@10": best.value,
         "ndcg@10_as_it_is": first[0] if first else None,
         "standard_error": best.user_attrs[DEVIATION],
@@ -97,14 +87,6 @@ def write_best(path: Path, study: "optuna.Study", options: TrainingOptions) -> N
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
-
-
-def _rounded(value: Any, hyperparameter: Hyperparameter) -> Value:
-    return int(value) if hyperparameter.whole else float(value)
-
-
-def _text(value: Value) -> str:
-    return f"{value:.4g}"
 
 
 def write_page(path: Path, study: "optuna.Study", options: TrainingOptions, rows: str) -> None:
@@ -131,7 +113,7 @@ def write_page(path: Path, study: "optuna.Study", options: TrainingOptions, rows
 
 
 def _pictures(study: "optuna.Study", hyperparameters: Sequence[str]) -> Mapping[str, Markup]:
-    """Optuna's plots as SVG, by their headings."""
+    """Draw Optuna's plots as SVG, by their headings."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -28,7 +28,7 @@ class TuneOptions:
         preset: whose options are searched.
         objective: users whose nDCG@10 counts.
         folds: rolling temporal folds.
-        seeds: fits a fold and trial.
+        seeds: fits per fold and trial.
         share: first share of the rows that is looked at.
         search: how long.
     """
@@ -60,7 +60,7 @@ class Tuned:
 def tune_reviews(
     reviews: Reviews, options: TuneOptions, folder: Path, *, encoder_path: Path, cache: Path, progress: Progress
 ) -> Iterator[Tuned]:
-    """Search; the study stays locked within the block.
+    """Search the options of a preset; the study stays locked within the block.
 
     Raises:
         InvalidArgument: too few reviews for the folds, or the folder's study is about something else or in use.
@@ -76,7 +76,7 @@ def tune_reviews(
         "share": options.share,
         "seed": options.search.seed,
         "rows": len(tuning.rows),
-        "rows_of_file": tuning.of,
+        "rows_of_file": tuning.usable,
         "sha256": reviews.sha256,
         "encoder_id": encoder.encoder_id,
     }

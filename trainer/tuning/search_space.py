@@ -36,6 +36,10 @@ class Hyperparameter:
         """Whether it is a whole number."""
         return isinstance(self.low, int)
 
+    def number(self, value: Value) -> Value:
+        """A value as a number of the right kind."""
+        return int(value) if self.whole else float(value)
+
 
 _DROPOUTS: Final = {
     "tower_dropout": Hyperparameter("preset", 0.0, 0.5),
@@ -59,7 +63,7 @@ _LISTWISE: Final = {
 
 
 def hyperparameters_of(options: TrainingOptions) -> dict[str, Hyperparameter]:
-    """The options of a recipe that can be searched, by name."""
+    """List the options of a recipe that can be searched, by name."""
     preset = options.preset
     if preset.loss == "listwise":
         return _LISTWISE
@@ -67,7 +71,7 @@ def hyperparameters_of(options: TrainingOptions) -> dict[str, Hyperparameter]:
 
 
 def values_of(options: TrainingOptions) -> dict[str, Value | None]:
-    """What a recipe has for each of its hyperparameters; None for one that is fitted on the data."""
+    """Read the values of a recipe's hyperparameters; None for one that is fitted on the data."""
     return {
         name: getattr(getattr(options, hyperparameter.part), name)
         for name, hyperparameter in hyperparameters_of(options).items()
@@ -75,7 +79,7 @@ def values_of(options: TrainingOptions) -> dict[str, Value | None]:
 
 
 def with_values(options: TrainingOptions, values: Mapping[str, Value | None]) -> TrainingOptions:
-    """A recipe with other values of its hyperparameters; None leaves one as it is."""
+    """Give a recipe other values of its hyperparameters; None leaves one as it is."""
     for name, hyperparameter in hyperparameters_of(options).items():
         if (value := values.get(name)) is not None:
             part = replace(getattr(options, hyperparameter.part), **{name: value})
@@ -84,25 +88,22 @@ def with_values(options: TrainingOptions, values: Mapping[str, Value | None]) ->
 
 
 def read_options(path: Path, options: TrainingOptions) -> TrainingOptions:
-    """A recipe with the values of an options file, ``{"preset": …, "options": {name: value}}``.
+    """Give a recipe the values of an options file, ``{"preset": …, "options": {name: value}}``.
 
     Raises:
         InvalidFile: not such a file, for another preset, an option that the preset does not have, or a value of the
             wrong kind.
     """
-    preset, found = _read(path)
-    problems = []
+    preset, values = _read(path)
     if preset != options.preset.name:
-        problems.append(FieldViolation("preset", f"must be {options.preset.name}, got {preset!r}"))
-    else:
-        problems = _problems(found, hyperparameters_of(options))
-    if problems:
+        raise InvalidFile(path, [FieldViolation("preset", f"must be {options.preset.name}, got {preset!r}")])
+    if problems := _problems(values, hyperparameters_of(options)):
         raise InvalidFile(path, problems)
-    return with_values(options, found)
+    return with_values(options, values)
 
 
 def preset_in(path: Path) -> str:
-    """Which preset an options file is for."""
+    """Name of the preset that an options file is for."""
     return _read(path)[0]
 
 
@@ -116,9 +117,9 @@ def _read(path: Path) -> tuple[str, dict[str, Value]]:
         ) from error
 
 
-def _problems(found: Mapping[str, object], hyperparameters: Mapping[str, Hyperparameter]) -> list[FieldViolation]:
+def _problems(values: Mapping[str, object], hyperparameters: Mapping[str, Hyperparameter]) -> list[FieldViolation]:
     problems = []
-    for name, value in found.items():
+    for name, value in values.items():
         if name not in hyperparameters:
             problems.append(FieldViolation(name, f"must be one of {', '.join(hyperparameters)}"))
         elif (

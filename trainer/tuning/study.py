@@ -1,4 +1,4 @@
-"""The search: an Optuna study in a folder, which goes on where a killed run stopped.
+"""The search: an Optuna study in a folder, which continues where a killed run stopped.
 
 Finished trials are rows of a SQLite file, committed one by one. One process works at a study at a time (a lock that
 dies with its owner), so a trial that is still *running* when a process starts is one whose process died: it is marked
@@ -65,7 +65,7 @@ def opened_study(folder: Path, about: dict[str, object]) -> Iterator["optuna.Stu
         about: what is searched, and on what; kept in a new study, compared with that of an old one.
 
     Raises:
-        InvalidArgument: another process is at it, or the study is about something else.
+        InvalidArgument: another process is searching there, or the study is about something else.
     """
     import optuna
 
@@ -94,16 +94,16 @@ def _study(storage: Any, about: dict[str, object]) -> "optuna.Study":
         storage=storage, study_name="tune", direction="maximize", load_if_exists=True, pruner=pruner
     )
     about = json.loads(json.dumps(about))
-    kept = study.user_attrs.get(_ABOUT)
-    if kept is None:
+    stored = study.user_attrs.get(_ABOUT)
+    if stored is None:
         study.set_user_attr(_ABOUT, about)
-    elif kept != about:
-        other = [
-            FieldViolation("--study", f"{name}: the study has {kept.get(name)!r}, got {about[name]!r}")
-            for name in about
-        ]
+    elif stored != about:
         raise InvalidArgument(
-            [problem for name, problem in zip(about, other, strict=True) if kept.get(name) != about[name]]
+            [
+                FieldViolation("--study", f"{name}: the study has {stored.get(name)!r}, got {value!r}")
+                for name, value in about.items()
+                if stored.get(name) != value
+            ]
         )
     return study
 
@@ -141,7 +141,7 @@ def search(
 
 
 def finished(study: "optuna.Study") -> "list[FrozenTrial]":
-    """Trials that were scored, or given up for hopeless."""
+    """Trials that were scored, or given up as hopeless."""
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -178,7 +178,7 @@ def _run_trial(
 
 
 def _score(trial: "optuna.Trial", objective: Objective, recipe: TrainingOptions, ends: float) -> Any:
-    """nDCG@10 of all rows; None once the pruner is sure that the best trial is better on the same rows."""
+    """Score all rows by nDCG@10; None once the pruner is sure that the best trial is better on the same rows."""
     pooled = []
     for fold, rows in enumerate(objective.folds(recipe)):
         pooled.append(rows)
@@ -193,7 +193,7 @@ def _score(trial: "optuna.Trial", objective: Objective, recipe: TrainingOptions,
 
 
 def first_values(options: TrainingOptions, fitted: Mapping[str, Value]) -> dict[str, Value]:
-    """A recipe's own values, brought within the range of the search; `fitted` where it has none of its own."""
+    """Bring a recipe's own values within the range of the search; `fitted` are those that it has none for."""
     own = {name: fitted[name] if value is None else value for name, value in values_of(options).items()}
     return {name: _nearest(hyperparameter, own[name]) for name, hyperparameter in hyperparameters_of(options).items()}
 
