@@ -2,59 +2,76 @@
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from embedding_service.redis_store.url import EMBEDDED
 
+if TYPE_CHECKING:
+    from embedding_service.redis_store.user_store import RedisUserStore
+
 _PATH = click.Path(path_type=Path)
 _TIMEOUT_S = 30.0
-
-
-def _store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    options = (
-        click.option(
-            "--store", default=EMBEDDED, show_default=True, help="As for the embedding service: 'embedded' or a URL."
-        ),
-        click.option(
-            "--data-dir",
-            type=_PATH,
-            default=Path("run/embedding"),
-            show_default=True,
-            help="Folder of the embedded store.",
-        ),
-        click.option("--redis-ca", type=_PATH, help="PEM file of the authority that signed Redis' certificate."),
-        click.option("--redis-certificate", type=_PATH, help="PEM file of the client's certificate."),
-        click.option("--redis-key", type=_PATH, help="PEM file of the client's key."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+_STORE_OPTIONS = (
+    click.option(
+        "--store", default=EMBEDDED, show_default=True, help="As for the embedding service: 'embedded' or a URL."
+    ),
+    click.option(
+        "--data-dir",
+        type=_PATH,
+        default=Path("run/embedding"),
+        show_default=True,
+        help="Folder of the embedded store.",
+    ),
+    click.option("--redis-ca", type=_PATH, help="PEM file of the authority that signed Redis' certificate."),
+    click.option("--redis-certificate", type=_PATH, help="PEM file of the client's certificate."),
+    click.option("--redis-key", type=_PATH, help="PEM file of the client's key."),
+)
 
 
 @contextlib.asynccontextmanager
-async def _opened(options: dict[str, Any]) -> AsyncIterator[Any]:
+async def _opened_store(
+    store: str, data_dir: Path, redis_ca: Path | None, redis_certificate: Path | None, redis_key: Path | None
+) -> AsyncIterator["RedisUserStore"]:
     """The store; an embedded one is the running service's, or is started for the command."""
     from embedding_service.redis_store.client import connect, redis_tls
     from embedding_service.redis_store.embedded import running_or_started
     from embedding_service.redis_store.user_store import RedisUserStore
 
     async with contextlib.AsyncExitStack() as stack:
-        url = options["store"]
-        if url == EMBEDDED:
-            url = await stack.enter_async_context(running_or_started(options["data_dir"]))
-        tls = redis_tls(options["redis_ca"], options["redis_certificate"], options["redis_key"])
+        url = await stack.enter_async_context(running_or_started(data_dir)) if store == EMBEDDED else store
+        tls = redis_tls(redis_ca, redis_certificate, redis_key)
         opened = RedisUserStore(connect(url, timeout_s=_TIMEOUT_S, connections=4, tls=tls))
         stack.push_async_callback(opened.close)
         yield opened
 
 
+def _on_store(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a command on an opened store, its first argument, with options that say where the store is."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        place = {name: options.pop(name) for name in inspect.signature(_opened_store).parameters}
+
+        async def run_opened() -> None:
+            async with _opened_store(**place) as store:
+                await command(store, **options)
+
+        asyncio.run(run_opened())
+
+    for option in reversed(_STORE_OPTIONS):
+        option(run)
+    return run
+
+
 @contextlib.contextmanager
-def _counting(what: str) -> Iterator[Callable[[int], None]]:
+def _counting(unit: str) -> Iterator[Callable[[int], None]]:
     """Shows a growing number on standard error, if that is a terminal."""
     total = 0
     shown = sys.stderr.isatty()
@@ -63,7 +80,7 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
         nonlocal total
         total += more
         if shown:
-            click.echo(f"\r{total} {what}", err=True, nl=False)
+            click.echo(f"\r{total} {unit}", err=True, nl=False)
 
     yield add
     if shown:
@@ -71,22 +88,17 @@ def _counting(what: str) -> Iterator[Callable[[int], None]]:
 
 
 @click.command()
-@_store_options
 @click.option("--repair", is_flag=True, help="Mend what differs from the logs.")
-def verify(repair: bool, **store: Any) -> None:
+@_on_store
+async def verify(store: "RedisUserStore", repair: bool) -> None:
     """Recompute sums, counts, seen products and popularity from the logs and compare them bit for bit.
 
     Exit code 1 if anything differs and is not repaired.
     """
-    asyncio.run(_verify(repair, store))
-
-
-async def _verify(repair: bool, options: dict[str, Any]) -> None:
     from embedding_service.operations.verify import Verifier
 
-    async with _opened(options) as store:
-        with _counting("users") as count:
-            found = await Verifier(store).verify(repair=repair, on_progress=count)
+    with _counting("users") as count:
+        found = await Verifier(store).verify(repair=repair, on_progress=count)
     click.echo(f"{found.users} users, {found.reviews} reviews")
     for user_id, encoder_id, problem in found.problems:
         click.echo(f"  {user_id!r}, encoder {encoder_id}: {problem}")
@@ -103,39 +115,25 @@ async def _verify(repair: bool, options: dict[str, Any]) -> None:
 
 
 @click.command()
-@_store_options
-def migrate(**store: Any) -> None:
+@_on_store
+async def migrate(store: "RedisUserStore") -> None:
     """Bring a store that an earlier version wrote to this version's schema; stop every embedding service first."""
-    asyncio.run(_migrate(store))
-
-
-async def _migrate(options: dict[str, Any]) -> None:
     from embedding_service.operations.verify import Verifier
     from embedding_service.redis_store.keys import SCHEMA_VERSION
 
-    async with _opened(options) as store:
-        version = await Verifier(store).migrate()
-    click.echo(
-        f"schema version {version} → {SCHEMA_VERSION}"
-        if version != SCHEMA_VERSION
-        else f"schema version {version} already"
-    )
+    version = await Verifier(store).migrate()
+    click.echo(f"schema version {version} " + ("already" if version == SCHEMA_VERSION else f"→ {SCHEMA_VERSION}"))
 
 
 @click.command()
-@_store_options
-def du(**store: Any) -> None:
+@_on_store
+async def du(store: "RedisUserStore") -> None:
     """Print the memory that users take, by kind of key (sampled)."""
-    asyncio.run(_du(store))
-
-
-async def _du(options: dict[str, Any]) -> None:
     from embedding_service.operations.usage import usage
 
-    async with _opened(options) as store:
-        found = await usage(store.client)
-    click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
+    found = await usage(store.client)
     users = max(found.users, 1)
+    click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
     for kind, keys in sorted(found.keys.items()):
         size = found.bytes_of(kind)
         click.echo(f"{kind:<8}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
@@ -145,9 +143,9 @@ async def _du(options: dict[str, Any]) -> None:
 
 @click.command("export-users")
 @click.argument("file", type=_PATH)
-@_store_options
 @click.option("--releases", type=_PATH, default=Path("run/releases"), show_default=True, help="Folder of releases.")
-def export_users(file: Path, releases: Path, **store: Any) -> None:
+@_on_store
+async def export_users(store: "RedisUserStore", file: Path, releases: Path) -> None:
     """Write every user's state in the active release's space to a Parquet FILE, one row per user.
 
     Needs the extra 'parquet'.
@@ -156,21 +154,16 @@ def export_users(file: Path, releases: Path, **store: Any) -> None:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError:
         raise click.ClickException("export-users needs pyarrow: pip install 'twotower[parquet]'") from None
-    asyncio.run(_export_users(file, releases, store))
-
-
-async def _export_users(file: Path, releases: Path, options: dict[str, Any]) -> None:
     from embedding_service.operations import export
     from embedding_service.ports import Space
     from twotower.release import Release
 
-    async with _opened(options) as store:
-        active = await store.active_release()
-        if not active.release_id:
-            raise click.ClickException("no release is active; publish one with `twotower publish`")
-        manifest = Release.open(releases / active.release_id, verify=False).manifest
-        with _counting("users") as count:
-            rows = await export.export_users(store, Space(manifest.encoder_id, manifest.als_id), file, count)
+    active = await store.active_release()
+    if not active.release_id:
+        raise click.ClickException("no release is active; publish one with `twotower publish`")
+    manifest = Release.open(releases / active.release_id, verify=False).manifest
+    with _counting("users") as count:
+        rows = await export.export_users(store, Space(manifest.encoder_id, manifest.als_id), file, count)
     click.echo(f"{rows} users in {file}")
 
 
