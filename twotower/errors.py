@@ -10,7 +10,7 @@
     ├── ReleaseInvalid        a release that must not be served; names the file or the golden request
     ├── NotReady              no release is loaded yet
     ├── StoreUnavailable      Redis is away; nothing was half done
-    ├── EmbeddingUnavailable  the embedding service is away, and the request can't be answered without it
+    ├── EmbeddingUnavailable  the embedding service is away, too slow or failing; ranking does without where it can
     ├── Overloaded            a bounded queue is full; says when to come back
     └── NotBuilt              a method of the API that this version does not have
 """
