@@ -90,7 +90,6 @@ class TrainingResult:
         release: on disk, verified.
         report: what cleaning found.
         reviews: rows of the file after cleaning.
-        samples: how many there are, training and validation.
         fitted: the network and its curve.
         inputs: what the network learned from.
         training_rows: how many rows the training period has.
@@ -100,11 +99,15 @@ class TrainingResult:
     release: Release
     report: CleaningReport
     reviews: Reviews
-    samples: tuple[int, int]
     fitted: Fitted
     inputs: TrainingInputs
     training_rows: int
     golden_difference: float
+
+    @property
+    def samples(self) -> tuple[int, int]:
+        """How many samples there are, training and validation."""
+        return len(self.inputs.training), len(self.inputs.validation)
 
 
 def train(
@@ -130,11 +133,8 @@ def train(
     rows = training_rows(reviews, options.validation_fraction)
     catalogue = build_catalogue(reviews, rows)
     encoder = TextEncoder(encoder_path)
-    vectors, product_vectors, texts_to_replay = encode_reviews(
-        reviews, catalogue, encoder, VectorCache(cache), progress
-    )
+    vectors, product_vectors, replayed = encode_reviews(reviews, catalogue, encoder, VectorCache(cache), progress)
     inputs = prepare(reviews, rows, vectors, product_vectors, options, progress=progress)
-    samples = (inputs.training, inputs.validation)
     with progress.stage("load TensorFlow"):
         load_tensorflow()
     fitted, scoring = _fit(options, reviews, rows, vectors, inputs, progress=progress)
@@ -151,17 +151,15 @@ def train(
             golden_tolerance=golden_tolerance(scoring),
             encoder_path=encoder_path,
             encoder_id=encoder.encoder_id,
-            golden_texts=texts_to_replay,
+            golden_texts=replayed,
             anonymous_names=options.cleaning.anonymous_names,
-            metrics=_metrics(options, samples, fitted),
+            metrics=_metrics(options, inputs, fitted),
             dataset=_dataset(reviews, report, rows),
             versions=library_versions("implicit"),
         )
         release = write_release(out, contents, fitted.network, reviews, vectors)
         difference = replay_golden(release)
-    return TrainingResult(
-        release, report, reviews, (len(samples[0]), len(samples[1])), fitted, inputs, rows, difference
-    )
+    return TrainingResult(release, report, reviews, fitted, inputs, rows, difference)
 
 
 def prepare(
@@ -252,14 +250,14 @@ def _fit(
     return fitted, replace(best.scoring, rating_slope=slope)
 
 
-def _metrics(options: TrainingOptions, samples: tuple[Samples, Samples], fitted: Fitted) -> Mapping[str, object]:
+def _metrics(options: TrainingOptions, inputs: TrainingInputs, fitted: Fitted) -> Mapping[str, object]:
     return {
         "recipe": asdict(options.preset),
         "fit": {**asdict(options.fit), **(asdict(options.listwise) if options.preset.loss == "listwise" else {})},
         "validation_fraction": options.validation_fraction,
         "negatives_per_positive": NEGATIVES_PER_POSITIVE,
-        "training_samples": len(samples[0]),
-        "validation_samples": len(samples[1]),
+        "training_samples": len(inputs.training),
+        "validation_samples": len(inputs.validation),
         "trainable_parameters": options.preset.parameter_count,
         **fitted.as_metrics(),
     }

@@ -166,7 +166,7 @@ class Builder:
         self._rows = 0
 
     def finish(self) -> dict[str, Repeated]:
-        """The columns; the builder is empty then."""
+        """Give the columns and leave the builder empty."""
         self._flush()
         return {name: _unified(self._chunks.pop(name)) for name in list(self._chunks)}
 

@@ -27,16 +27,16 @@ Keys = NDArray[np.uint64]
 def ordered(columns: Mapping[str, Repeated], time_us: Int64) -> tuple[Int64, Strings]:
     """Order rows by (time, review id, user id).
 
-    A row keeps the id that the file gives it; a row without one gets its content's hash. If that is taken by another
-    review of the user, of two the later one, then it is hashed again with a number, so that a later row changes nothing
-    of an earlier one.
+    A row keeps the id that the file gives it; a row without one gets its content's hash. Where two reviews of a user
+    have the same id, that of the later one is hashed again with a number, so that a later row changes nothing of an
+    earlier one.
 
     Args:
-        columns: of the usable rows, blanks filled.
-        time_us: (rows,) their times.
+        columns: those of the usable rows, blanks filled.
+        time_us: (rows,) times of these rows.
 
     Returns:
-        Rows in order; and the review id of each, in that order.
+        The rows in order, (rows,) int64; and the review id of each, in that order.
     """
     content = _content(columns)
     given = columns[REVIEW_ID]

@@ -13,8 +13,6 @@ from trainer.data.sources import SourceOptions, read_source
 from twotower.features import Float32, Int32, Int64
 from twotower.release_users import UNDATED
 
-__all__ = ["UNDATED", "ProductText", "Reviews", "read_reviews", "training_rows"]
-
 
 @dataclass(frozen=True)
 class ProductText:

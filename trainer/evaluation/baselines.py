@@ -64,7 +64,6 @@ def _bpr(period: Period) -> Scored:
     from implicit.cpu.bpr import BayesianPersonalizedRanking
     from threadpoolctl import threadpool_limits
 
-    stars = _training_matrix(period)
     with threadpool_limits(1, "blas"):
         model = BayesianPersonalizedRanking(
             factors=_BPR_FACTORS,
@@ -73,12 +72,11 @@ def _bpr(period: Period) -> Scored:
             num_threads=1,
             verify_negative_samples=True,
         )
-        model.fit(stars, show_progress=False)
+        model.fit(_training_matrix(period), show_progress=False)
     factors = np.asarray(model.item_factors, np.float32)
-    # The last column of an item's factors is its bias, so that of a user is 1.
     history = _history(period)
     users = np.asarray(history @ factors) / np.maximum(np.asarray(history.sum(axis=1)), 1)
-    users[:, -1] = 1.0
+    users[:, -1] = 1.0  # the last column of an item's factors is its bias
     return Scored(_personal(period, (users @ factors.T).astype(np.float32)))
 
 
@@ -86,7 +84,7 @@ def _item_knn(period: Period) -> Scored:
     from implicit.nearest_neighbours import CosineRecommender
 
     model = CosineRecommender(K=_NEIGHBOURS)
-    with warnings.catch_warnings():  # it transposes the matrix itself and then warns of the form that this has
+    with warnings.catch_warnings():  # it transposes the matrix and then warns of the format that this gives
         warnings.simplefilter("ignore")
         model.fit(_training_matrix(period), show_progress=False)
     return Scored(_personal(period, np.asarray((_history(period) @ model.similarity.tocsr()).todense(), np.float32)))
@@ -104,7 +102,7 @@ def _personal(period: Period, scores: Float32) -> Float32:
 
 
 def _training_matrix(period: Period) -> Any:
-    """Stars by named users in the training part: users × products, sparse."""
+    """Which products named users reviewed in the training part: users × products, sparse."""
     from scipy.sparse import coo_matrix
 
     reviews, rows = period.reviews, period.fold.training

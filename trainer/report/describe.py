@@ -41,8 +41,8 @@ def description(reviews: Reviews, alpha: float) -> dict[str, str]:
     )
     return {
         "reviews": f"{len(reviews):,}",
-        "users": f"{len(reviews.user_ids):,} ({int(reviews.anonymous.sum())} names shared by strangers, "
-        f"{int(reviews.anonymous[reviews.user].sum()):,} reviews)",
+        "users": f"{len(reviews.user_ids):,} ({int(reviews.anonymous.sum())} anonymous names, "
+        f"{int(reviews.anonymous[reviews.user].sum()):,} reviews by them)",
         "products": f"{len(reviews.products):,}",
         "reviews a user": f"mean {per_user.mean():.2f}, median {np.median(per_user):.0f}, most {per_user.max():,}; "
         f"{(per_user == 1).mean():.1%} have one",

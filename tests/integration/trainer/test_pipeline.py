@@ -14,7 +14,7 @@ from tests.support.trained import train_tiny_result
 from trainer.cli.commands import train
 from trainer.data.cleaning import CleaningOptions
 from trainer.data.datafiniti_csv import read_datafiniti
-from trainer.data.reviews import UNDATED, read_reviews, training_rows
+from trainer.data.reviews import read_reviews, training_rows
 from trainer.features.history import AsOfFeatures
 from trainer.features.samples import draw_samples
 from trainer.network.towers import score_pairs
@@ -23,6 +23,7 @@ from twotower.als import fold_in
 from twotower.encoder import TextEncoder
 from twotower.features import review_text
 from twotower.release import Release
+from twotower.release_users import UNDATED
 
 
 def test_the_release_is_whole(trained: TrainingResult) -> None:

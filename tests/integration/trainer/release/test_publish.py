@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from trainer.cli.commands import publish as command
-from trainer.data.reviews import UNDATED
 from trainer.pipeline import TrainingResult
 from trainer.release.publish import Published, PublishFailed, publish
 from twotower.cli import main
+from twotower.release_users import UNDATED
 from twotower.v1 import embedding_service_pb2 as embedding_pb2
 from twotower.v1 import embedding_service_pb2_grpc as embedding_grpc
 from twotower.v1 import release_service_pb2 as release_pb2

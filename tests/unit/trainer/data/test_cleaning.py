@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.reviews import ROW, read, write_csv
 from trainer.data.cleaning import CleaningOptions
-from trainer.data.reviews import UNDATED, read_reviews
+from trainer.data.reviews import read_reviews
 from twotower.errors import InvalidFile
+from twotower.release_users import UNDATED
 
 
 def microseconds(*parts: int) -> int:
