@@ -34,7 +34,7 @@ _CANCEL_AGAIN_S: Final = 0.2
 
 
 def open_text_encoder(threads: int | None) -> Callable[[Path], Encoder]:
-    """How encoders are loaded: OpenVINO, `threads` streams."""
+    """A function that loads an encoder under OpenVINO, with `threads` inference streams."""
 
     def open_encoder(directory: Path) -> Encoder:
         from twotower.encoder import TextEncoder
@@ -50,12 +50,14 @@ async def running_service(
 ) -> AsyncIterator[Server]:
     """The service, listening; everything is stopped on leaving.
 
+    A Redis of the user's own that is away is waited for, with health NOT_SERVING.
+
     Args:
         settings: read once by the caller.
-        open_encoder: replaces OpenVINO.
+        open_encoder: loads an encoder from its folder, in place of OpenVINO.
 
     Raises:
-        StoreUnavailable: the embedded store does not start. A Redis elsewhere that is away is waited for, NOT_SERVING.
+        StoreUnavailable: the embedded store does not start.
     """
     async with contextlib.AsyncExitStack() as stack:
         url = settings.store
@@ -116,8 +118,9 @@ def describe(settings: EmbeddingSettings) -> str:
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
-    """Until it has ended: in Python 3.11 `asyncio.wait_for`, which redis-py awaits, may swallow a cancellation that
-    comes with a result.
+    """Cancel a task until it has ended.
+
+    In Python 3.11 `asyncio.wait_for`, which redis-py awaits, may swallow a cancellation that comes with a result.
     """
     while not task.done():
         task.cancel()

@@ -57,10 +57,10 @@ def _on_store(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
-        place = {name: options.pop(name) for name in inspect.signature(_opened_store).parameters}
+        where = {name: options.pop(name) for name in inspect.signature(_opened_store).parameters}
 
         async def run_opened() -> None:
-            async with _opened_store(**place) as store:
+            async with _opened_store(**where) as store:
                 await command(store, **options)
 
         asyncio.run(run_opened())
@@ -98,19 +98,23 @@ async def verify(store: "RedisUserStore", repair: bool) -> None:
     from embedding_service.operations.verify import Verifier
 
     with _counting("users") as count:
-        found = await Verifier(store).verify(repair=repair, on_progress=count)
-    click.echo(f"{found.users} users, {found.reviews} reviews")
-    for user_id, encoder_id, problem in found.problems:
+        verified = await Verifier(store).verify(repair=repair, on_progress=count)
+    click.echo(f"{verified.users} users, {verified.reviews} reviews")
+    for user_id, encoder_id, problem in verified.problems:
         click.echo(f"  {user_id!r}, encoder {encoder_id}: {problem}")
-    for encoder_id, wrong in found.popularity.items():
+    for encoder_id, wrong in verified.popularity.items():
         if wrong is None:
             click.echo(f"  popularity, encoder {encoder_id}: not compared, reviews were written meanwhile")
         elif wrong:
             click.echo(f"  popularity, encoder {encoder_id}: {wrong} reviews too many or too few")
     click.echo(
-        "clean" if found.clean else "repaired" if found.repaired else "not clean: --repair makes it what the logs say"
+        "clean"
+        if verified.clean
+        else "repaired"
+        if verified.repaired
+        else "not clean: --repair makes it what the logs say"
     )
-    if not (found.clean or found.repaired):
+    if not (verified.clean or verified.repaired):
         raise SystemExit(1)
 
 
@@ -131,14 +135,14 @@ async def du(store: "RedisUserStore") -> None:
     """Print the memory that users take, by kind of key (sampled)."""
     from embedding_service.operations.usage import usage
 
-    found = await usage(store.client)
-    users = max(found.users, 1)
+    memory = await usage(store.client)
+    users = max(memory.users, 1)
     click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
-    for kind, keys in sorted(found.keys.items()):
-        size = found.bytes_of(kind)
+    for kind, keys in sorted(memory.keys.items()):
+        size = memory.bytes_of(kind)
         click.echo(f"{kind:<8}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
-    without_log = sum(found.bytes_of(kind) for kind in found.keys if kind != "log")
-    click.echo(f"{found.users} users, {without_log / users:.0f} bytes per user without the log")
+    without_log = sum(memory.bytes_of(kind) for kind in memory.keys if kind != "log")
+    click.echo(f"{memory.users} users, {without_log / users:.0f} bytes per user without the log")
 
 
 @click.command("export-users")
@@ -183,13 +187,14 @@ def replay(release: Path, embedding: str) -> None:
 
     opened = Release.open(release)
     with _counting("reviews") as count:
-        found = replay_release(opened, embedding, on_progress=count)
+        replayed = replay_release(opened, embedding, on_progress=count)
     click.echo(
-        f"{found.reviews} reviews of {found.users} users in {found.rounds} rounds, {found.compared} states compared"
+        f"{replayed.reviews} reviews of {replayed.users} users in {replayed.rounds} rounds, "
+        f"{replayed.compared} states compared"
     )
     click.echo(
-        f"running means that differ: {found.different_means}; largest difference of an ALS element: "
-        f"{found.worst_als:.2e}"
+        f"running means that differ: {replayed.different_means}; largest difference of an ALS element: "
+        f"{replayed.worst_als:.2e}"
     )
-    if found.different_means or found.worst_als > found.ALS_TOLERANCE:
+    if replayed.different_means or replayed.worst_als > replayed.ALS_TOLERANCE:
         raise SystemExit(1)

@@ -58,22 +58,22 @@ def replay_release(release: Release, address: str, on_progress: Callable[[int], 
         NotReady: the service knows some of the users already.
     """
     users = _Users(release)
-    found = Replayed(users=len(users.user_ids))
+    replayed = Replayed(users=len(users.user_ids))
     with open_channel(address) as channel:
         stub = EmbeddingServiceStub(channel)
         try:
-            while (rows := users.rows_with(found.rounds)).size:
-                stub.ImportUsers(users.requests(rows, found.rounds))
-                if found.rounds == 0:
+            while (rows := users.rows_with(replayed.rounds)).size:
+                stub.ImportUsers(users.requests(rows, replayed.rounds))
+                if replayed.rounds == 0:
                     _refuse_known(stub, users, rows)
-                found.rounds += 1
-                found.reviews += len(rows)
+                replayed.rounds += 1
+                replayed.reviews += len(rows)
                 on_progress(len(rows))
                 for start in range(0, len(rows), _BATCH):
-                    _compare(stub, users, rows[start : start + _BATCH], found)
+                    _compare(stub, users, rows[start : start + _BATCH], replayed)
         except grpc.RpcError as error:
             raise StoreUnavailable(f"embedding service at {address}: {error.code().name}: {error.details()}") from error
-    return found
+    return replayed
 
 
 class _Users:
@@ -140,12 +140,14 @@ def _refuse_known(stub: EmbeddingServiceStub, users: _Users, rows: Int64) -> Non
             raise NotReady(f"the service knew user {features.user_id!r} already: replay into one without users")
 
 
-def _compare(stub: EmbeddingServiceStub, users: _Users, rows: Int64, found: Replayed) -> None:
+def _compare(stub: EmbeddingServiceStub, users: _Users, rows: Int64, replayed: Replayed) -> None:
     online = _features(stub, users, rows)
-    als = fold_in(users.release.item_factors, [users.histories(row, found.rounds) for row in rows.tolist()])
+    als = fold_in(users.release.item_factors, [users.histories(row, replayed.rounds) for row in rows.tolist()])
     for row, features, vector in zip(rows.tolist(), online, als, strict=True):
         start = int(users.columns.review_offsets[row])
-        sums = users.columns.fixed_point[start : start + found.rounds].sum(axis=0, dtype=np.int64)
-        found.different_means += running_mean(sums, found.rounds).tobytes() != features.bert_mean.values
-        found.worst_als = max(found.worst_als, float(np.abs(np.frombuffer(features.als.values, "<f4") - vector).max()))
-        found.compared += 1
+        sums = users.columns.fixed_point[start : start + replayed.rounds].sum(axis=0, dtype=np.int64)
+        replayed.different_means += running_mean(sums, replayed.rounds).tobytes() != features.bert_mean.values
+        replayed.worst_als = max(
+            replayed.worst_als, float(np.abs(np.frombuffer(features.als.values, "<f4") - vector).max())
+        )
+        replayed.compared += 1

@@ -37,7 +37,7 @@ async def usage(client: RedisClient) -> Usage:
     Raises:
         StoreUnavailable.
     """
-    found = Usage()
+    memory = Usage()
     users: set[str] = set()
     async for keys in client.scan(USER_PATTERN):
         sample = []
@@ -45,12 +45,12 @@ async def usage(client: RedisClient) -> Usage:
             user_id, kind, _ = unpack_key(key)
             if kind == "acc":
                 users.add(user_id)
-            if found.keys[kind] % SAMPLE_EVERY == 0 or found.keys[kind] < SAMPLE_EVERY:
+            if memory.keys[kind] % SAMPLE_EVERY == 0 or memory.keys[kind] < SAMPLE_EVERY:
                 sample.append((kind, key))
-            found.keys[kind] += 1
+            memory.keys[kind] += 1
         replies = await client.send([("MEMORY USAGE", key) for _, key in sample])
         for (kind, _), size in zip(sample, replies, strict=True):
-            found.sampled[kind] += 1
-            found.sampled_bytes[kind] += size or 0
-    found.users = len(users)
-    return found
+            memory.sampled[kind] += 1
+            memory.sampled_bytes[kind] += size or 0
+    memory.users = len(users)
+    return memory

@@ -130,15 +130,15 @@ class Verifier:
         Raises:
             StoreUnavailable.
         """
-        found = Verified()
+        verified = Verified()
         expected: dict[str, list[OutboxEntry]] = {}
         await self._settle()
         before = await self._written()
         async for logs in self.logs():
             for log in logs:
-                found.users += 1
-                found.reviews += len(log.reviews)
-                found.problems += [(log.user_id, log.encoder_id, problem) for problem in log.problems()]
+                verified.users += 1
+                verified.reviews += len(log.reviews)
+                verified.problems += [(log.user_id, log.encoder_id, problem) for problem in log.problems()]
                 expected.setdefault(log.encoder_id, []).extend(log.counted())
             on_progress(len(logs))
         await self._settle()
@@ -149,13 +149,13 @@ class Verifier:
         for encoder_id in sorted(encoder_ids):
             differences = await self._differences(encoder_id, changes_of(expected.get(encoder_id, [])))
             wrong = sum(abs(unpack_counter(change)[0]) for fields in differences.values() for change in fields.values())
-            found.popularity[encoder_id] = wrong if quiet or not differences else None
+            verified.popularity[encoder_id] = wrong if quiet or not differences else None
             if repair and quiet and differences:
                 await self._store.outboxes.add(encoder_id, "repair", differences)
         if repair:
-            await self._repair_users({(user_id, encoder_id) for user_id, encoder_id, _ in found.problems})
-            found.repaired = quiet or not any(count is None for count in found.popularity.values())
-        return found
+            await self._repair_users({(user_id, encoder_id) for user_id, encoder_id, _ in verified.problems})
+            verified.repaired = quiet or not any(count is None for count in verified.popularity.values())
+        return verified
 
     async def migrate(self, on_progress: Callable[[int], None] = lambda _: None) -> int:
         """Bring a store of schema version 1 to 2 while no service runs on it; it may be interrupted and run again.
@@ -176,8 +176,8 @@ class Verifier:
             raise StoreUnavailable(f"the store has schema version {version}, which this version can't migrate")
         async for keys in self._client.scan(ALS_PATTERN):
             await self._client.send([("UNLINK", key) for key in keys])
-        found = await self.verify(repair=True, on_progress=on_progress)
-        if not found.repaired:
+        verified = await self.verify(repair=True, on_progress=on_progress)
+        if not verified.repaired:
             raise StoreUnavailable("reviews were written meanwhile: stop every embedding service first")
         await self._client.one("SET", SCHEMA_KEY, SCHEMA_VERSION)
         return version

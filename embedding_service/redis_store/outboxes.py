@@ -80,7 +80,7 @@ class Outboxes:
         self._dirty.update(name for name, (_, entries) in (await self.positions()).items() if entries)
 
     async def positions(self) -> dict[str, tuple[int, int]]:
-        """For every outbox that was ever used: entries taken out so far, entries in it."""
+        """Entries taken out so far, and entries in it, of every outbox that was ever used."""
         encoder_ids = sorted(value.decode() for value in await self._client.one("SMEMBERS", ENCODER_IDS_KEY))
         names = all_outbox_keys(encoder_ids, is_cluster=self._client.is_cluster)
         replies = await self._client.send(

@@ -1,4 +1,4 @@
-"""What `--store` may be. Without imports, so that the command line can name it at no cost."""
+"""The forms of `--store`. It imports nothing, so that the command line can name them at no cost."""
 
 from typing import Final
 

@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_NAME_BYTES: Final = 255
 """Longest name of a file."""
 DEFAULT_HALF_LIFE_DAYS: Final = 7.0
-"""For a release whose scores have no popularity in them and so name no half-life."""
+"""The half-life for a release whose scores have no popularity in them and so name none."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ class LoadedRelease:
     def fold_in(self, histories: list[Mapping[str, float]]) -> Float32:
         """ALS vectors (users, 64) of histories, product id → sum of ratings; products without factors are left out."""
         rows = self.product_rows
-        known = [
+        by_row = [
             {rows[product]: stars for product, stars in history.items() if product in rows} for history in histories
         ]
-        return fold_in(self.factors, known)
+        return fold_in(self.factors, by_row)
 
 
 class Spaces:
