@@ -107,14 +107,10 @@ async def verify(store: "RedisUserStore", repair: bool) -> None:
             click.echo(f"  popularity, encoder {encoder_id}: not compared, reviews were written meanwhile")
         elif wrong:
             click.echo(f"  popularity, encoder {encoder_id}: {wrong} reviews too many or too few")
-    click.echo(
-        "clean"
-        if verified.clean
-        else "repaired"
-        if verified.repaired
-        else "not clean: --repair makes it what the logs say"
-    )
-    if not (verified.clean or verified.repaired):
+    if verified.clean or verified.repaired:
+        click.echo("clean" if verified.clean else "repaired")
+    else:
+        click.echo("not clean: --repair makes it what the logs say")
         raise SystemExit(1)
 
 
