@@ -56,9 +56,7 @@ def source_options(command: Command) -> Command:
 
 
 def encoder_options(command: Command) -> Command:
-    """Which encoder, and where it and encoded texts are kept; the command gets `encoder`, which may be None, and
-    `cache`.
-    """
+    """Which encoder, and where encoded texts are kept; the command gets `cache` and `encoder`, which may be None."""
     encoder = click.option(
         "--encoder", type=FOLDER, help="Folder of an exported text encoder; the bundled all-MiniLM-L6-v2 if not given."
     )

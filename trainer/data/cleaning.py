@@ -235,9 +235,7 @@ class _Problems:
 
 
 def _too_long(values: Strings) -> NDArray[np.bool_]:
-    """Which strings can be no id, being too long or with a NUL: :func:`twotower.features.id_problem` for all at
-    once.
-    """
+    """Which strings are too long for an id or have a NUL, as :func:`twotower.features.id_problem` says of one."""
     import pyarrow.compute as pc
 
     bad = pc.or_(pc.greater(pc.binary_length(values.array), MAX_ID_BYTES), pc.match_substring(values.array, "\0"))

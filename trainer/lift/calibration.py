@@ -1,6 +1,4 @@
-"""Constants of the data, fitted on the training period alone: how fast popularity fades, and how much the likeness of a
-user's reviews to a product's text says.
-"""
+"""Constants of the data, fitted on the training period alone: half-life of popularity, weight of text similarity."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final

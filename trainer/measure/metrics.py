@@ -23,8 +23,7 @@ def group_masks(warm: NDArray[np.bool_]) -> dict[Group, NDArray[np.bool_]]:
 
 
 def expected_ranks(scores: NDArray[np.floating], target: Int64, excluded: NDArray[np.bool_]) -> Float64:
-    """Rank of each row's target among the products that are not excluded, 1 for the best; ties count at their expected
-    rank.
+    """Rank each row's target among the products that are not excluded: 1 is best, ties count at their expected rank.
 
     Args:
         scores: (rows, products).

@@ -71,9 +71,7 @@ def _check_inputs(network: Any) -> None:
 
 
 def _tower(tensor: Any) -> tuple[str, tuple[Dense, ...]]:
-    """Side and layers of the tower that ends in `tensor`; the rows of its first kernel are put in the contracted
-    order.
-    """
+    """Side and layers of the tower that ends in `tensor`; rows of its first kernel are in the contracted order."""
     layers, inputs = _dense_chain(tensor)
     names = [source.name for source in inputs]
     side = "user" if set(names) <= set(USER_INPUTS) else "product" if set(names) == set(PRODUCT_INPUTS) else ""
