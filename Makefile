@@ -19,7 +19,7 @@ setup: $(INSTALLED) ## Make the virtual environment and install the project with
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "Twotower needs Python 3.11 or 3.12, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing (about four minutes the first time) ..."
+	@echo "installing (two to four minutes the first time) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
 	@touch $@
 
@@ -59,7 +59,7 @@ proto: $(INSTALLED) ## Generate the stubs from proto/
 proto-baseline: $(INSTALLED) ## Accept the API as it is: what `buf breaking` compares with from now on
 	PATH="$(abspath $(BIN)):$$PATH" buf build -o proto/baseline.binpb
 
-bench: $(INSTALLED) ## Run all benchmarks; one alone: make bench-ranking, bench-serving, bench-features, … (benchmarks/bench_*.py)
+bench: $(INSTALLED) ## Run all benchmarks; one alone: make bench-ranking, bench-serving, … (benchmarks/bench_*.py)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 bench-%: $(INSTALLED)
