@@ -2,8 +2,10 @@
 
 import click
 
+from twotower.cli import DomainErrorGroup  # before anything that imports gRPC
+
+# isort: split
 from clients import cli
-from twotower.cli import DomainErrorGroup
 
 
 @click.group(cls=DomainErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,6 +8,7 @@ import grpc
 
 from clients import calls, results
 from clients.calls import SERVICES, BatchOptions, Call, RecommendOptions, Review
+from clients.calls.fields import seconds, texts
 from clients.connection import Connection
 from clients.health import wait_async
 from twotower.rpc import open_async_channel
@@ -37,8 +38,9 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         Raises:
             DeadlineExceeded: naming the service and its last status.
         """
-        for service in services:
-            await wait_async(self._channel(service), service, self._server(service), timeout_s)
+        limit_s = seconds(timeout_s, "timeout_s")
+        for service in texts(services, "services"):
+            await wait_async(self._channel(service), service, self._server(service), limit_s)
 
     async def wait_until_answering(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` answer, SERVING or not: from then on they can be given a release.
@@ -46,8 +48,9 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         Raises:
             DeadlineExceeded: naming the service.
         """
-        for service in services:
-            await wait_async(self._channel(service), service, self._server(service), timeout_s, serving=False)
+        limit_s = seconds(timeout_s, "timeout_s")
+        for service in texts(services, "services"):
+            await wait_async(self._channel(service), service, self._server(service), limit_s, serving=False)
 
     async def recommend(
         self,
@@ -237,8 +240,9 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         return await self._send(calls.rollback(), timeout_s)
 
     async def _send(self, call: Call[T], timeout_s: float | None) -> T:
+        deadline_s = self._deadline_s(call, timeout_s)
         try:
-            response = await self._stubs[type(call.request)](call.request, timeout=self._deadline_s(call, timeout_s))
+            response = await self._stubs[type(call.request)](call.request, timeout=deadline_s)
         except grpc.RpcError as error:
-            raise self._failed(call, error) from error
+            raise self._failed(call, error, deadline_s) from error
         return call.decode(response)

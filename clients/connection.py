@@ -7,14 +7,20 @@ from typing import Any, Final, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from clients.addresses import (
+    channel_tls,
+    embedding_address,
+    is_loopback,
+    proxied,
+    ranking_address,
+    warn_of_misspelt,
+)
 from clients.calls import EMBEDDING_SERVICE, METHODS, Call, Deadlines, Method
-from clients.errors import TwotowerError, from_rpc_error
+from clients.calls.fields import seconds
+from clients.errors import FieldViolation, InvalidArgument, TwotowerError, from_rpc_error
 from twotower.rpc import ChannelTls
 
 ChannelT = TypeVar("ChannelT", grpc.Channel, grpc.aio.Channel)
-
-DEFAULT_RANKING: Final = "127.0.0.1:50052"
-DEFAULT_EMBEDDING: Final = "127.0.0.1:50051"
 
 
 def service_config(methods: Iterable[Method]) -> Mapping[str, Any]:
@@ -49,30 +55,50 @@ class Connection(Generic[ChannelT]):
 
     def __init__(
         self,
-        ranking: str = DEFAULT_RANKING,
-        embedding: str = DEFAULT_EMBEDDING,
+        ranking: str | None = None,
+        embedding: str | None = None,
         *,
-        tls: ChannelTls | None = None,
+        tls: ChannelTls | bool | None = None,
         deadlines: Deadlines | None = None,
+        http_proxy: bool | None = None,
     ) -> None:
         """Make the channels, which connect at the first call.
 
+        What is None is what its variable says, the same that commands obey; `twotower --help` lists them.
+
         Args:
-            ranking: ``host:port`` of the ranking service.
-            embedding: ``host:port`` of the embedding service.
-            tls: PEM files; plaintext if None.
+            ranking: ``host:port`` of the ranking service; else ``TWOTOWER_RANKING``, else ``127.0.0.1:50052``.
+            embedding: ``host:port`` of the embedding service; else ``TWOTOWER_EMBEDDING``, else ``127.0.0.1:50051``.
+            tls: PEM files; True for the machine's authorities; False for plaintext; else ``TWOTOWER_TLS`` and
+                ``TWOTOWER_TLS_…``, else plaintext.
             deadlines: those of calls that name none.
+            http_proxy: True to connect through the proxy of ``http_proxy`` and its like, which is not used otherwise,
+                and never for addresses of this machine; else ``TWOTOWER_HTTP_PROXY``.
+
+        Raises:
+            InvalidArgument: a value, or that of a variable, is not what it must be; names it.
+            InvalidFile: a PEM file can't be read, or is not what it should be.
         """
-        self._addresses = ranking, embedding
+        warn_of_misspelt(stacklevel=2)
+        if deadlines is not None and not isinstance(deadlines, Deadlines):
+            raise InvalidArgument([FieldViolation("deadlines", f"must be a Deadlines, got {deadlines!r}")])
+        self._addresses = ranking_address(ranking), embedding_address(embedding)
         self._deadlines = deadlines or Deadlines()
-        self._ranking: ChannelT = self._open(ranking, tls, _CHANNEL_OPTIONS)
-        self._embedding: ChannelT = self._open(embedding, tls, _CHANNEL_OPTIONS)
+        self._tls = channel_tls(tls)
+        use_proxy = proxied(http_proxy)
+        self._ranking: ChannelT = self._connect(self._addresses[0], use_proxy)
+        self._embedding: ChannelT = self._connect(self._addresses[1], use_proxy)
         self._stubs: dict[type[Message], Any] = {
             method.request: self._channel(method.service).unary_unary(
                 method.path, _serialize, method.response.FromString
             )
             for method in METHODS
         }
+
+    def _connect(self, address: str, use_proxy: bool) -> ChannelT:
+        options = [*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(use_proxy and not is_loopback(address)))]
+        channel: ChannelT = self._open(address, self._tls, options)
+        return channel
 
     @staticmethod
     def _open(target: str, tls: ChannelTls | None, options: Any) -> ChannelT:
@@ -87,7 +113,8 @@ class Connection(Generic[ChannelT]):
         return f"embedding service at {embedding}" if service == EMBEDDING_SERVICE else f"ranking service at {ranking}"
 
     def _deadline_s(self, call: Call[Any], timeout_s: float | None) -> float:
-        return self._deadlines.of(call.method.pace) if timeout_s is None else timeout_s
+        return self._deadlines.of(call.method.pace) if timeout_s is None else seconds(timeout_s, "timeout_s")
 
-    def _failed(self, call: Call[Any], error: grpc.RpcError) -> TwotowerError:
-        return from_rpc_error(error, self._server(call.method.service))
+    def _failed(self, call: Call[Any], error: grpc.RpcError, deadline_s: float) -> TwotowerError:
+        method, tls = call.method, self._tls is not None
+        return from_rpc_error(error, self._server(method.service), method.name, tls=tls, deadline_s=deadline_s)

@@ -3,7 +3,8 @@
 The errors that carry details are the kernel's own, so that client and server use the same classes::
 
     TwotowerError
-    ├── InvalidArgument      the request breaks a rule; `violations` name each field and its bound
+    ├── InvalidArgument      an argument, a variable or the request breaks a rule; `violations` name each and its bound
+    │   └── InvalidFile      … a PEM file
     ├── NotFound             a product or release that does not exist
     ├── Overloaded           a queue is full; `retry_after_s` says when to come back
     ├── NotBuilt             the server does not have the method
@@ -20,13 +21,15 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from twotower.errors import FieldViolation, InvalidArgument, NotBuilt, NotFound, Overloaded, TwotowerError
+from clients.reasons import reason
+from twotower.errors import FieldViolation, InvalidArgument, InvalidFile, NotBuilt, NotFound, Overloaded, TwotowerError
 
 __all__ = [
     "CallFailed",
     "DeadlineExceeded",
     "FieldViolation",
     "InvalidArgument",
+    "InvalidFile",
     "NotBuilt",
     "NotFound",
     "Overloaded",
@@ -88,12 +91,23 @@ def from_status(code: grpc.StatusCode, status: status_pb2.Status, server: str) -
     return _CALL_FAILED.get(code, CallFailed)(code, message)
 
 
-def from_rpc_error(error: grpc.RpcError, server: str) -> TwotowerError:
-    """The error that a failed call, blocking or asyncio, stands for."""
+def from_rpc_error(
+    error: grpc.RpcError, server: str, method: str = "", *, tls: bool = False, deadline_s: float | None = None
+) -> TwotowerError:
+    """The error that a failed call, blocking or asyncio, stands for.
+
+    Args:
+        error: of gRPC.
+        server: who was called, for the message: ``ranking service at 127.0.0.1:50052``.
+        method: what was called, ``Recommend``.
+        tls: whether the client speaks TLS.
+        deadline_s: how long the call could take; None if that is not known.
+    """
     code = error.code()
     status = _status_of(error.trailing_metadata() or ())
     if status is None or status.code != code.value[0]:
-        status = status_pb2.Status(code=code.value[0], message=error.details() or "")
+        message = reason(code, error.details() or "", method, tls, deadline_s)
+        status = status_pb2.Status(code=code.value[0], message=message)
     return from_status(code, status, server)
 
 

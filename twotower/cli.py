@@ -1,11 +1,29 @@
-"""The `twotower` command: sub-commands are found by entry point and imported only when called."""
+"""The `twotower` command: sub-commands are found by entry point and imported only when called.
 
+Here is also what all commands share: errors as one line, ``--json``, and an output that any terminal can show.
+"""
+
+import codecs
+import dataclasses
+import io
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import IO, Any, Final, NoReturn, TypeVar
 
 import click
+import numpy as np
 
-from twotower.errors import TwotowerError
+from twotower.grpc_environment import quiet_grpc
+
+quiet_grpc()  # before the first import of gRPC, which reads it then
+
+from twotower.environment import SERVICE_PREFIXES, VARIABLES, MisspeltVariable, misspelt  # noqa: E402
+from twotower.errors import InvalidArgument, TwotowerError  # noqa: E402
 
 GROUP: Final = "twotower.commands"
 _EXTRAS: Final = {
@@ -14,17 +32,117 @@ _EXTRAS: Final = {
     "embedding_service": "embedding",
     "ranking_service": "ranking",
 }
+_JSON: Final = "twotower.json"
+_ASCII: Final = {"·": "-", "–": "-", "−": "-", "─": "-", "…": "~", "▲": "^", "▼": "v", "×": "x", "→": ">"}
+"""What stands for a character that standard output can't show; "?" for all others."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``, which the command gets as `as_json`; its errors are then JSON on standard error."""
+    option = click.option(
+        "--json", "as_json", is_flag=True, is_eager=True, callback=_note_json, help="Print one JSON document."
+    )
+    return option(command)
+
+
+def _note_json(ctx: click.Context, _: click.Parameter, chosen: bool) -> bool:
+    ctx.meta[_JSON] = ctx.meta.get(_JSON, False) or chosen
+    return chosen
+
+
+def print_json(answer: Any, **first: object) -> None:
+    """Print an answer, a dataclass or a mapping, as one JSON object that begins with the fields `first`."""
+    fields = answer if isinstance(answer, Mapping) else vars(answer)
+    unicode = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
+    click.echo(json.dumps({**first, **fields}, ensure_ascii=not unicode, indent=2, default=_jsonable))
+
+
+def _jsonable(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if dataclasses.is_dataclass(value):
+        return vars(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+class _JsonFailure(click.ClickException):
+    """An error that is shown as one line of JSON."""
+
+    def __init__(self, error: Exception) -> None:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        super().__init__(_one_line(message))
+        self._fields: dict[str, object] = {"kind": type(error).__name__, "message": self.message}
+        if isinstance(error, InvalidArgument):
+            self._fields["violations"] = list(error.violations)
+        if (code := getattr(error, "code", None)) is not None:
+            self._fields["code"] = code.name
+        if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
+            self._fields["retry_after_s"] = retry_after_s
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print it on standard error."""
+        click.echo(json.dumps({"error": self._fields}, default=_jsonable), file=file, err=file is None)
+
+
+class _JsonUsageError(_JsonFailure):
+    """A wrong command line."""
+
+    exit_code = click.UsageError.exit_code
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
 
 
 class DomainErrorGroup(click.Group):
     """A group that shows a domain error as one line on standard error, with exit code 1."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line on an output that shows whatever it can."""
+        _show_what_can_be_shown(sys.stdout)
+        return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
+        for sentence in misspelt(os.environ):
+            click.echo(f"Warning: {sentence}", err=True)
+        warnings.simplefilter("ignore", MisspeltVariable)  # the client would say it again
         try:
             return super().invoke(ctx)
-        except TwotowerError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+        except (click.ClickException, TwotowerError) as error:
+            if ctx.meta.get(_JSON):
+                kind = _JsonUsageError if isinstance(error, click.UsageError) else _JsonFailure
+                raise kind(error) from error
+            if isinstance(error, click.ClickException):
+                raise
+            raise click.ClickException(_one_line(str(error))) from error
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """The variables that commands obey."""
+        with formatter.section("Variables"):
+            formatter.write_dl(list(VARIABLES.items()))
+        formatter.write_paragraph()
+        services = " and ".join(f"{prefix}…" for prefix in SERVICE_PREFIXES)
+        formatter.write_text(f"An empty variable is an unset one. {services} are settings of the services.")
+
+
+def _show_what_can_be_shown(stream: object) -> None:
+    """Let a stream that is not UTF-8 replace what it can't show, instead of ending the command with an error."""
+    if isinstance(stream, io.TextIOWrapper):
+        codecs.register_error("twotower", _replace)
+        stream.reconfigure(errors="twotower")
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_ASCII.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 class LazyGroup(DomainErrorGroup):
@@ -57,7 +175,7 @@ def _load(entry: EntryPoint) -> click.Command:
     return command
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     raise click.ClickException(message)
 
 

@@ -13,3 +13,8 @@ def prepare_grpc() -> None:
     for a small call (docs/adr/0024-look-ups-over-open-calls.md).
     """
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
+
+
+def quiet_grpc() -> None:
+    """Keep gRPC's own log off the terminal, unless ``GRPC_VERBOSITY`` says otherwise; errors say what it would."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")

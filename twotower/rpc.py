@@ -5,7 +5,8 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from twotower.errors import FieldViolation, InvalidArgument, TwotowerError, status_code, to_status
+from twotower.errors import FieldViolation, InvalidArgument, InvalidFile, TwotowerError, status_code, to_status
 
 _LOG = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
@@ -292,25 +293,76 @@ class ChannelTls:
     key: Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files."""
-        ca, key, certificate = (path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate))
+        """Read the files.
+
+        Raises:
+            InvalidFile: one can't be read, or is not what it should be.
+            InvalidArgument: a certificate without its key, or a key without its certificate.
+        """
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidArgument([FieldViolation("certificate", "goes together with key: give both or neither")])
+        ca = _read_pem(self.ca, "certificate authority", "certificate")
+        certificate = _read_pem(self.certificate, "certificate", "certificate")
+        key = _read_pem(self.key, "key", "private key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # gRPC would say what is wrong with a file only in its log
+        with _naming(self.ca, "certificate authority", "must be a PEM file with certificates"):
+            if self.ca:
+                context.load_verify_locations(self.ca)
+        with _naming(self.key, "key", f"must be the unencrypted private key of {self.certificate}"):
+            if self.certificate:
+                context.load_cert_chain(self.certificate, self.key, password="")  # empty instead of a prompt
         return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
-_CHANNEL_OPTIONS: Final = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+def _read_pem(path: Path | None, role: str, kind: str) -> bytes | None:
+    if path is None:
+        return None
+    with _naming(path, role, "can't be read"):
+        content = path.read_bytes()
+    if f"{kind.upper()}-----".encode() not in content:
+        raise InvalidFile(path, [FieldViolation(role, f"must be a PEM file with a {kind}")])
+    return content
+
+
+@contextlib.contextmanager
+def _naming(path: Path | None, role: str, rule: str) -> Iterator[None]:
+    """Name the file and its role in the error of a block that reads it."""
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise InvalidFile(path, [FieldViolation(role, rule)]) from error
+    except OSError as error:
+        raise InvalidFile(path, [FieldViolation(role, f"{rule}: {error.strerror}")]) from error
+
+
+_CHANNEL_OPTIONS: Final = {
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
     # A server that was restarted is found again within a second, not after gRPC's default two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    # An idle connection is pinged, so that no firewall takes it for forgotten. One that was dropped without a word is
+    # replaced before the next call needs it. Servers must tolerate such pings; ours do from 10 s on.
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 5_000,
+    "grpc.http2.ping_timeout_ms": 5_000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+    # `http_proxy` is for the web: a proxy can't reach the loopback, and need not carry the services' own traffic.
+    "grpc.enable_http_proxy": 0,
+}
+
+
+def channel_options(options: Sequence[tuple[str, Any]] = ()) -> list[tuple[str, Any]]:
+    """The options of every channel of the house; `options` are added, or take the place of those of the same name."""
+    return list({**_CHANNEL_OPTIONS, **dict(options)}.items())
 
 
 def open_channel(target: str, tls: ChannelTls | None = None, options: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
     """A blocking channel to ``host:port``; `options` are added to the house's."""
     if tls:
-        return grpc.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *options])
-    return grpc.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *options])
+        return grpc.secure_channel(target, tls.credentials(), options=channel_options(options))
+    return grpc.insecure_channel(target, options=channel_options(options))
 
 
 def open_async_channel(
@@ -318,8 +370,8 @@ def open_async_channel(
 ) -> grpc.aio.Channel:
     """An asyncio channel to ``host:port``; `options` are added to the house's."""
     if tls:
-        return grpc.aio.secure_channel(target, tls.credentials(), options=[*_CHANNEL_OPTIONS, *options])
-    return grpc.aio.insecure_channel(target, options=[*_CHANNEL_OPTIONS, *options])
+        return grpc.aio.secure_channel(target, tls.credentials(), options=channel_options(options))
+    return grpc.aio.insecure_channel(target, options=channel_options(options))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from clients import decoding, results
-from clients.calls.fields import text, texts, timestamp
+from clients.calls.fields import instance, instances, number, text, texts, timestamp
 from clients.calls.methods import Call
 from twotower.v1 import embedding_service_pb2, types_pb2
 
@@ -43,14 +43,16 @@ def record_review(review: Review) -> Call[results.RecordedReview]:
     """Add one review.
 
     Raises:
-        InvalidArgument: a text is not UTF-8, or the time has no time zone.
+        InvalidArgument: a value is of another type, a text is not UTF-8, or the time has no time zone.
     """
-    request = embedding_service_pb2.RecordReviewRequest(review=_review(review, "review"))
+    message = _review(instance(review, Review, "review"), "review")
+    request = embedding_service_pb2.RecordReviewRequest(review=message)
     return Call(request, lambda message: decoding.recorded_review(message, review.review_id))
 
 
 def batch_record_reviews(reviews: Sequence[Review]) -> Call[tuple[results.RecordedReview, ...]]:
     """Add many reviews; each is answered by itself, in the order sent."""
+    reviews = instances(reviews, Review, "reviews")
     messages = [_review(review, f"reviews[{index}]") for index, review in enumerate(reviews)]
     request = embedding_service_pb2.BatchRecordReviewsRequest(reviews=messages)
     review_ids = [review.review_id for review in messages]
@@ -104,7 +106,7 @@ def _review(review: Review, path: str) -> types_pb2.Review:
         review_id=text(review.review_id, f"{path}.review_id"),
         user_id=text(review.user_id, f"{path}.user_id"),
         product_id=text(review.product_id, f"{path}.product_id"),
-        rating=review.rating,
+        rating=number(review.rating, f"{path}.rating"),
         title=text(review.title, f"{path}.title"),
         text=text(review.text, f"{path}.text"),
         review_time=timestamp(review.review_time, f"{path}.review_time"),
@@ -114,5 +116,6 @@ def _review(review: Review, path: str) -> types_pb2.Review:
 def _space(space: results.EmbeddingSpace | None) -> types_pb2.EmbeddingSpace | None:
     if space is None:
         return None
+    space = instance(space, results.EmbeddingSpace, "space")
     encoder_id, als_id = text(space.encoder_id, "space.encoder_id"), text(space.als_id, "space.als_id")
     return types_pb2.EmbeddingSpace(encoder_id=encoder_id, als_id=als_id)

@@ -8,6 +8,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from clients.calls.fields import seconds
 from twotower.v1 import embedding_service_pb2, ranking_service_pb2, release_service_pb2
 
 T = TypeVar("T")
@@ -38,6 +39,10 @@ class Deadlines:
     batch_s: float = 30.0
     write_s: float = 10.0
     load_s: float = 180.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            seconds(value, f"deadlines.{name}")
 
     def of(self, pace: Pace) -> float:
         """Seconds for a call of this pace."""

@@ -1,10 +1,10 @@
 """What a ranking may be asked for beside the user and k: each option's name, type, text and way into a request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
-from clients.calls.fields import allow_list, duration, texts, uint32
+from clients.calls.fields import allow_list, duration, flag, instance, number, texts, uint32
 from twotower.v1 import ranking_service_pb2
 
 
@@ -49,8 +49,17 @@ class RecommendOptions(BatchOptions, total=False):
     explain: Annotated[bool, "Explain the score of every product; this costs two more scorings of the user."]
 
 
+_CONVERT: Final[Mapping[str, Callable[[object, str], Any]]] = {
+    "include_seen": flag,
+    "explain": flag,
+    "max_per_brand": uint32,
+    "diversity_strength": number,
+}
+"""Options that are fields of the same name."""
+
+
 def option_fields(options: BatchOptions, names: Collection[str]) -> dict[str, Any]:
-    """Turn options into fields of a request; an option is a field of the same name unless it is converted here.
+    """Turn options into fields of a request.
 
     Raises:
         TypeError: an option is not among `names`.
@@ -58,20 +67,20 @@ def option_fields(options: BatchOptions, names: Collection[str]) -> dict[str, An
     """
     if unknown := options.keys() - set(names):
         raise TypeError(f"unexpected option {min(unknown)!r}, must be one of {', '.join(names)}")
-    fields: dict[str, Any] = {**options}
+    fields = {name: _CONVERT[name](value, name) for name, value in options.items() if name in _CONVERT}
     fields["filter"] = _filter(options.get("filter"))
-    fields["max_per_brand"] = uint32(options.get("max_per_brand", 0), "max_per_brand")
-    fields["max_staleness"] = duration(fields.pop("max_staleness_s", None), "max_staleness")
+    fields["max_staleness"] = duration(options.get("max_staleness_s"), "max_staleness")
     return fields
 
 
 def _filter(rules: ProductFilter | None) -> ranking_service_pb2.ProductFilter | None:
     if rules is None:
         return None
+    rules = instance(rules, ProductFilter, "filter")
     return ranking_service_pb2.ProductFilter(
         allowed_product_ids=allow_list(rules.allowed_product_ids, "filter.allowed_product_ids"),
         denied_product_ids=texts(rules.denied_product_ids, "filter.denied_product_ids"),
         categories=allow_list(rules.categories, "filter.categories"),
         brands=allow_list(rules.brands, "filter.brands"),
-        min_predicted_rating=rules.min_predicted_rating,
+        min_predicted_rating=number(rules.min_predicted_rating, "filter.min_predicted_rating"),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from clients import decoding, results
-from clients.calls.fields import duration, text, texts, uint32
+from clients.calls.fields import duration, flag, instances, text, texts, uint32
 from clients.calls.methods import Call
 from clients.calls.options import BatchOptions, RecommendOptions, option_fields
 from twotower.v1 import ranking_service_pb2, types_pb2
@@ -29,7 +29,7 @@ def recommend(
         user_id=text(user_id, "user_id"),
         k=uint32(k, "k"),
         page_token=text(page_token, "page_token"),
-        paginate=paginate or bool(page_token),
+        paginate=flag(paginate, "paginate") or bool(page_token),
         **option_fields(options, RecommendOptions.__annotations__),
     )
     return Call(request, decoding.recommendations)
@@ -79,6 +79,7 @@ def list_products(page_size: int, page_token: str) -> Call[results.ProductPage]:
 
 def upsert_products(products: Sequence[results.Product]) -> Call[results.UpsertedProducts]:
     """Add products, or change the texts of those that the release has."""
+    products = instances(products, results.Product, "products")
     messages = [_product(product, f"products[{index}]") for index, product in enumerate(products)]
     request = ranking_service_pb2.UpsertProductsRequest(products=messages)
     return Call(request, decoding.upserted_products)

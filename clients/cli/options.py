@@ -1,4 +1,4 @@
-"""Options that commands share: addresses of the services, TLS, and JSON."""
+"""Options that commands share: where the services are, how to trust them, and the way to them."""
 
 import functools
 from collections.abc import Callable
@@ -7,8 +7,10 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING, checked_address
+from clients.errors import InvalidArgument
 from clients.recommender import TwotowerClient
+from twotower import environment
 from twotower.rpc import ChannelTls
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -17,8 +19,21 @@ _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DEFAULTS = {"ranking": DEFAULT_RANKING, "embedding": DEFAULT_EMBEDDING}
 
 
+class _Address(click.ParamType):  # type: ignore[type-arg]  # generic for mypy alone
+    """``host:port``."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it."""
+        try:
+            return checked_address(value, "")
+        except InvalidArgument as error:
+            self.fail(error.violations[0].description, param, ctx)
+
+
 def asks(service: Literal["ranking", "embedding"]) -> Callable[[Command], Command]:
-    """Add the options that say where the service is and how to trust it; call the command with an open `client`."""
+    """Add the options that say where the service is and how to reach it; call the command with an open `client`."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
@@ -28,26 +43,17 @@ def asks(service: Literal["ranking", "embedding"]) -> Callable[[Command], Comman
             tls_ca: Path | None,
             tls_certificate: Path | None,
             tls_key: Path | None,
+            http_proxy: bool,
             address: str,
             **options: Any,
         ) -> Any:
-            trust = channel_tls(tls, tls_ca, tls_certificate, tls_key)
-            client = (
-                TwotowerClient(ranking=address, tls=trust)
-                if service == "ranking"
-                else TwotowerClient(embedding=address, tls=trust)
-            )
-            with client:
+            trust = channel_tls(tls, tls_ca, tls_certificate, tls_key) or False
+            with TwotowerClient(**{service: address}, tls=trust, http_proxy=http_proxy) as client:  # type: ignore[arg-type]
                 return command(client=client, **options)
 
-        return _address_option(service)(_tls_options(run))  # type: ignore[return-value]  # click calls it by name, with more options
+        return _address_option(service)(_way_options(run))  # type: ignore[return-value]  # click calls it by name, with more options
 
     return decorate
-
-
-def json_option(command: Command) -> Command:
-    """Add ``--json``, which the command gets as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the answer as one JSON object.")(command)
 
 
 def channel_tls(tls: bool, ca: Path | None, certificate: Path | None, key: Path | None) -> ChannelTls | None:
@@ -65,7 +71,8 @@ def _address_option(service: str) -> Callable[[Command], Command]:
     return click.option(
         f"--{service}",
         "address",
-        envvar=f"TWOTOWER_{service.upper()}",
+        type=_Address(),
+        envvar=environment.RANKING if service == "ranking" else environment.EMBEDDING,
         default=_DEFAULTS[service],
         show_default=True,
         show_envvar=True,
@@ -74,13 +81,28 @@ def _address_option(service: str) -> Callable[[Command], Command]:
     )
 
 
-def _tls_options(command: Command) -> Command:
-    for name, text in (
-        ("--tls-key", "PEM file of the private key of that certificate."),
-        ("--tls-certificate", "PEM file of the client's certificate, if the service asks for one."),
-        ("--tls-ca", "PEM file of the certificate authority that signed the service's certificate; implies --tls."),
+def _way_options(command: Command) -> Command:
+    for flag, variable, text in (
+        ("--http-proxy", environment.HTTP_PROXY, "Connect through the proxy that http_proxy or grpc_proxy names."),
+        ("--tls-key", environment.TLS_KEY, "PEM file of the private key of that certificate."),
+        (
+            "--tls-certificate",
+            environment.TLS_CERTIFICATE,
+            "PEM file of the client's certificate, if the service asks for one.",
+        ),
+        (
+            "--tls-ca",
+            environment.TLS_CA,
+            "PEM file of the certificate authority that signed the service's certificate; implies --tls.",
+        ),
+        (
+            "--tls",
+            environment.TLS,
+            "Connect by TLS; the machine's certificate authorities are trusted unless --tls-ca is given.",
+        ),
     ):
-        variable = f"TWOTOWER_{name.strip('-').replace('-', '_').upper()}"
-        command = click.option(name, type=_PEM, envvar=variable, show_envvar=True, help=text)(command)
-    text = "Connect by TLS; the machine's certificate authorities are trusted unless --tls-ca is given."
-    return click.option("--tls", is_flag=True, envvar="TWOTOWER_TLS", show_envvar=True, help=text)(command)
+        is_file = flag.startswith("--tls-")
+        command = click.option(
+            flag, type=_PEM if is_file else bool, is_flag=not is_file, envvar=variable, show_envvar=True, help=text
+        )(command)
+    return command

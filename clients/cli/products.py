@@ -9,10 +9,11 @@ from typing import TextIO
 import click
 
 from clients import tables
-from clients.cli.options import asks, json_option
+from clients.cli.options import asks
 from clients.cli.output import show
 from clients.recommender import TwotowerClient
 from clients.results import Product, ProductPage, UpsertedProducts
+from twotower.cli import json_option
 
 _LARGEST_PAGE = 1000
 _LARGEST_UPSERT = 256

@@ -8,10 +8,11 @@ import click
 
 from clients import tables
 from clients.calls import ProductFilter, RecommendOptions
-from clients.cli.options import Command, asks, json_option
-from clients.cli.output import print_json, show
+from clients.cli.options import Command, asks
+from clients.cli.output import show
 from clients.recommender import TwotowerClient
 from clients.results import Recommendations
+from twotower.cli import json_option, print_json
 
 
 def _ranking_option(flag: str, name: str, **settings: Any) -> Callable[[Command], Command]:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import click
 
 from clients import tables
-from clients.cli.options import asks, json_option
+from clients.cli.options import asks
 from clients.cli.output import show
 from clients.recommender import TwotowerClient
 from clients.results import ReleaseInfo, ReleaseLabel
+from twotower.cli import json_option
 
 _NO_LABEL = "none"
 _LABELS = (ReleaseLabel.STABLE.value, ReleaseLabel.CANARY.value, ReleaseLabel.SHADOW.value, _NO_LABEL)

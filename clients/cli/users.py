@@ -3,9 +3,10 @@
 import click
 
 from clients import tables
-from clients.cli.options import asks, json_option
+from clients.cli.options import asks
 from clients.cli.output import show
 from clients.recommender import TwotowerClient
+from twotower.cli import json_option
 
 _VECTORS = ("bert_mean", "als")
 

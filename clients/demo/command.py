@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from clients import tables
-from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, exit_on_signals
 from clients.demo.run import Demo
 from clients.demo.session import RunDirectory, Session

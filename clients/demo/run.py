@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from clients import tables
-from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, ProcessId, Services, describe_exit, run_module
 from clients.demo.session import RunDirectory, Session
 from clients.demo.story import tell

@@ -6,13 +6,13 @@ from typing import Final
 
 from rich.console import Console
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from clients import tables
 from clients.demo.users import DemoUsers
 from clients.recommender import TwotowerClient
 from clients.results import Recommendation, Recommendations
+from twotower.terminal import Listing
 
 K: Final = 5
 """Products asked for; fewer if the catalogue has fewer."""
@@ -60,7 +60,7 @@ def tell(client: TwotowerClient, users: DemoUsers, out: Console) -> None:
     out.print(_latency_line(after))
 
 
-def side_by_side(before: tuple[Recommendation, ...], after: tuple[Recommendation, ...]) -> Table:
+def side_by_side(before: tuple[Recommendation, ...], after: tuple[Recommendation, ...]) -> Listing:
     """Two answers for one user, rank by rank, and how far each product of the second moved."""
     table = tables.listing("#", "Before", "Rating", "Score", "After", "Rating", "Score", "Moved")
     rank_before = {product.product_id: rank for rank, product in enumerate(before)}

@@ -19,7 +19,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
 
-from clients.connection import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.errors import TwotowerError
 from clients.loadtest.user_ids import read_user_ids
 from clients.recommender import TwotowerClient

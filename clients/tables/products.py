@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
-
 from clients.results import Product, SimilarProduct
 from clients.tables.terminal import fields_table, listing, plain
+from twotower.terminal import Listing
 
 
-def product_table(products: Sequence[Product]) -> Table:
+def product_table(products: Sequence[Product]) -> Listing:
     """A part of the catalogue."""
     table = listing("Product id", "Product", "Brand", "Reviews", "Mean rating")
     for product in products:
@@ -17,7 +16,7 @@ def product_table(products: Sequence[Product]) -> Table:
     return table
 
 
-def similar_table(products: Sequence[SimilarProduct]) -> Table:
+def similar_table(products: Sequence[SimilarProduct]) -> Listing:
     """Neighbours, nearest first."""
     table = listing("#", "Product", "Brand", "Similarity", "Product id")
     for rank, similar in enumerate(products, start=1):
@@ -27,7 +26,7 @@ def similar_table(products: Sequence[SimilarProduct]) -> Table:
     return table
 
 
-def product_fields(product: Product) -> Table:
+def product_fields(product: Product) -> Listing:
     """One product."""
     fields = {
         "Product id": product.product_id,

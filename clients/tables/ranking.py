@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
 from rich.text import Text
 
 from clients.results import Explanation, PopularitySource, Recommendation, Timing
 from clients.tables.terminal import listing, plain
+from twotower.terminal import Listing
 
 _POPULARITY = {
     PopularitySource.LIVE: " · live popularity",
@@ -16,7 +16,7 @@ _POPULARITY = {
 }
 
 
-def recommendation_table(products: Sequence[Recommendation], first_rank: int = 1) -> Table:
+def recommendation_table(products: Sequence[Recommendation], first_rank: int = 1) -> Listing:
     """Products, best first."""
     table = listing("#", "Product", "Brand", "Predicted rating", "Score", "Product id")
     for rank, product in enumerate(products, start=first_rank):
@@ -25,10 +25,10 @@ def recommendation_table(products: Sequence[Recommendation], first_rank: int = 1
     return table
 
 
-def explanation_table(products: Sequence[Recommendation], first_rank: int = 1) -> Table:
+def explanation_table(products: Sequence[Recommendation], first_rank: int = 1) -> Listing:
     """What each feature adds to a product's score: the score less the score without the feature."""
     titles = ("#", "Score", "ALS adds", "Reviews' text adds", "Popularity adds")
-    table = listing(*titles, "Nearest reviewed product", "Similarity", expand=False)
+    table = listing(*titles, "Nearest reviewed product", "Similarity")
     for rank, product in enumerate(products, start=first_rank):
         if explanation := product.explanation:
             table.add_row(str(rank), f"{product.score:.4f}", *_explanation_cells(product.score, explanation))

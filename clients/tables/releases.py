@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from rich.table import Table
 from rich.text import Text
 
 from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison
 from clients.tables.terminal import count, fields_table, listing, plain
+from twotower.terminal import Listing
 
 
-def release_table(releases: Sequence[ReleaseInfo]) -> Table:
+def release_table(releases: Sequence[ReleaseInfo]) -> Listing:
     """Releases, newest first."""
     table = listing("Release", "Label", "Preset", "Products", "Written (UTC)")
     for info in releases:
@@ -18,7 +18,7 @@ def release_table(releases: Sequence[ReleaseInfo]) -> Table:
     return table
 
 
-def release_fields(info: ReleaseInfo) -> Table:
+def release_fields(info: ReleaseInfo) -> Listing:
     """One release."""
     fields = {
         "Release": info.release_id,

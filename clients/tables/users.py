@@ -1,11 +1,11 @@
 """Users and their reviews on a terminal."""
 
 import numpy as np
-from rich.table import Table
 from rich.text import Text
 
 from clients.results import AlsOrigin, RecordedReview, RecordOutcome, UserContext, UserFeatures, UserKind
 from clients.tables.terminal import age, count, fields_table, plain
+from twotower.terminal import Listing
 
 _SHOWN_PRODUCTS = 10
 _ALS_ORIGIN = {
@@ -46,7 +46,7 @@ def _description(user: UserContext) -> str:
     return "user of an unknown kind"
 
 
-def user_fields(user: UserFeatures) -> Table:
+def user_fields(user: UserFeatures) -> Listing:
     """One user's features; vectors are shown by their lengths."""
     seen, shown = user.seen_product_ids, ", ".join(user.seen_product_ids[:_SHOWN_PRODUCTS])
     more = f" and {len(seen) - _SHOWN_PRODUCTS:,} more" if len(seen) > _SHOWN_PRODUCTS else ""

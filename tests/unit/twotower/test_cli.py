@@ -1,15 +1,20 @@
 """The root command: lazy, and clear about a missing extra."""
 
+import json
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from twotower import cli
-from twotower.errors import NotFound
+from twotower.errors import FieldViolation, NotFound
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -47,3 +52,32 @@ def _not_found() -> None:
 
 def test_an_unknown_command_is_refused() -> None:
     assert CliRunner().invoke(cli.main, ["nonsense"]).exit_code == 2
+
+
+def test_values_of_every_kind_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.print_json(
+        {
+            "when": datetime(2026, 1, 2, tzinfo=UTC),
+            "vector": np.array([1.5, 2.0], np.float32),
+            "count": np.int64(3),
+            "path": Path("run/releases"),
+            "violation": FieldViolation("k", "must be 1"),
+        },
+        user_id="Zoë",
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "user_id": "Zoë",
+        "when": "2026-01-02T00:00:00+00:00",
+        "vector": [1.5, 2.0],
+        "count": 3,
+        "path": "run/releases",
+        "violation": {"field": "k", "description": "must be 1"},
+    }
+
+
+def test_grpc_is_quiet_in_a_command_unless_told_otherwise() -> None:
+    script = "import os, sys; import twotower.cli; print(os.environ['GRPC_VERBOSITY'])"
+    for given, expected in (({}, "NONE"), ({"GRPC_VERBOSITY": "INFO"}, "INFO")):
+        variables = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"} | given
+        done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, env=variables)
+        assert done.stdout.strip() == expected

@@ -1,0 +1,138 @@
+"""Where the services are: arguments, or else the variables that commands obey too."""
+
+from pathlib import Path
+
+import pytest
+
+from clients import TwotowerClient
+from clients.addresses import (
+    DEFAULT_EMBEDDING,
+    DEFAULT_RANKING,
+    channel_tls,
+    checked_address,
+    embedding_address,
+    is_loopback,
+    proxied,
+    ranking_address,
+)
+from clients.errors import InvalidArgument
+from twotower.environment import MisspeltVariable
+from twotower.rpc import ChannelTls
+
+VARIABLES = ("TWOTOWER_RANKING", "TWOTOWER_EMBEDDING", "TWOTOWER_TLS", "TWOTOWER_TLS_CA", "TWOTOWER_HTTP_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_what_is_given_wins_over_the_variable_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (ranking_address(), embedding_address()) == (DEFAULT_RANKING, DEFAULT_EMBEDDING)
+    monkeypatch.setenv("TWOTOWER_RANKING", "ranking:1")
+    monkeypatch.setenv("TWOTOWER_EMBEDDING", "embedding:2")
+    assert (ranking_address(), embedding_address()) == ("ranking:1", "embedding:2")
+    assert (ranking_address("here:3"), embedding_address("here:4")) == ("here:3", "here:4")
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")
+    assert (ranking_address(), embedding_address()) == (DEFAULT_RANKING, DEFAULT_EMBEDDING)
+    assert (channel_tls(), proxied()) == (None, False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:1",
+        "localhost:65535",
+        "[::1]:50052",
+        "a.b-c.example:80",
+        "unix:/tmp/socket",
+        "dns:///host:1",
+        "ipv4:1.2.3.4:5",
+    ],
+)
+def test_addresses_that_grpc_takes(address: str) -> None:
+    assert checked_address(address, "ranking") == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "localhost",
+        "localhost:",
+        "localhost:99999",
+        "localhost:0",
+        "host:x",
+        "::1:50052",
+        "http://host:1",
+        "a b:1",
+        17,
+    ],
+)
+def test_others_are_refused_by_name(address: object) -> None:
+    with pytest.raises(InvalidArgument, match="ranking: must be host:port") as caught:
+        TwotowerClient(ranking=address)  # type: ignore[arg-type]
+    assert repr(address) in str(caught.value)
+
+
+def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOTOWER_EMBEDDING", "localhost")
+    with pytest.raises(InvalidArgument, match="TWOTOWER_EMBEDDING: must be host:port"):
+        TwotowerClient()
+    TwotowerClient(embedding="localhost:1").close()
+
+
+def test_tls_by_argument_and_by_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert channel_tls() is None
+    assert channel_tls(True) == ChannelTls()
+    monkeypatch.setenv("TWOTOWER_TLS_CA", "ca.pem")
+    assert channel_tls() == ChannelTls(Path("ca.pem"))
+    assert channel_tls(False) is None
+    monkeypatch.setenv("TWOTOWER_TLS_CA", "")
+    monkeypatch.setenv("TWOTOWER_TLS", "yes")
+    assert channel_tls() == ChannelTls()
+    monkeypatch.setenv("TWOTOWER_TLS", "perhaps")
+    with pytest.raises(InvalidArgument, match="TWOTOWER_TLS: must be true or false"):
+        TwotowerClient()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"tls": "ca.pem"}, "tls"), ({"deadlines": 5}, "deadlines"), ({"http_proxy": "yes"}, "http_proxy")],
+)
+def test_arguments_of_another_type_are_refused_by_name(arguments: dict[str, object], name: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        TwotowerClient(**arguments)  # type: ignore[arg-type]
+    assert [violation.field for violation in caught.value.violations] == [name]
+
+
+def test_a_misspelt_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWOTOWER_RANKNG", "ranking:1")
+    with pytest.warns(MisspeltVariable, match="did you mean TWOTOWER_RANKING") as caught:
+        TwotowerClient().close()
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [
+        ("127.0.0.1:1", True),
+        ("127.9.9.9:1", True),
+        ("localhost:1", True),
+        ("a.localhost:1", True),
+        ("[::1]:1", True),
+        ("ipv4:127.0.0.1:1", True),
+        ("dns:///localhost:1", True),
+        ("unix:/tmp/x", True),
+        ("10.0.0.1:1", False),
+        ("ranking:1", False),
+        ("[2001:db8::1]:1", False),
+    ],
+)
+def test_loopback(address: str, loopback: bool) -> None:
+    assert is_loopback(address) is loopback
