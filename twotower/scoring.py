@@ -57,6 +57,30 @@ def log_popularity(weights: Float64) -> Float32:
     return result
 
 
+def posterior_shares(prior: Float64, counts: Float64, prior_reviews: float, least_reviews: float) -> Float64:
+    """Weigh live counts against the popularity that a release knows.
+
+    ``(m·q + c) / (m + C)``, the mean of a Dirichlet posterior, with m = max(`prior_reviews`, `least_reviews` − C): what
+    live counts lack in evidence, the prior fills up. So one review moves a product's share by 1 / `least_reviews` at
+    most, however quiet the shop.
+
+    Args:
+        prior: (products,) shares at the end of the training period, q.
+        counts: (products,) time-decayed counts of live reviews, c; C is their sum.
+        prior_reviews: what the prior always weighs, in reviews.
+        least_reviews: reviews that prior and live counts weigh together at least.
+
+    Returns:
+        (products,) shares.
+    """
+    total = counts.sum()
+    mass = max(prior_reviews, least_reviews - total)
+    if mass + total <= 0:
+        return prior
+    shares: Float64 = (mass * prior + counts) / (mass + total)
+    return shares
+
+
 def shrunk_means(sums: Float64, counts: Float64, prior_mean: float) -> Float32:
     """Compute ``(n·r̄ + 10·μ) / (n + 10)`` of each product.
 
@@ -111,6 +135,12 @@ class LiftScoring:
         rating_base: (products,) shrunk item means.
         log_popularity: (products,) at the end of the training period.
         prior_mean: μ, the overall mean rating: the shrunk mean of a product without reviews.
+        prior_reviews: reviews that the release's own popularity weighs beside live counts
+            (:func:`posterior_shares`).
+        least_reviews: reviews that both weigh together at least.
+        new_product_share: share of all weight that products have in their first weeks, 0 to 1: the floor of one that is
+            added while the release serves, and of which nothing else is known.
+        popularity_floor: what is added to each share before the logarithm; () or (products,).
     """
 
     temperature: float
@@ -120,6 +150,10 @@ class LiftScoring:
     rating_base: Float32
     log_popularity: Float32
     prior_mean: float
+    prior_reviews: float = 0.0
+    least_reviews: float = 0.0
+    new_product_share: float = 0.0
+    popularity_floor: float | Float64 = POPULARITY_FLOOR
 
     def scores(self, network: Float32, live_log_popularity: Float32 | None = None) -> Float32:
         """``(network − cold) / τ + log p``; without a feed p is the release's own."""
@@ -127,6 +161,17 @@ class LiftScoring:
         scores /= np.float32(self.temperature)
         scores += self.log_popularity if live_log_popularity is None else live_log_popularity
         return scores
+
+    def live_log_popularity(self, counts: Float64) -> Float32:
+        """Log popularity (products,) float32 by :func:`posterior_shares`.
+
+        Args:
+            counts: (products,) time-decayed counts of live reviews.
+        """
+        prior = np.maximum(np.exp(self.log_popularity.astype(np.float64)) - self.popularity_floor, 0.0)
+        shares = posterior_shares(prior, counts, self.prior_reviews, self.least_reviews)
+        log: Float32 = np.log(shares + self.popularity_floor).astype(np.float32)
+        return log
 
     def ratings(self, network: Float32, products: Int64 | None = None) -> Float32:
         """``base + slope · (network − cold)``, clipped to 0–5."""

@@ -227,9 +227,13 @@ def _scoring(base: ServedRelease, fusion: Float32, columns: Int64, count: int) -
     more = count - len(scoring.cold_scores)
     cold_scores = np.pad(scoring.cold_scores, (0, more))
     cold_scores[columns] = score_catalogue(base.weights, cold_rows(base.global_mean), fusion)[0]
+    # A product of which nothing else is known has the popularity of new products, until it is counted more often.
+    new_floor = POPULARITY_FLOOR + scoring.new_product_share
+    floor = np.broadcast_to(scoring.popularity_floor, scoring.log_popularity.shape)
     return replace(
         scoring,
         cold_scores=cold_scores,
         rating_base=np.pad(scoring.rating_base, (0, more), constant_values=scoring.prior_mean),
-        log_popularity=np.pad(scoring.log_popularity, (0, more), constant_values=np.log(POPULARITY_FLOOR)),
+        log_popularity=np.pad(scoring.log_popularity, (0, more), constant_values=np.log(new_floor)),
+        popularity_floor=np.pad(floor, (0, more), constant_values=new_floor),
     )

@@ -14,24 +14,26 @@ from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import ServedRelease
 from twotower.errors import EmbeddingUnavailable, InvalidArgument
 from twotower.features import Float64, Int64
-from twotower.scoring import LiftScoring, log_popularity
+from twotower.scoring import LiftScoring
 from twotower.v1 import embedding_service_pb2, ranking_service_pb2
 from twotower.wire import from_vector
 
 _LOG = logging.getLogger(__name__)
 _HELD_BYTES: Final = 64 * 2**20
+_DAY_S: Final = 86_400
 _RELEASE: Final = PopularitySnapshot()
 _NONE: Final = PopularitySnapshot(source=ranking_service_pb2.POPULARITY_SOURCE_NONE)
 
 
 @dataclass
 class _Counters:
-    """The latest counters, laid out for one release."""
+    """The latest counters, and what scores of one release hold of them."""
 
     product_ids: Sequence[str]
     weights: Float64
+    as_of_ns: int
     fetched_at: float
-    snapshot: PopularitySnapshot
+    snapshot: PopularitySnapshot = _RELEASE
 
 
 class PopularityFeed:
@@ -43,6 +45,7 @@ class PopularityFeed:
         interval_s: between two fetches.
         max_age_s: counters that could not be fetched anew for this long are no longer used.
         clock: seconds, monotonic.
+        now_s: seconds since 1970.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class PopularityFeed:
         interval_s: float,
         max_age_s: float,
         clock: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._fetch = fetch
         self._releases = releases
         self._interval_s = interval_s
         self._max_age_s = max_age_s
         self._clock = clock
+        self._now_s = now_s
         self._latest: dict[str, _Counters] = {}
         self._held: OrderedDict[tuple[str, int], PopularitySnapshot] = OrderedDict()
         self._away = False
@@ -72,7 +77,7 @@ class PopularityFeed:
             return _RELEASE
         log = latest.snapshot.log_popularity
         if log is not None and len(log) != len(served.catalogue):  # products were added since
-            latest.snapshot = _lay_out(served, latest.product_ids, latest.weights, latest.snapshot.version)
+            self._lay_out(served, latest)
         return latest.snapshot
 
     def hold(self, served: ServedRelease, snapshot: PopularitySnapshot) -> None:
@@ -133,17 +138,19 @@ class PopularityFeed:
             # Nothing was reviewed yet: the release knows more.
             self._latest.pop(served.release_id, None)
             return
-        version = response.as_of_time.ToNanoseconds()
-        product_ids = list(response.product_ids)
-        snapshot = await asyncio.to_thread(_lay_out, served, product_ids, weights, version)
-        self._latest[served.release_id] = _Counters(product_ids, weights, self._clock(), snapshot)
+        counters = _Counters(list(response.product_ids), weights, response.as_of_time.ToNanoseconds(), self._clock())
+        await asyncio.to_thread(self._lay_out, served, counters)
+        self._latest[served.release_id] = counters
 
-
-def _lay_out(served: ServedRelease, product_ids: Sequence[str], weights: Float64, version: int) -> PopularitySnapshot:
-    """Put counters into catalogue order; products that the release does not have are left out."""
-    catalogue = served.catalogue
-    rows: Int64 = np.array([catalogue.row(product_id) for product_id in product_ids], np.int64)
-    in_catalogue = rows >= 0
-    counts = np.zeros(len(catalogue))
-    np.add.at(counts, rows[in_catalogue], weights[in_catalogue])
-    return PopularitySnapshot(log_popularity(counts), version, ranking_service_pb2.POPULARITY_SOURCE_LIVE)
+    def _lay_out(self, served: ServedRelease, counters: _Counters) -> None:
+        """Weigh the counters, in catalogue order; products that the release does not have are left out."""
+        scoring, catalogue = served.scoring, served.catalogue
+        assert isinstance(scoring, LiftScoring)
+        rows: Int64 = np.array([catalogue.row(product_id) for product_id in counters.product_ids], np.int64)
+        in_catalogue = rows >= 0
+        counts = np.zeros(len(catalogue))
+        np.add.at(counts, rows[in_catalogue], counters.weights[in_catalogue])
+        # The counters are as of the newest review; in the time since then they have faded.
+        age_days = max(0.0, self._now_s() - counters.as_of_ns / 1e9) / _DAY_S
+        log = scoring.live_log_popularity(counts * 2.0 ** (-age_days / scoring.half_life_days))
+        counters.snapshot = PopularitySnapshot(log, counters.as_of_ns, ranking_service_pb2.POPULARITY_SOURCE_LIVE)

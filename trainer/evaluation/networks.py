@@ -93,7 +93,7 @@ class BestMethods:
         return {
             BEST_PLAIN: Scored(network, ratings),
             BEST_STATIC: Scored(scoring.scores(network), ratings),
-            BEST_LIVE: Scored(scoring.scores(network, period.live_with(calibration.half_life_days)), ratings),
+            BEST_LIVE: Scored(scoring.scores(network, period.live_for(scoring)), ratings),
         }
 
     def _slope(self, period: Period) -> float:

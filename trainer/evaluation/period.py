@@ -19,6 +19,7 @@ from trainer.network.presets import PRESETS
 from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
 from trainer.progress import Progress
 from twotower.features import BERT_COLUMNS, Float32, Int64
+from twotower.scoring import LiftScoring
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,9 @@ class Period:
         """(test rows, products) log popularity just before each test row."""
         return live_matrix(self.reviews, self.fold.test, self.calibration.half_life_days)
 
-    def live_with(self, half_life_days: float) -> Float32:
-        """The same with another half-life than the fitted one."""
-        fitted = half_life_days == self.calibration.half_life_days
-        return self.live if fitted else live_matrix(self.reviews, self.fold.test, half_life_days)
+    def live_for(self, scoring: LiftScoring) -> Float32:
+        """(test rows, products) log popularity just before each test row, as a release would weigh it."""
+        return live_matrix(self.reviews, self.fold.test, scoring.half_life_days, scoring.live_log_popularity)
 
     @cached_property
     def similarity(self) -> Float32:

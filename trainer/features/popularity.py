@@ -1,6 +1,6 @@
 """Popularity of products over time: frozen at a moment, or live as reviews arrive."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -11,43 +11,64 @@ from twotower.scoring import US_PER_DAY, decayed_counts, log_popularity, shrunk_
 _US_PER_MS = 1000
 
 
-def frozen_log_popularity(reviews: Reviews, rows: int, half_life_days: float) -> Float32:
-    """Log popularity at the end of the training period, its first `rows` reviews: (products,) float32.
+def frozen_counts(reviews: Reviews, rows: int, half_life_days: float) -> Float64:
+    """Time-decayed counts at the end of the training period, its first `rows` reviews: (products,) float64.
 
     Undated reviews have no age and are left out. A half-life of infinity counts all reviews alike.
     """
     dated = reviews.dated[:rows]
     product, time_us = reviews.product[:rows][dated].astype(np.int64), reviews.time_us[:rows][dated]
     end_ms = int(time_us[-1] // _US_PER_MS) if len(time_us) else 0
-    counts = decayed_counts(product, time_us // _US_PER_MS, end_ms, half_life_days, len(reviews.products))
-    return log_popularity(counts)
+    return decayed_counts(product, time_us // _US_PER_MS, end_ms, half_life_days, len(reviews.products))
 
 
-def live_log_popularity(reviews: Reviews, rows: Int64, half_life_days: float) -> Iterator[Float32]:
-    """Log popularity just before each of `rows`, ascending: what the online counters hold when that review arrives.
+def frozen_log_popularity(reviews: Reviews, rows: int, half_life_days: float) -> Float32:
+    """Log popularity at the end of the training period, its first `rows` reviews: (products,) float32."""
+    return log_popularity(frozen_counts(reviews, rows, half_life_days))
+
+
+def live_counts(reviews: Reviews, rows: Int64, half_life_days: float, *, since: int = 0) -> Iterator[Float64]:
+    """Time-decayed counts just before each of `rows`, ascending: what the online counters hold when it arrives.
+
+    Args:
+        reviews: in time order.
+        rows: reviews.
+        half_life_days: after this long a review counts half.
+        since: the first review that is counted; later than 0 for a store that begins empty.
 
     Yields:
-        (products,) float32 for each row, of all reviews of an earlier time: most files know the day only, and what else
-        was bought that day is not known yet.
+        (products,) float64 for each row, of all reviews of an earlier time: most files know the day only, and what else
+        was bought that day is not known yet. The same array each time.
     """
-    weights, counted, now = np.zeros(len(reviews.products)), 0, 0
+    counts, counted, now = np.zeros(len(reviews.products)), since, 0
     product, time_us = reviews.product.tolist(), reviews.time_us.tolist()
-    for row in np.searchsorted(reviews.time_us, reviews.time_us[rows]).tolist():
-        for earlier in range(counted, row):
+    for row, first in zip(rows.tolist(), np.searchsorted(reviews.time_us, reviews.time_us[rows]).tolist(), strict=True):
+        for earlier in range(counted, first):
             if time_us[earlier] > now:
-                weights *= 2.0 ** (-(time_us[earlier] - now) / US_PER_DAY / half_life_days)
+                counts *= 2.0 ** (-(time_us[earlier] - now) / US_PER_DAY / half_life_days)
                 now = time_us[earlier]
-            weights[product[earlier]] += 1.0
-        counted = row
-        # Decay up to the row would change no share, and only shares are used.
-        yield log_popularity(weights)
+            counts[product[earlier]] += 1.0
+        counted = max(counted, first)
+        if time_us[row] > now:
+            counts *= 2.0 ** (-(time_us[row] - now) / US_PER_DAY / half_life_days)
+            now = time_us[row]
+        yield counts
 
 
-def live_matrix(reviews: Reviews, rows: Int64, half_life_days: float) -> Float32:
-    """:func:`live_log_popularity` of all `rows`: (rows, products) float32."""
+def live_matrix(
+    reviews: Reviews, rows: Int64, half_life_days: float, log: Callable[[Float64], Float32] = log_popularity
+) -> Float32:
+    """Log popularity just before each of `rows`: (rows, products) float32.
+
+    Args:
+        reviews: in time order.
+        rows: reviews, ascending.
+        half_life_days: after this long a review counts half.
+        log: from counts to log popularity; of shares alone by default.
+    """
     result = np.empty((len(rows), len(reviews.products)), np.float32)
-    for index, values in enumerate(live_log_popularity(reviews, rows, half_life_days)):
-        result[index] = values
+    for index, counts in enumerate(live_counts(reviews, rows, half_life_days)):
+        result[index] = log(counts)
     return result
 
 

@@ -10,6 +10,7 @@ from trainer.data.reviews import Reviews
 from trainer.features.history import FIRST_WARM, first_of_moment, seen_mask
 from trainer.features.popularity import frozen_log_popularity, live_matrix
 from trainer.lift.inputs import LiftInputs
+from trainer.lift.prior import PopularityPrior, fit_prior
 from trainer.measure.folds import Fold, rolling_folds
 from trainer.measure.metrics import expected_ranks, ndcg
 from twotower.features import BERT_COLUMNS, Float32, Float64
@@ -31,14 +32,20 @@ class Calibration:
             less.
         similarity_weight: standard deviations of text similarity, beside log popularity, that rank best for users with
             a history.
+        prior: how much the release's own popularity weighs beside live counts.
     """
 
     half_life_days: float
     similarity_weight: float
+    prior: PopularityPrior
 
     def with_half_life(self, half_life_days: float | None) -> "Calibration":
         """The same with another half-life; with the fitted one if that is None."""
-        return self if half_life_days is None else replace(self, half_life_days=half_life_days)
+        if half_life_days is None or half_life_days == self.half_life_days:
+            return self
+        # Evidence, the sum of decayed counts, grows with the half-life.
+        least_reviews = self.prior.least_reviews * half_life_days / self.half_life_days
+        return replace(self, half_life_days=half_life_days, prior=replace(self.prior, least_reviews=least_reviews))
 
 
 def fit_calibration(inputs: LiftInputs) -> Calibration:
@@ -56,15 +63,16 @@ def fit_calibration(inputs: LiftInputs) -> Calibration:
         return ndcg(expected_ranks(scores, target, seen))
 
     half_life = max(HALF_LIVES_DAYS, key=lambda value: float(quality(live_matrix(reviews, tests, value)).mean()))
+    prior = fit_prior(reviews, folds, half_life)
     warm = features.state[before] >= FIRST_WARM
     if not warm.any():
-        return Calibration(half_life, 0.0)
+        return Calibration(half_life, 0.0, prior)
     similarity = standardised_similarity(features.states[features.state[before]], inputs.product_vectors)
     frozen = _frozen_popularity(reviews, folds, half_life)
     weight = max(
         SIMILARITY_WEIGHTS, key=lambda value: float(quality(frozen + np.float32(value) * similarity)[warm].mean())
     )
-    return Calibration(half_life, weight)
+    return Calibration(half_life, weight, prior)
 
 
 def thinned(folds: list[Fold], products: int, max_cells: int = MAX_CELLS) -> list[Fold]:

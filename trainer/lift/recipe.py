@@ -85,6 +85,9 @@ def fit_best(
         rating_base=shrunk_item_means(reviews, rows),
         log_popularity=log_popularity,
         prior_mean=prior_mean(reviews, rows),
+        prior_reviews=calibration.prior.prior_reviews,
+        least_reviews=calibration.prior.least_reviews,
+        new_product_share=calibration.prior.new_product_share,
     )
     return FittedBest(network, curve, calibration, teacher, scoring)
 

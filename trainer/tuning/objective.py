@@ -77,7 +77,8 @@ class Objective:
 
     def fitted_constants(self) -> dict[str, Any]:
         """Constants of the data as a listwise recipe fits them, on the training part of the last fold."""
-        return asdict(self._period(self._folds[-1], 0).calibration)
+        constants: dict[str, Any] = asdict(self._period(self._folds[-1], 0).calibration)
+        return {**constants.pop("prior"), **constants}
 
     def _period(self, fold: Fold, seed: int) -> Period:
         key = fold.training, seed
@@ -101,4 +102,4 @@ def _scores(options: TrainingOptions, period: Period) -> Float32:
         return scores_of(options, period)
     calibration = period.calibration.with_half_life(options.listwise.half_life_days)
     fitted = fit_best(options.preset, period.lift_inputs(), options.listwise, seed=period.seed, calibration=calibration)
-    return fitted.scoring.scores(test_scores(period, fitted.network), period.live_with(calibration.half_life_days))
+    return fitted.scoring.scores(test_scores(period, fitted.network), period.live_for(fitted.scoring))

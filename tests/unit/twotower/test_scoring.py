@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.scoring import MS_PER_DAY, LiftScoring, RatingScoring, decayed_counts, log_popularity
+from twotower.features import Float64
+from twotower.scoring import (
+    MS_PER_DAY,
+    LiftScoring,
+    RatingScoring,
+    decayed_counts,
+    log_popularity,
+    posterior_shares,
+)
 
 
 def test_a_rating_release_answers_with_the_output() -> None:
@@ -44,3 +52,40 @@ def test_decayed_counts_are_sums_of_halvings(rows: list[tuple[int, int]], half_l
 def test_popularity_is_finite_for_products_nobody_bought() -> None:
     assert log_popularity(np.array([3.0, 1.0, 0.0])) == pytest.approx(np.log([0.7501, 0.2501, 0.0001]), abs=1e-5)
     assert np.ptp(log_popularity(np.zeros(3))) == 0
+
+
+masses = st.floats(0.0, 1e4)
+weights = st.lists(st.floats(0.0, 1e4), min_size=4, max_size=4).map(np.array)
+
+
+@given(weights.filter(lambda prior: prior.sum() > 1e-3), weights, masses, masses)
+def test_posterior_shares_are_shares_between_the_prior_and_what_was_counted(
+    prior: Float64, counts: Float64, prior_reviews: float, least_reviews: float
+) -> None:
+    prior = prior / prior.sum()
+    shares = posterior_shares(prior, counts, prior_reviews, least_reviews)
+    assert shares.sum() == pytest.approx(1)
+    if counts.sum() > 0:
+        counted = counts / counts.sum()
+        assert np.all(shares >= np.minimum(prior, counted) - 1e-9)
+        assert np.all(shares <= np.maximum(prior, counted) + 1e-9)
+
+
+@given(weights.filter(lambda prior: prior.sum() > 1e-3), weights, st.floats(1.0, 1e3), masses, st.integers(0, 3))
+def test_one_review_moves_a_share_by_at_most_one_in_the_least_evidence(
+    prior: Float64, counts: Float64, least_reviews: float, prior_reviews: float, product: int
+) -> None:
+    prior = prior / prior.sum()
+    more = counts + np.eye(4)[product]
+    before, after = (posterior_shares(prior, c, prior_reviews, least_reviews) for c in (counts, more))
+    assert np.abs(after - before).max() <= 1 / max(least_reviews, prior_reviews + counts.sum()) + 1e-9
+    assert after[product] >= before[product] - 1e-12
+
+
+def test_live_counts_without_a_prior_are_plain_shares() -> None:
+    scoring = LiftScoring(
+        1.0, 0.0, 7.0, np.zeros(2, np.float32), np.zeros(2, np.float32), log_popularity(np.array([1.0, 3.0])), 3.5
+    )
+    counts = np.array([6.0, 2.0])
+    assert scoring.live_log_popularity(counts) == pytest.approx(log_popularity(counts))
+    assert scoring.live_log_popularity(np.zeros(2)) == pytest.approx(scoring.log_popularity)

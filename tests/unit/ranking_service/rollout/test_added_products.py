@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,29 @@ async def test_an_added_product_is_scored_by_the_whole_network(lift: ServedRelea
     assert served.scoring.log_popularity[12] == pytest.approx(np.log(1e-4), rel=1e-6)
     assert served.scoring.scores(scores).shape == served.scoring.ratings(scores).shape == (4, 14)
     assert {"new 1"} <= {served.catalogue.product_ids[row] for row in served.catalogue.similar(0, 13)[0]}
+
+
+async def test_an_added_product_has_the_popularity_of_new_ones_until_it_is_counted(
+    lift: ServedRelease, tmp_path: Path
+) -> None:
+    assert isinstance(lift.scoring, LiftScoring)
+    before = replace(lift.scoring, new_product_share=0.02, least_reviews=50.0)
+    lift = replace(lift, scoring=before)
+    with ThreadPoolExecutor(1) as executor:
+        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
+        await added.add([product("Radio", "new 1")], lift)
+        scoring = added.fit(lift).scoring
+    assert isinstance(scoring, LiftScoring)
+    assert scoring.log_popularity[PRODUCTS] == pytest.approx(np.log(0.0201), rel=1e-5)
+    np.testing.assert_array_equal(scoring.log_popularity[:PRODUCTS], before.log_popularity)
+    counts = np.zeros(PRODUCTS + 1)
+    for reviews in (0.0, 1.0, 100.0):
+        counts[PRODUCTS] = reviews
+        share = reviews / max(50.0, reviews)
+        assert scoring.live_log_popularity(counts)[PRODUCTS] == pytest.approx(np.log(share + 0.0201), rel=1e-5)
+    np.testing.assert_allclose(
+        scoring.live_log_popularity(np.zeros(PRODUCTS + 1))[:PRODUCTS], before.log_popularity, atol=1e-5
+    )
 
 
 async def test_they_survive_and_keep_their_rows(lift: ServedRelease, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Live popularity: laid out by product, too old to be used, held for pages."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from ranking_service.upstream.live_popularity import PopularityFeed
 from tests.support.ranking import Clock
 from tests.support.releases import ReferenceScorer, product_id, write_random_release
 from twotower.errors import EmbeddingUnavailable
-from twotower.scoring import log_popularity
+from twotower.scoring import POPULARITY_FLOOR, LiftScoring, log_popularity
 from twotower.v1 import embedding_service_pb2, ranking_service_pb2
 from twotower.wire import to_vector
 
@@ -31,6 +31,7 @@ class Feed:
 
     weights: dict[str, float]
     seconds: int = 1_000
+    now_s: float = 1_000.0
     away: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -45,7 +46,9 @@ class Feed:
 
 
 def live_popularity(feed: Feed, releases: Iterable[ServedRelease], clock: Clock) -> PopularityFeed:
-    return PopularityFeed(feed.popularity, lambda: releases, interval_s=1, max_age_s=30, clock=clock)
+    return PopularityFeed(
+        feed.popularity, lambda: releases, interval_s=1, max_age_s=30, clock=clock, now_s=lambda: feed.now_s
+    )
 
 
 async def test_live_popularity_is_laid_out_by_product(lift: ServedRelease) -> None:
@@ -69,6 +72,25 @@ async def test_live_popularity_is_laid_out_by_product(lift: ServedRelease) -> No
     feed.away, feed.seconds = False, 1_031
     await live.refresh()
     assert live.snapshot(lift).version == 1_031 * 10**9
+
+
+async def test_counters_fade_until_the_release_is_all_that_is_known(lift: ServedRelease) -> None:
+    assert isinstance(lift.scoring, LiftScoring)
+    scoring = replace(lift.scoring, prior_reviews=3.0, least_reviews=20.0)
+    lift = replace(lift, scoring=scoring)
+    feed = Feed({product_id(4): 30.0})
+    live, half_life_s = live_popularity(feed, [lift], Clock()), scoring.half_life_days * 86_400
+    shares = np.exp(scoring.log_popularity.astype(float)) - POPULARITY_FLOOR
+    for half_lives, mass in ((0, 3.0), (1, 5.0), (40, 20.0)):
+        feed.now_s = 1_000 + half_lives * half_life_s
+        await live.refresh()
+        counts = np.zeros(PRODUCTS)
+        counts[4] = 30.0 / 2**half_lives
+        expected = (mass * shares + counts) / (mass + counts.sum())
+        found = live.snapshot(lift).log_popularity
+        assert found is not None
+        np.testing.assert_allclose(found, np.log(expected + POPULARITY_FLOOR), rtol=1e-5)
+    np.testing.assert_allclose(found, scoring.log_popularity, rtol=1e-5)
 
 
 async def test_counters_without_weight_say_less_than_the_release(lift: ServedRelease) -> None:
