@@ -6,8 +6,6 @@ The number of seeds is $SEEDS, or 3. The last line is JSON: the headline of the 
 
 import os
 
-from rich.console import Console
-
 from benchmarks import rig
 from trainer.data.cleaning import CleaningOptions
 from trainer.data.reviews import read_reviews
@@ -17,6 +15,7 @@ from trainer.evaluation.table import headline
 from trainer.network.presets import preset_named
 from trainer.pipeline import TrainingOptions
 from trainer.progress import Progress
+from twotower.terminal import console
 
 
 def main() -> None:
@@ -29,10 +28,10 @@ def main() -> None:
         folds=4,
         encoder_path=rig.encoder_folder(),
         cache=rig.cache_folder(),
-        progress=Progress(Console(stderr=True)),
+        progress=Progress(console(stderr=True)),
     )
     rig.print_machine("tensorflow", "implicit", "openvino")
-    print_table(Console(width=180), table)
+    print_table(console(), table)
     rig.print_json(**headline(table))
 
 

@@ -2,9 +2,11 @@
 
 import click
 
+from twotower.cli import DomainErrorGroup  # before anything that imports gRPC
+
+# isort: split
 from trainer.cli.commands import describe, evaluate, import_keras, publish, sample_data, train
 from trainer.cli.tune import tune
-from twotower.cli import DomainErrorGroup
 
 
 @click.group(cls=DomainErrorGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import IO, Any, Final, NoReturn, TypeVar
 
 import click
@@ -33,6 +34,7 @@ _EXTRAS: Final = {
     "ranking_service": "ranking",
 }
 _JSON: Final = "twotower.json"
+STDOUT: Final = Path("-")
 _ASCII: Final = {"·": "-", "–": "-", "−": "-", "─": "-", "…": "~", "▲": "^", "▼": "v", "×": "x", "→": ">"}
 """What stands for a character that standard output can't show; "?" for all others."""
 
@@ -47,8 +49,16 @@ def json_option(command: Command) -> Command:
     return option(command)
 
 
-def _note_json(ctx: click.Context, _: click.Parameter, chosen: bool) -> bool:
-    ctx.meta[_JSON] = ctx.meta.get(_JSON, False) or chosen
+def json_file_option(text: str) -> Callable[[Command], Command]:
+    """Add ``--json [FILE]``, which the command gets as `json_file`; it is `STDOUT` if no FILE is given."""
+    kind = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+    return click.option(
+        "--json", "json_file", is_flag=False, flag_value="-", is_eager=True, callback=_note_json, type=kind, help=text
+    )
+
+
+def _note_json(ctx: click.Context, _: click.Parameter, chosen: Any) -> Any:
+    ctx.meta[_JSON] = ctx.meta.get(_JSON, False) or chosen in (True, STDOUT)
     return chosen
 
 
@@ -56,7 +66,9 @@ def print_json(answer: Any, **first: object) -> None:
     """Print an answer, a dataclass or a mapping, as one JSON object that begins with the fields `first`."""
     fields = answer if isinstance(answer, Mapping) else vars(answer)
     unicode = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
-    click.echo(json.dumps({**first, **fields}, ensure_ascii=not unicode, indent=2, default=_jsonable))
+    text = json.dumps({**first, **fields}, default=_jsonable)
+    plain = json.loads(text, parse_constant=lambda _: None)  # JSON has no NaN
+    click.echo(json.dumps(plain, ensure_ascii=not unicode, indent=2))
 
 
 def _jsonable(value: object) -> object:

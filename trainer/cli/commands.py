@@ -1,6 +1,6 @@
 """The trainer's sub-commands. Whatever is slow to import is imported when a command runs."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from trainer.cli.options import (
 )
 from trainer.data.sources import SourceOptions
 from trainer.network.presets import PRESETS
+from twotower.cli import STDOUT, json_file_option, json_option, print_json
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
@@ -102,8 +103,6 @@ def train(
     """Train a PRESET on a review file and write the release."""
     import json
 
-    from rich.console import Console
-
     from trainer.data.cleaning import CleaningOptions
     from trainer.encoding.export import cached_encoder
     from trainer.pipeline import train as run
@@ -111,8 +110,9 @@ def train(
     from trainer.report.page import write_report
     from trainer.report.sample_files import write_sample_files
     from trainer.report.summary import print_curve, print_report, print_result
+    from twotower.terminal import console
 
-    console, progress = Console(), Progress(Console(stderr=True))
+    terminal, progress = console(), Progress(console(stderr=True))
     recipe = chosen.recipe(preset)
     options = replace(
         recipe,
@@ -125,9 +125,9 @@ def train(
         with progress.stage("export encoder"):
             encoder = cached_encoder(cache)
     result = run(reviews, out, options, encoder_path=encoder, cache=cache, progress=progress)
-    print_report(console, result.report)
-    print_curve(console, result.fitted)
-    print_result(console, result, progress.seconds)
+    print_report(terminal, result.report)
+    print_curve(terminal, result.fitted)
+    print_result(terminal, result, progress.seconds)
     if write_samples:
         with progress.stage("write samples"):
             click.echo(f"samples: {', '.join(map(str, write_sample_files(write_samples, result, samples_format)))}")
@@ -144,12 +144,11 @@ def train(
 @service_options
 def publish(*, release: Path, services: Services) -> None:
     """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service."""
-    from rich.console import Console
-
     from trainer.progress import Progress
     from twotower.release import Release
+    from twotower.terminal import console
 
-    progress = Progress(Console(stderr=True))
+    progress = Progress(console(stderr=True))
     with progress.stage("verify release"):
         opened = Release.open(release)
     _publish(opened, services, progress)
@@ -193,7 +192,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Fits of whatever is random.")
 @click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
 @recipe_options
-@click.option("--json", "json_file", type=FILE, help="Write the whole table here.")
+@json_file_option("Print the whole table as one JSON document, or write it to FILE.")
 @click.option("--markdown", "markdown_file", type=FILE, help="Write the table as it is shown here, in Markdown.")
 @click.option(
     "--leak-audit",
@@ -218,8 +217,6 @@ def evaluate(
     """Compare presets with baselines on rolling temporal folds."""
     import json
 
-    from rich.console import Console
-
     from trainer.data.cleaning import CleaningOptions
     from trainer.data.reviews import read_reviews
     from trainer.encoding.export import cached_encoder
@@ -228,14 +225,15 @@ def evaluate(
     from trainer.evaluation.show import markdown, print_table
     from trainer.progress import Progress
     from trainer.tuning.search_space import preset_in
+    from twotower.terminal import console
 
-    progress = Progress(Console(stderr=True))
+    progress = Progress(console(stderr=True))
     listed = [name.strip() for name in presets.split(",") if name.strip() not in ("", "none")]
     names = list(PRESETS) if presets == "all" else listed
     with progress.stage("read reviews"):
         cleaned, _ = read_reviews(reviews, CleaningOptions(), source)
     if leak_audit:
-        click.echo(audit(cleaned, folds=folds, progress=progress))
+        click.echo(audit(cleaned, folds=folds, progress=progress), err=json_file == STDOUT)
     tuned = preset_in(chosen.file) if chosen.file else None
     if tuned and tuned not in names:
         raise click.BadParameter(f"is for the preset {tuned}, which is not among --presets", param_hint="--options")
@@ -249,8 +247,11 @@ def evaluate(
         cache=cache,
         progress=progress,
     )
-    print_table(Console(width=180), table)
-    if json_file:
+    if json_file == STDOUT:
+        print_json(table)
+    else:
+        print_table(console(), table)
+    if json_file and json_file != STDOUT:
         json_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     if markdown_file:
         markdown_file.write_text(markdown(table), encoding="utf-8")
@@ -267,21 +268,26 @@ def evaluate(
     show_default=True,
     help="Of the negatives in the figures after sampling.",
 )
-def describe(*, reviews: Path, source: SourceOptions, html_file: Path | None, alpha: float) -> None:
+@json_option
+def describe(*, reviews: Path, source: SourceOptions, html_file: Path | None, alpha: float, as_json: bool) -> None:
     """Tell what is in a review file: sizes, ratings before and after sampling, popularity, missing values, dates."""
-    from rich.console import Console
-
     from trainer.data.cleaning import CleaningOptions
     from trainer.data.reviews import read_reviews
     from trainer.report.describe import description, print_description, write_pictures
     from trainer.report.summary import print_report
+    from twotower.terminal import console
 
     cleaned, report = read_reviews(reviews, CleaningOptions(), source)
-    console = Console()
-    print_report(console, report)
-    print_description(console, description(cleaned, alpha))
+    found = description(cleaned, alpha)
     if html_file:
         write_pictures(html_file, cleaned)
+    if as_json:
+        print_json({"cleaning": asdict(report), **found, "pictures": html_file})
+        return
+    terminal = console()
+    print_report(terminal, report)
+    print_description(terminal, found)
+    if html_file:
         click.echo(f"pictures: {html_file}")
 
 
@@ -312,14 +318,13 @@ def import_keras(
     cache: Path,
 ) -> None:
     """Make a release of a Keras MODEL with the contracted inputs."""
-    from rich.console import Console
-
     from trainer.encoding.export import cached_encoder
     from trainer.progress import Progress
     from trainer.release.import_keras import ImportedFiles
     from trainer.release.import_keras import import_keras as run
+    from twotower.terminal import console
 
     files = ImportedFiles(products, item_factors, global_mean)
-    with Progress(Console(stderr=True)).stage("import") as on_progress:
+    with Progress(console(stderr=True)).stage("import") as on_progress:
         release = run(model, files, out, encoder or cached_encoder(cache), on_progress)
     click.echo(f"{release.path}: {release.manifest.product_count:,} products, golden requests replayed")

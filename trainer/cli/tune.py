@@ -94,8 +94,6 @@ def tune(
     Writes best.json, for `--options` of `train` and `evaluate`, and report.html with Optuna's plots into the folder of
     the study.
     """
-    from rich.console import Console
-
     from trainer.data.cleaning import CleaningOptions
     from trainer.data.reviews import read_reviews
     from trainer.encoding.export import cached_encoder
@@ -103,8 +101,9 @@ def tune(
     from trainer.tuning.results import print_trials, ranked, write_best, write_page
     from trainer.tuning.run import TuneOptions, tune_reviews
     from trainer.tuning.study import SearchOptions
+    from twotower.terminal import console
 
-    progress = Progress(Console(stderr=True))
+    progress = Progress(console(stderr=True))
     with progress.stage("read reviews"):
         cleaned, _ = read_reviews(reviews, CleaningOptions(), source)
     options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))
@@ -112,7 +111,7 @@ def tune(
         cleaned, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress
     ) as tuned:
         click.echo(str(tuned.rows))
-        print_trials(Console(width=200), tuned.study, tuned.recipe)
+        print_trials(console(), tuned.study, tuned.recipe)
         if not ranked(tuned.study):
             raise click.ClickException(
                 "no trial was scored on all folds yet: run the same command again, with more time"

@@ -56,7 +56,7 @@ def evaluate_reviews(
         "products": len(rows.products),
         "sha256": reviews.sha256,
     }
-    with progress.stage("evaluate", len(methods) * len(splits) * seeds) as on_progress:
+    with progress.stage("evaluate", len(splits) * seeds) as on_progress:
         evaluation = evaluate(
             methods, splits, list(range(seeds)), periods.prepare, about=about, on_progress=on_progress
         )

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from trainer.evaluation.methods import DECAYED, LIVE
+from twotower.terminal import Column, Listing, count
 
 _COLUMNS: Final = (
     "nDCG@10",
@@ -26,14 +26,13 @@ def print_table(console: Console, table: Mapping[str, Any]) -> None:
     """Print a row per method: figures, and intervals against decayed and live popularity."""
     protocol = table["protocol"]
     rows = protocol["rows"]
+    folds, seeds = len(protocol["folds"]), count(len(protocol["seeds"]), "seed")
     title = (
-        f"{len(protocol['folds'])} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a "
-        f"history; {len(protocol['seeds'])} seeds, ± their standard deviation (* counts reviews as they arrive)"
+        f"{folds} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a history; {seeds}, ± their "
+        "standard deviation (* counts reviews as they arrive)"
     )
-    shown = Table(title=title)
-    shown.add_column("method")
-    for column in _COLUMNS:
-        shown.add_column(column, justify="right")
+    console.print(title, style="bold")
+    shown = Listing(Column("method", "label"), *map(Column, _COLUMNS))
     for row in _rows(table):
         shown.add_row(*row)
     console.print(shown)

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 
 from trainer.data.cleaning import CleaningReport
 from trainer.network.fit_lift import LossPoint
 from trainer.network.fit_mse import Epoch, Fitted
 from trainer.pipeline import TrainingResult
+from twotower.terminal import Column, Listing, fields_table, plain
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 
@@ -20,38 +21,41 @@ def print_report(console: Console, report: CleaningReport) -> None:
     """Print what was filled and dropped."""
     console.print(f"{report.rows_read:,} rows read, {report.rows_kept:,} kept")
     for problem in report.problems:
-        console.print(f"  {problem.field} {problem}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+        console.print(Padding(plain(f"{problem.field} {problem}"), (0, 0, 0, 2), expand=False))
 
 
 def print_curve(console: Console, fitted: Fitted) -> None:
     """Print the losses along the fit; the lines leave the untrained network out, beside which all others look alike."""
     if not isinstance(fitted.curve[0], Epoch):
         return _print_lift_curve(console, fitted)
-    table = Table(title="MSE and MAE on the rating scale (reviews and negatives)")
-    for column in ("epoch", "MSE", "MAE", "validation MSE", "validation MAE", ""):
-        table.add_column(column, justify="right")
+    console.print("MSE and MAE on the rating scale (reviews and negatives)", style="bold")
+    numbers = ("epoch", "MSE", "MAE", "validation MSE", "validation MAE")
+    table = Listing(*map(Column, numbers), Column("", "label"))
     for epoch in fitted.curve:
         mark = "untrained" if not epoch.epoch else "kept" if epoch.epoch == fitted.best_epoch else ""
-        numbers = (epoch.mse, epoch.mae, epoch.validation_mse, epoch.validation_mae)
-        table.add_row(str(epoch.epoch), *("–" if number is None else f"{number:.4f}" for number in numbers), mark)
+        losses = (epoch.mse, epoch.mae, epoch.validation_mse, epoch.validation_mae)
+        table.add_row(str(epoch.epoch), *("–" if loss is None else f"{loss:.4f}" for loss in losses), mark)
     console.print(table)
     for name in ("mse", "validation_mse"):
-        line = sparkline([value for epoch in fitted.curve[1:] if (value := getattr(epoch, name)) is not None])
-        if line:
-            console.print(f"{name.replace('_', ' '):>14} {line}")
+        values = [value for epoch in fitted.curve[1:] if (value := getattr(epoch, name)) is not None]
+        _print_line(console, name.replace("_", " "), values)
 
 
 def _print_lift_curve(console: Console, fitted: Fitted) -> None:
     """Print the losses of `best`, part by part."""
-    table = Table(title="Losses: cross-entropy of the users without a history, and squared error of the lift")
+    console.print("Losses: cross-entropy of the users without a history, and squared error of the lift", style="bold")
     shown = [asdict(point) for point in fitted.curve]
-    for name in shown[0]:
-        table.add_column(name, justify="right")
+    table = Listing(*map(Column, shown[0]))
     for point in shown[:: max(1, len(shown) // 10)]:
         table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in point.values()))
     console.print(table)
-    console.print(f"          loss {sparkline([point['loss'] for point in shown])}")
+    _print_line(console, "loss", [point["loss"] for point in shown])
     console.print(f"fitted constants: {', '.join(f'{name} {value:g}' for name, value in fitted.constants.items())}")
+
+
+def _print_line(console: Console, name: str, values: list[float]) -> None:
+    if values and not console.options.ascii_only:
+        console.print(f"{name:>14} {sparkline(values)}")
 
 
 def sparkline(values: list[float]) -> str:
@@ -67,8 +71,8 @@ def print_result(console: Console, result: TrainingResult, seconds: Mapping[str,
     manifest, path = result.release.manifest, result.release.path
     training, validation = result.samples
     best = result.fitted.curve[result.fitted.best_epoch]
-    table = Table(title=f"release {manifest.release_id}", show_header=False)
     rows = {
+        "release": manifest.release_id,
         "reviews": (
             f"{len(result.reviews):,} by {len(result.reviews.user_ids):,} users of {manifest.product_count:,} products"
         ),
@@ -90,9 +94,7 @@ def print_result(console: Console, result: TrainingResult, seconds: Mapping[str,
         + f"; in all {sum(seconds.values()):.1f}",
         "path": str(path),
     }
-    for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
+    console.print(fields_table(rows))
 
 
 def _point(point: Epoch | LossPoint) -> str:

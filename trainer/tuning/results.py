@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 from rich.console import Console
-from rich.table import Table
 
 from trainer.pipeline import TrainingOptions
 from trainer.report.figures import REPRODUCIBLE, svg_of
 from trainer.report.render import render
 from trainer.tuning.search_space import hyperparameters_of
 from trainer.tuning.study import DEVIATION, finished
+from twotower.terminal import Column, Listing
 
 if TYPE_CHECKING:
     import optuna
@@ -54,9 +54,8 @@ def first_number(study: "optuna.Study") -> int:
 def print_trials(console: Console, study: "optuna.Study", options: TrainingOptions) -> None:
     """Print the best trials, and how the trials ended."""
     header, rows = rows_of(study, options)
-    table = Table(title=counts(study))
-    for name in header:
-        table.add_column(name, justify="right")
+    console.print(counts(study), style="bold")
+    table = Listing(*map(Column, header))
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -60,6 +60,7 @@ def test_values_of_every_kind_are_json(capsys: pytest.CaptureFixture[str]) -> No
             "when": datetime(2026, 1, 2, tzinfo=UTC),
             "vector": np.array([1.5, 2.0], np.float32),
             "count": np.int64(3),
+            "unknown": float("nan"),
             "path": Path("run/releases"),
             "violation": FieldViolation("k", "must be 1"),
         },
@@ -70,6 +71,7 @@ def test_values_of_every_kind_are_json(capsys: pytest.CaptureFixture[str]) -> No
         "when": "2026-01-02T00:00:00+00:00",
         "vector": [1.5, 2.0],
         "count": 3,
+        "unknown": None,
         "path": "run/releases",
         "violation": {"field": "k", "description": "must be 1"},
     }

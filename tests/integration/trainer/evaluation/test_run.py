@@ -62,3 +62,14 @@ def test_evaluate_writes_the_whole_table(
     }
     rows = table["protocol"]["rows"]
     assert rows["all"] == rows["warm"] + rows["cold"] == sum(fold["test_rows"] for fold in table["protocol"]["folds"])
+
+
+def test_json_without_a_file_is_one_document_on_standard_output(
+    work: Path, encoder_path: Path, trained: TrainingResult
+) -> None:
+    flags = ["--reviews", str(work / "reviews.csv.gz"), "--cache", str(work / "cache"), "--encoder", str(encoder_path)]
+    options = ["--presets", "none", "--seeds", "1", "--folds", "2", "--leak-audit", "--json"]
+    result = CliRunner().invoke(main, ["evaluate", *options, *flags])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["methods"]["popularity, live"]["live"] is True
+    assert "no difference with the future cut off" in result.stderr
