@@ -28,8 +28,8 @@ def print_table(console: Console, table: Mapping[str, Any]) -> None:
     rows = protocol["rows"]
     folds, seeds = len(protocol["folds"]), count(len(protocol["seeds"]), "seed")
     title = (
-        f"{folds} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a history; {seeds}, ± their "
-        "standard deviation (* counts reviews as they arrive)"
+        f"{folds} rolling folds pooled: {rows['all']:,} rows, {rows['warm']:,} of users with a history; {seeds}, ± "
+        "their standard deviation (* counts reviews as they arrive)"
     )
     console.print(title, style="bold")
     shown = Listing(Column("method", "label"), *map(Column, _COLUMNS))
