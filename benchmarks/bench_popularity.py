@@ -56,7 +56,8 @@ def main() -> None:
     rows = evaluation_rows(read_reviews(path, CleaningOptions(), source)[0])
     fold = Fold(len(rows) * 9 // 10, np.arange(len(rows) * 9 // 10, len(rows)))
     progress = Progress(Console(stderr=True))
-    period = periods_of(rows, [fold], TextEncoder(rig.encoder_folder()), rig.cache_folder(), progress).prepare(fold, 0)
+    periods = periods_of(rows, [fold], TextEncoder(rig.encoder_folder()), rig.cache_folder(), progress)
+    period = periods.prepare(fold, 0)
     options = TrainingOptions(preset_named("best"))
     fitted = fit_best(options.preset, period.lift_inputs(), options.listwise, seed=0, calibration=period.calibration)
     scoring = fitted.scoring
