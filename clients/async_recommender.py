@@ -195,6 +195,24 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         """Get the features of 1 to 1,024 users, in the order of `user_ids`."""
         return await self._send(calls.batch_get_user_features(user_ids, space), timeout_s)
 
+    async def list_spaces(self, *, timeout_s: float | None = None) -> tuple[results.LoadedSpace, ...]:
+        """List the releases whose spaces the embedding service can be asked for, the active one first."""
+        return await self._send(calls.list_spaces(), timeout_s)
+
+    async def prepare_space(
+        self, release_id: str, space: results.EmbeddingSpace, *, timeout_s: float | None = None
+    ) -> results.LoadedSpace:
+        """Let a release's space be asked for, beside the active one's.
+
+        Raises:
+            PreconditionFailed: users have no embeddings of its encoder: publish the release.
+        """
+        return await self._send(calls.prepare_space(release_id, space), timeout_s)
+
+    async def activate_release(self, release_id: str, *, timeout_s: float | None = None) -> results.LoadedSpace:
+        """Make a release the active one of the embedding service; :meth:`load_release` switches both services."""
+        return await self._send(calls.activate_release(release_id), timeout_s)
+
     async def encode_texts(self, texts: Sequence[str], *, timeout_s: float | None = None) -> results.TextEmbeddings:
         """Embed 1 to 256 texts with the active release's encoder."""
         return await self._send(calls.encode_texts(texts), timeout_s)
@@ -210,11 +228,16 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         """List the releases in the ranking server's folder, newest first."""
         return await self._send(calls.list_releases(), timeout_s)
 
+    async def prepare_release(self, release_id: str, *, timeout_s: float | None = None) -> results.ReleaseInfo:
+        """Verify a release and warm it up without letting it answer; :meth:`load_release` then only switches."""
+        return await self._send(calls.prepare_release(release_id), timeout_s)
+
     async def load_release(self, release_id: str, *, timeout_s: float | None = None) -> results.ReleaseInfo:
-        """Verify a release, warm it up and make it answer.
+        """Verify a release, warm it up and make it answer, in both services.
 
         Raises:
-            PreconditionFailed: something is wrong with it; the one before goes on answering.
+            PreconditionFailed: something is wrong with it, or the embedding service has no users for it and it must be
+                published; the one before goes on answering.
         """
         return await self._send(calls.load_release(release_id), timeout_s)
 

@@ -20,6 +20,7 @@ from embedding_service.releases.encoding_queue import Encoder, EncodingQueue
 from embedding_service.releases.monitor import Monitor
 from embedding_service.releases.spaces import Spaces
 from embedding_service.settings import EmbeddingSettings
+from embedding_service.usecases.activation import Activation
 from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
@@ -84,10 +85,12 @@ async def running_service(
 
         spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
         stack.push_async_callback(spaces.close)
+        activation = Activation(store, spaces)
         servicer = EmbeddingServicer(
             Users(store, spaces),
             Popularity(RedisPopularityStore(client, store.outboxes), spaces),
-            Importer(store, spaces),
+            Importer(store, spaces, activation),
+            activation,
         )
         server = Server(
             settings.listen,

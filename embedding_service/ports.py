@@ -3,13 +3,16 @@
 import hashlib
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from numpy.typing import NDArray
 
 from twotower.features import Float32, Int16, Int32, Int64
+
+MAX_PREPARED: Final = 3
+"""Prepared releases: a canary, a shadow and one that is being published."""
 
 
 class AlsOrigin(IntEnum):
@@ -41,10 +44,35 @@ class Space:
 
 @dataclass(frozen=True)
 class ActiveRelease:
-    """Which releases answer; empty strings where there is none."""
+    """Which releases answer.
+
+    Attributes:
+        release_id: the active one; "" if there is none.
+        previous_id: the one that was active before; "" if there is none.
+        prepared_ids: releases whose spaces can be asked for beside those two, the newest first.
+    """
 
     release_id: str = ""
     previous_id: str = ""
+    prepared_ids: tuple[str, ...] = ()
+
+    @property
+    def held_ids(self) -> tuple[str, ...]:
+        """The releases to keep loaded: the active one first, each once."""
+        return tuple(dict.fromkeys(filter(None, (self.release_id, self.previous_id, *self.prepared_ids))))
+
+    def with_active(self, release_id: str) -> "ActiveRelease":
+        """Return what answers when a release becomes the active one."""
+        previous = self.previous_id if self.release_id == release_id else self.release_id
+        prepared = tuple(name for name in self.prepared_ids if name not in (release_id, previous))
+        return ActiveRelease(release_id, previous, prepared)
+
+    def with_prepared(self, release_id: str) -> "ActiveRelease":
+        """Return what answers when a release is prepared too; the oldest of those prepared goes if they are many."""
+        if release_id in (self.release_id, self.previous_id):
+            return self
+        others = (name for name in self.prepared_ids if name != release_id)
+        return replace(self, prepared_ids=(release_id, *others)[:MAX_PREPARED])
 
 
 @dataclass(frozen=True)

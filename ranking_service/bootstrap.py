@@ -31,6 +31,7 @@ from ranking_service.upstream.circuit_breaker import CircuitBreaker, GuardedFeat
 from ranking_service.upstream.embedding_client import EmbeddingClient
 from ranking_service.upstream.feature_lookup import FeatureLookup
 from ranking_service.upstream.live_popularity import PopularityFeed
+from ranking_service.upstream.user_spaces import UserSpaces
 from twotower.errors import TwotowerError
 from twotower.release import Release
 from twotower.rpc import ChannelTls, Server, open_async_channel
@@ -69,7 +70,8 @@ class RankingService:
         async def serving() -> None:
             await self.server.set_serving(True)
 
-        self._releases = Releases(registry, self._open_release, self._loading, serving)
+        spaces = UserSpaces(client)
+        self._releases = Releases(registry, self._open_release, self._loading, serving, spaces)
         self._popularity = PopularityFeed(
             client.popularity,
             self._releases.in_memory,
@@ -77,11 +79,11 @@ class RankingService:
             max_age_s=settings.popularity_max_age_s,
         )
         guarded = GuardedFeatures(client, CircuitBreaker(settings.breaker_failures, settings.breaker_reset_ms / 1000))
-        features = FeatureLookup(guarded, cache_users=settings.feature_cache_users)
+        features = FeatureLookup(guarded, spaces.mismatched, cache_users=settings.feature_cache_users)
         ranker = Ranker(features, self._popularity.snapshot, self._scoring, max_queue_users=settings.queue_users)
         traffic = Traffic(self._releases, ranker)
         ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._added_products)
-        releases = ReleaseServicer(self._releases, traffic)
+        releases = ReleaseServicer(self._releases, traffic, spaces)
 
         def register(server: grpc.aio.Server) -> None:
             ranking_service_pb2_grpc.add_RankingServiceServicer_to_server(ranking, server)

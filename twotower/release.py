@@ -148,6 +148,21 @@ class Manifest:
         return {k: v for k, v in fields.items() if self.format_version > 1 or k not in _FORMAT_1_LACKS}
 
     @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """Read the manifest of a release directory.
+
+        Raises:
+            NotFound: no such release.
+            ReleaseInvalid: it is no manifest.
+        """
+        try:
+            return cls.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"no release at {path.name!r}: it has no {MANIFEST}") from error
+        except UnicodeDecodeError as error:
+            raise ReleaseInvalid(f"{MANIFEST}: not UTF-8") from error
+
+    @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Parse and check.
 
@@ -225,13 +240,7 @@ class Release:
             NotFound: no such release.
             ReleaseInvalid: naming the file that is missing, truncated, edited or of the wrong shape.
         """
-        try:
-            manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"no release at {path.name!r}: it has no {MANIFEST}") from error
-        except UnicodeDecodeError as error:
-            raise ReleaseInvalid(f"{MANIFEST}: not UTF-8") from error
-        release = cls(path, manifest, pause)
+        release = cls(path, Manifest.read(path), pause)
         if verify:
             release._verify_files()
         release._verify_shapes()

@@ -7,13 +7,16 @@ Every other rule is the server's.
 
 from clients.calls.embedding import (
     Review,
+    activate_release,
     batch_get_user_features,
     batch_record_reviews,
     delete_user,
     encode_texts,
     get_popularity,
     get_user_features,
+    list_spaces,
     new_review_id,
+    prepare_space,
     record_review,
     retract_review,
 )
@@ -37,7 +40,7 @@ from clients.calls.ranking import (
     similar_products,
     upsert_products,
 )
-from clients.calls.releases import list_releases, load_release, rollback, set_label
+from clients.calls.releases import list_releases, load_release, prepare_release, rollback, set_label
 
 __all__ = [
     "EMBEDDING_SERVICE",
@@ -52,6 +55,7 @@ __all__ = [
     "ProductFilter",
     "RecommendOptions",
     "Review",
+    "activate_release",
     "batch_get_user_features",
     "batch_recommend",
     "batch_record_reviews",
@@ -62,9 +66,12 @@ __all__ = [
     "get_user_features",
     "list_products",
     "list_releases",
+    "list_spaces",
     "load_release",
     "new_review_id",
     "predict_ratings",
+    "prepare_release",
+    "prepare_space",
     "recommend",
     "record_review",
     "retract_review",

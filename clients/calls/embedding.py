@@ -89,6 +89,23 @@ def batch_get_user_features(
     return Call(request, decoding.batch_user_features)
 
 
+def list_spaces() -> Call[tuple[results.LoadedSpace, ...]]:
+    """The spaces that the embedding service can be asked for."""
+    return Call(embedding_service_pb2.ListSpacesRequest(), decoding.loaded_spaces)
+
+
+def prepare_space(release_id: str, space: results.EmbeddingSpace) -> Call[results.LoadedSpace]:
+    """Let a release's space be asked for."""
+    request = embedding_service_pb2.PrepareSpaceRequest(release_id=text(release_id, "release_id"), space=_space(space))
+    return Call(request, decoding.loaded_space)
+
+
+def activate_release(release_id: str) -> Call[results.LoadedSpace]:
+    """Make a release the active one of the embedding service."""
+    request = embedding_service_pb2.ActivateReleaseRequest(release_id=text(release_id, "release_id"))
+    return Call(request, decoding.loaded_space)
+
+
 def encode_texts(values: Sequence[str]) -> Call[results.TextEmbeddings]:
     """Embed texts with the active release's encoder."""
     request = embedding_service_pb2.EncodeTextsRequest(texts=texts(values, "texts"))

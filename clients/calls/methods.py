@@ -97,6 +97,7 @@ METHODS: Final = (
     _method(_RANKING, "ListProducts", "lookup"),
     _method(_RANKING, "UpsertProducts", "batch"),
     _method(_RELEASES, "ListReleases", "lookup"),
+    _method(_RELEASES, "PrepareRelease", "load"),
     _method(_RELEASES, "LoadRelease", "load"),
     _method(_RELEASES, "SetLabel", "load"),
     _method(_RELEASES, "Rollback", "load"),
@@ -106,6 +107,9 @@ METHODS: Final = (
     _method(_EMBEDDING, "BatchRecordReviews", "batch"),
     _method(_EMBEDDING, "RetractReview", "write"),
     _method(_EMBEDDING, "DeleteUser", "write"),
+    _method(_EMBEDDING, "ListSpaces", "lookup"),
+    _method(_EMBEDDING, "PrepareSpace", "load"),
+    _method(_EMBEDDING, "ActivateRelease", "load"),
     _method(_EMBEDDING, "EncodeTexts", "batch"),
     _method(_EMBEDDING, "GetPopularity", "lookup"),
 )

@@ -11,6 +11,12 @@ def list_releases() -> Call[tuple[results.ReleaseInfo, ...]]:
     return Call(release_service_pb2.ListReleasesRequest(), decoding.releases)
 
 
+def prepare_release(release_id: str) -> Call[results.ReleaseInfo]:
+    """Open a release on ranking without letting it answer."""
+    request = release_service_pb2.PrepareReleaseRequest(release_id=text(release_id, "release_id"))
+    return Call(request, decoding.answered_release)
+
+
 def load_release(release_id: str) -> Call[results.ReleaseInfo]:
     """Load a release and make it answer."""
     request = release_service_pb2.LoadReleaseRequest(release_id=text(release_id, "release_id"))

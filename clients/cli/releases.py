@@ -24,7 +24,7 @@ def release() -> None:
 @json_option
 @asks("ranking")
 def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
-    """List the releases in the ranking service's folder, newest first."""
+    """List the releases in the ranking service's folder, newest first, and what each service holds them for."""
     releases, latency_ms = tables.timed(client.list_releases)
     shadows = [
         tables.shadow_line(info.release_id, info.shadow_comparison) for info in releases if info.shadow_comparison
@@ -38,7 +38,7 @@ def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
 @json_option
 @asks("ranking")
 def load_release(*, release_id: str, as_json: bool, client: TwotowerClient) -> None:
-    """Verify RELEASE, warm it up and make it answer.
+    """Verify RELEASE, warm it up and make it answer, in both services.
 
     Until then the release before it answers; it goes on if anything is wrong.
     """
@@ -65,7 +65,7 @@ def label_release(*, release_id: str, label: str, share: float, as_json: bool, c
 @json_option
 @asks("ranking")
 def rollback(*, as_json: bool, client: TwotowerClient) -> None:
-    """Make the previous stable release answer again.
+    """Make the previous stable release answer again, in both services.
 
     The canary is taken away.
     """

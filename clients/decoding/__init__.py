@@ -12,7 +12,7 @@ from clients.decoding.ranking import (
     upserted_products,
     user_context,
 )
-from clients.decoding.releases import answered_release, release_info, releases
+from clients.decoding.releases import answered_release, loaded_space, loaded_spaces, release_info, releases
 from clients.decoding.users import (
     batch_user_features,
     deleted_user,
@@ -30,6 +30,8 @@ __all__ = [
     "batch_user_features",
     "deleted_user",
     "enum_value",
+    "loaded_space",
+    "loaded_spaces",
     "popularity",
     "predictions",
     "product_details",

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from clients.decoding.fields import enum_value
 from clients.decoding.users import embedding_space
-from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison
-from twotower.v1 import release_service_pb2
+from clients.results import LoadedSpace, ReleaseInfo, ReleaseLabel, ShadowComparison, SpaceState
+from twotower.v1 import embedding_service_pb2, release_service_pb2
 
 
 class _Answer(Protocol):
@@ -27,7 +27,29 @@ def release_info(message: release_service_pb2.ReleaseInfo) -> ReleaseInfo:
         label=enum_value(ReleaseLabel, release_service_pb2.ReleaseLabel, message.label),
         canary_share=message.canary_share,
         shadow_comparison=_comparison(message.shadow_comparison) if message.HasField("shadow_comparison") else None,
+        previous=message.previous,
+        space_state=enum_value(SpaceState, embedding_service_pb2.SpaceState, message.space_state)
+        if message.HasField("space_state")
+        else None,
+        space_loaded=message.space_loaded if message.HasField("space_loaded") else None,
     )
+
+
+def loaded_space(
+    message: embedding_service_pb2.PrepareSpaceResponse | embedding_service_pb2.ActivateReleaseResponse,
+) -> LoadedSpace:
+    """The space that a call prepared or activated."""
+    return _loaded(message.space)
+
+
+def loaded_spaces(message: embedding_service_pb2.ListSpacesResponse) -> tuple[LoadedSpace, ...]:
+    """The spaces that can be asked for, the active one first."""
+    return tuple(map(_loaded, message.spaces))
+
+
+def _loaded(message: embedding_service_pb2.LoadedSpace) -> LoadedSpace:
+    state = enum_value(SpaceState, embedding_service_pb2.SpaceState, message.state)
+    return LoadedSpace(message.release_id, embedding_space(message.space), state)
 
 
 def answered_release(message: _Answer) -> ReleaseInfo:

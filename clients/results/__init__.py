@@ -16,7 +16,7 @@ from clients.results.ranking import (
     UpsertedProducts,
     UserContext,
 )
-from clients.results.releases import ReleaseInfo, ReleaseLabel, ShadowComparison
+from clients.results.releases import LoadedSpace, ReleaseInfo, ReleaseLabel, ShadowComparison, SpaceState
 from clients.results.users import (
     AlsOrigin,
     DeletedUser,
@@ -36,6 +36,7 @@ __all__ = [
     "DeletedUser",
     "EmbeddingSpace",
     "Explanation",
+    "LoadedSpace",
     "Popularity",
     "PopularitySource",
     "Product",
@@ -52,6 +53,7 @@ __all__ = [
     "ShadowComparison",
     "SimilarProduct",
     "SimilarProducts",
+    "SpaceState",
     "TextEmbeddings",
     "Timing",
     "UpsertedProducts",

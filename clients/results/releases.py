@@ -16,6 +16,24 @@ class ReleaseLabel(StrEnum):
     SHADOW = "shadow"
 
 
+class SpaceState(StrEnum):
+    """What the embedding service holds a release for; UNSPECIFIED if it does not hold it."""
+
+    UNSPECIFIED = "unspecified"
+    ACTIVE = "active"
+    PREVIOUS = "previous"
+    PREPARED = "prepared"
+
+
+@dataclass(frozen=True)
+class LoadedSpace:
+    """A release whose space the embedding service can be asked for, and what it is held for."""
+
+    release_id: str
+    space: EmbeddingSpace
+    state: SpaceState
+
+
 @dataclass(frozen=True)
 class ShadowComparison:
     """How a shadow's answers compare with the stable release's, on a sample of the traffic.
@@ -45,6 +63,9 @@ class ReleaseInfo:
         label: what it is used for now.
         canary_share: share of the users that the canary answers; 0 for any other.
         shadow_comparison: how the shadow compares since it has its label; None for any other.
+        previous: it was stable before the one that is; a rollback goes back to it.
+        space_state: what the embedding service holds it for; None if it did not say.
+        space_loaded: whether the embedding service answers for its space; None if it did not say.
     """
 
     release_id: str
@@ -55,3 +76,6 @@ class ReleaseInfo:
     label: ReleaseLabel
     canary_share: float
     shadow_comparison: ShadowComparison | None
+    previous: bool = False
+    space_state: SpaceState | None = None
+    space_loaded: bool | None = None

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison
+from clients.results import ReleaseInfo, ReleaseLabel, ShadowComparison, SpaceState
 from clients.tables.terminal import count, fields_table, listing, plain
 from twotower.terminal import Listing
 
 
 def release_table(releases: Sequence[ReleaseInfo]) -> Listing:
     """Releases, newest first."""
-    table = listing("Release", "Label", "Preset", "Products", "Written (UTC)")
+    table = listing("Release", "Ranking", "Embedding", "Preset", "Products", "Written (UTC)")
     for info in releases:
         count_cell = f"{info.product_count:,}"
-        table.add_row(plain(info.release_id), _label(info), plain(info.preset), count_cell, _written(info))
+        cells = plain(info.release_id), _label(info), _held(info), plain(info.preset), count_cell, _written(info)
+        table.add_row(*cells)
     return table
 
 
@@ -23,6 +24,7 @@ def release_fields(info: ReleaseInfo) -> Listing:
     fields = {
         "Release": info.release_id,
         "Label": _label(info),
+        "Embedding service": _held(info),
         "Preset": info.preset,
         "Products": f"{info.product_count:,}",
         "Written (UTC)": _written(info),
@@ -46,8 +48,20 @@ def shadow_line(release_id: str, comparison: ShadowComparison) -> Text:
 
 def _label(info: ReleaseInfo) -> str:
     if info.label is ReleaseLabel.CANARY:
-        return f"canary, {info.canary_share:.4g} of the users"
-    return "–" if info.label is ReleaseLabel.UNSPECIFIED else info.label.value
+        suffix = ", previous" if info.previous else ""
+        return f"canary, {info.canary_share:.4g} of the users{suffix}"
+    if info.label is ReleaseLabel.UNSPECIFIED:
+        return "previous" if info.previous else "–"
+    return f"{info.label.value}, previous" if info.previous else info.label.value
+
+
+def _held(info: ReleaseInfo) -> str:
+    """What the embedding service has of a release."""
+    if info.space_state is None:
+        return "no answer"
+    if info.space_state is SpaceState.UNSPECIFIED:
+        return "same space" if info.space_loaded else "–"
+    return info.space_state.value
 
 
 def _written(info: ReleaseInfo) -> str:

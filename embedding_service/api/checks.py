@@ -72,11 +72,19 @@ def check_import_users_header(request: pb.ImportUsersRequest) -> None:
     """The first message: a header that names a release and its space."""
     if request.WhichOneof("part") != "header":
         raise InvalidArgument([FieldViolation("header", "must be the first message")])
-    header = request.header
+    _release_and_space(request.header, "header.")
+
+
+def check_prepare_space(request: pb.PrepareSpaceRequest) -> None:
+    """A release and its space."""
+    _release_and_space(request, "")
+
+
+def _release_and_space(message: pb.ImportHeader | pb.PrepareSpaceRequest, path: str) -> None:
     required = {
-        "header.release_id": header.release_id,
-        "header.space.encoder_id": header.space.encoder_id,
-        "header.space.als_id": header.space.als_id,
+        f"{path}release_id": message.release_id,
+        f"{path}space.encoder_id": message.space.encoder_id,
+        f"{path}space.als_id": message.space.als_id,
     }
     raise_if_any([FieldViolation(field, "must be set") for field, value in required.items() if not value])
 

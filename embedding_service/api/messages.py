@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from embedding_service.ports import AlsOrigin, NewReview, Outcome, Space
+from embedding_service.ports import ActiveRelease, AlsOrigin, NewReview, Outcome, Space
+from embedding_service.releases.spaces import LoadedRelease
 from embedding_service.usecases.importing import Batch, SentUser
 from embedding_service.usecases.popularity import LivePopularity
 from embedding_service.usecases.users import Features, Recorded, WrittenReview
@@ -34,6 +35,16 @@ _NORM_TOLERANCE: Final = 1e-3
 def to_space(space: types_pb2.EmbeddingSpace) -> Space:
     """A space from its message."""
     return Space(space.encoder_id, space.als_id)
+
+
+def from_loaded(release: LoadedRelease, current: ActiveRelease) -> pb.LoadedSpace:
+    """A release whose space can be asked for, and what it is held for."""
+    state = {current.release_id: pb.SPACE_STATE_ACTIVE, current.previous_id: pb.SPACE_STATE_PREVIOUS}
+    return pb.LoadedSpace(
+        release_id=release.release_id,
+        space=types_pb2.EmbeddingSpace(encoder_id=release.space.encoder_id, als_id=release.space.als_id),
+        state=state.get(release.release_id, pb.SPACE_STATE_PREPARED),
+    )
 
 
 def to_written_review(review: types_pb2.Review) -> WrittenReview:

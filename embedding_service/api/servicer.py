@@ -7,6 +7,7 @@ import grpc
 
 from embedding_service.api import checks, messages
 from embedding_service.ports import Space
+from embedding_service.usecases.activation import Activation
 from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
@@ -19,8 +20,9 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     """``twotower.v1.EmbeddingService``."""
 
-    def __init__(self, users: Users, popularity: Popularity, importer: Importer) -> None:
+    def __init__(self, users: Users, popularity: Popularity, importer: Importer, activation: Activation) -> None:
         self._users = users
+        self._activation = activation
         self._popularity = popularity
         self._importer = importer
 
@@ -91,7 +93,10 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
             first = await anext(request_iterator, pb.ImportUsersRequest())
             checks.check_import_users_header(first)
             space = messages.to_space(first.header.space)
-            running = await self._importer.begin(first.header.release_id, space, first.header.user_count)
+            header = first.header
+            running = await self._importer.begin(
+                header.release_id, space, header.user_count, prepare_only=header.prepare_only
+            )
             async for request in request_iterator:
                 checks.check_import_users_batch(request)
                 await running.add(messages.to_batch(request.batch))
@@ -102,6 +107,24 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
             anonymous_skipped_count=running.anonymous,
             release_id=running.release_id,
         )
+
+    async def ListSpaces(self, request: pb.ListSpacesRequest, context: _Context) -> pb.ListSpacesResponse:
+        """The spaces that can be asked for."""
+        held, current = self._activation.held, self._activation.current
+        return pb.ListSpacesResponse(spaces=[messages.from_loaded(release, current) for release in held])
+
+    async def PrepareSpace(self, request: pb.PrepareSpaceRequest, context: _Context) -> pb.PrepareSpaceResponse:
+        """Let a release's space be asked for."""
+        checks.check_prepare_space(request)
+        release = await self._activation.prepare(request.release_id, messages.to_space(request.space))
+        return pb.PrepareSpaceResponse(space=messages.from_loaded(release, self._activation.current))
+
+    async def ActivateRelease(
+        self, request: pb.ActivateReleaseRequest, context: _Context
+    ) -> pb.ActivateReleaseResponse:
+        """Make a release the active one."""
+        release = await self._activation.activate(request.release_id)
+        return pb.ActivateReleaseResponse(space=messages.from_loaded(release, self._activation.current))
 
     async def EncodeTexts(self, request: pb.EncodeTextsRequest, context: _Context) -> pb.EncodeTextsResponse:
         """Embed texts."""

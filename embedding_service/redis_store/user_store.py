@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Final
 
 from embedding_service.ports import (
@@ -74,11 +75,11 @@ class RedisUserStore:
 
     async def active_release(self) -> ActiveRelease:
         """See the protocol."""
-        _, schema, (release_id, previous_id) = await self.client.send(
+        _, schema, (release_id, previous_id, prepared_ids) = await self.client.send(
             [
                 ("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"),
                 ("GET", SCHEMA_KEY),
-                ("HMGET", ACTIVE_KEY, "release_id", "previous_id"),
+                ("HMGET", ACTIVE_KEY, "release_id", "previous_id", "prepared_ids"),
             ]
         )
         if schema != str(SCHEMA_VERSION).encode():
@@ -86,11 +87,13 @@ class RedisUserStore:
             raise StoreUnavailable(
                 f"the store has schema version {schema.decode()}, this version reads {SCHEMA_VERSION}{hint}"
             )
-        return ActiveRelease((release_id or b"").decode(), (previous_id or b"").decode())
+        prepared = tuple((prepared_ids or b"").decode().split("\n")) if prepared_ids else ()
+        return ActiveRelease((release_id or b"").decode(), (previous_id or b"").decode(), prepared)
 
     async def activate(self, active: ActiveRelease) -> None:
         """See the protocol."""
-        await self.client.one("HSET", ACTIVE_KEY, "release_id", active.release_id, "previous_id", active.previous_id)
+        ids = {**asdict(active), "prepared_ids": "\n".join(active.prepared_ids)}
+        await self.client.one("HSET", ACTIVE_KEY, *(text for pair in ids.items() for text in pair))
 
     async def register_space(self, space: Space) -> None:
         """See the protocol."""

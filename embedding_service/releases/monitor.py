@@ -66,13 +66,14 @@ class Monitor:
 
     async def _follow(self) -> bool:
         active = await self._store.active_release()
-        if active != self._spaces.current and active.release_id:
-            await self._spaces.load(active.release_id)
-            if active.previous_id:
+        if active != self._spaces.current:
+            for release_id in active.held_ids:
                 try:
-                    await self._spaces.load(active.previous_id)
+                    await self._spaces.load(release_id)
                 except TwotowerError as error:
-                    _LOG.warning("the previous release %s is left out: %s", active.previous_id, error)
+                    if release_id == active.release_id:
+                        raise
+                    _LOG.warning("release %s, which is not the active one, is left out: %s", release_id, error)
             # An import may have ended meanwhile.
             if await self._store.active_release() == active:
                 await self._spaces.switch(active)

@@ -103,7 +103,7 @@ class Spaces:
 
     @property
     def current(self) -> ActiveRelease:
-        """Ids of the active release and the one before."""
+        """Ids of the active release, the one before and those prepared."""
         return self._active
 
     @property
@@ -121,6 +121,11 @@ class Spaces:
     def loaded(self) -> list[Space]:
         """The spaces that can be asked for."""
         return [release.space for release in self._releases.values()]
+
+    @property
+    def held(self) -> list[LoadedRelease]:
+        """The releases that can be asked for: the active one, the one before, those prepared."""
+        return [self._releases[name] for name in self._active.held_ids if name in self._releases]
 
     @property
     def queue(self) -> EncodingQueue:
@@ -187,8 +192,8 @@ class Spaces:
             return self._releases[release_id]
 
     async def switch(self, active: ActiveRelease) -> None:
-        """Make loaded releases the active one and the one before, and drop the others."""
-        kept = {active.release_id, active.previous_id}
+        """Make loaded releases the active one, the one before and those prepared, and drop the others."""
+        kept = set(active.held_ids)
         self._active = active
         self._releases = {name: release for name, release in self._releases.items() if name in kept}
         encoder_ids = {release.space.encoder_id for release in self._releases.values()}

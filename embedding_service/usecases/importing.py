@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from embedding_service.ports import ActiveRelease, ImportedUser, NewReview, Space, UserStore
+from embedding_service.ports import ImportedUser, NewReview, Space, UserStore
 from embedding_service.releases.spaces import LoadedRelease, Spaces
+from embedding_service.usecases.activation import Activation
 from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMismatch
 from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int16, is_anonymous
 
@@ -46,12 +47,19 @@ class Import:
         spaces: loaded releases.
         release: the one that the users belong to: loaded, and not active yet.
         user_count: number of users that must come.
+        then: makes the release active, or a prepared one.
     """
 
-    def __init__(self, store: UserStore, spaces: Spaces, release: LoadedRelease, user_count: int) -> None:
+    def __init__(
+        self,
+        store: UserStore,
+        release: LoadedRelease,
+        user_count: int,
+        then: Callable[[LoadedRelease], Awaitable[None]],
+    ) -> None:
         self._store = store
-        self._spaces = spaces
         self._release = release
+        self._then = then
         self._expected = user_count
         self._received = 0
         self._writing: asyncio.Task[None] | None = None
@@ -95,7 +103,7 @@ class Import:
         self.reviews += sum(len(user.reviews) for user in users)
 
     async def finish(self) -> None:
-        """Write the last batch and make the release active.
+        """Write the last batch and make the release active, or a prepared one.
 
         Raises:
             StoreUnavailable: as in :meth:`add`; the active release stays.
@@ -104,14 +112,8 @@ class Import:
         await self._written()
         if self._received != self._expected:
             self._refuse_count()
-        current = self._spaces.current
-        previous = current.previous_id if current.release_id == self.release_id else current.release_id
-        active = ActiveRelease(self.release_id, previous)
-        # Kept first: if the store is away now, this process and the next one agree on the old release.
-        await self._store.activate(active)
-        await self._spaces.switch(active)
-        await self._store.retire_spaces(self._spaces.loaded)
-        _LOG.info("imported %d users, %d reviews; release %s is active", self.users, self.reviews, self.release_id)
+        await self._then(self._release)
+        _LOG.info("imported %d users, %d reviews of release %s", self.users, self.reviews, self.release_id)
 
     async def stop(self) -> None:
         """Let the write under way end, whatever comes of it."""
@@ -141,11 +143,18 @@ class Import:
 
 
 class Importer:
-    """Starts imports, one at a time."""
+    """Starts imports, one at a time.
 
-    def __init__(self, store: UserStore, spaces: Spaces) -> None:
+    Args:
+        store: users' state.
+        spaces: loaded releases.
+        activation: what becomes of a release when its users are there.
+    """
+
+    def __init__(self, store: UserStore, spaces: Spaces, activation: Activation) -> None:
         self._store = store
         self._spaces = spaces
+        self._activation = activation
         self._lock = asyncio.Lock()
         self._running: Import | None = None
 
@@ -163,8 +172,8 @@ class Importer:
         finally:
             self._lock.release()
 
-    async def begin(self, release_id: str, space: Space, user_count: int) -> Import:
-        """Open and verify the release.
+    async def begin(self, release_id: str, space: Space, user_count: int, *, prepare_only: bool = False) -> Import:
+        """Open and verify the release; when the import ends it is active, or with `prepare_only` prepared.
 
         Raises:
             NotFound, ReleaseInvalid: the release is not there or must not be served.
@@ -174,5 +183,6 @@ class Importer:
         if space != release.space:
             raise SpaceMismatch(f"header.space: release {release_id} has {release.space}, the header says {space}")
         await self._store.register_space(space)
-        self._running = Import(self._store, self._spaces, release, user_count)
+        then = self._activation.hold if prepare_only else self._activation.make_active
+        self._running = Import(self._store, release, user_count, then)
         return self._running

@@ -15,8 +15,8 @@ from ranking_service.release.served import ServedRelease
 from ranking_service.rollout.traffic import Comparison
 from ranking_service.upstream.user_batch import UserContext
 from twotower.release import Manifest, Product
+from twotower.v1 import embedding_service_pb2, release_service_pb2, types_pb2
 from twotower.v1 import ranking_service_pb2 as pb
-from twotower.v1 import release_service_pb2, types_pb2
 
 
 def fill_ranking(
@@ -204,7 +204,15 @@ def from_release(manifest: Manifest, labels: Labels, comparison: Comparison) -> 
         info.shadow_comparison.user_count = comparison.user_count
         info.shadow_comparison.rank_overlap_at_10 = comparison.mean_overlap
         info.shadow_comparison.mean_score_difference = comparison.mean_score_difference
+    info.previous = release_id == labels.previous
     return info
+
+
+def fill_held(info: release_service_pb2.ReleaseInfo, held: Sequence[embedding_service_pb2.LoadedSpace]) -> None:
+    """Say what the embedding service holds a release for."""
+    states = {loaded.release_id: loaded.state for loaded in held}
+    info.space_state = states.get(info.release_id, embedding_service_pb2.SPACE_STATE_UNSPECIFIED)
+    info.space_loaded = any(loaded.space == info.space for loaded in held)
 
 
 def _fill_duration(message: duration_pb2.Duration, microseconds: int) -> None:

@@ -106,7 +106,7 @@ class Ranker:
             timeout_s: how long the caller will wait.
 
         Raises:
-            Overloaded, SpaceMismatch.
+            Overloaded.
         """
         users = job.user_ids
         size = users_at_once(len(served.catalogue), _SCORED_USERS)
@@ -119,16 +119,12 @@ class Ranker:
         """Score given products for one user, in the order given.
 
         Raises:
-            Overloaded, SpaceMismatch.
+            Overloaded.
         """
         return await self._submit(served, [job], timeout_s)
 
     async def scores(self, served: ServedRelease, user_ids: Sequence[str]) -> Float32:
-        """Score at most 128 users outside the queue, (users, products) float32, for comparisons.
-
-        Raises:
-            SpaceMismatch.
-        """
+        """Score at most 128 users outside the queue, (users, products) float32, for comparisons."""
         batch = await self._features.get(served, user_ids)
         log_popularity = self._popularity(served).log_popularity
 

@@ -12,8 +12,10 @@ from typing import TypeVar
 from ranking_service.release.labels import POINTER, Labels, read_labels, write_labels
 from ranking_service.release.registry import Registry, check_release_id
 from ranking_service.release.served import ServedRelease
+from ranking_service.upstream.user_spaces import UserSpaces
 from twotower.errors import NotFound, NotReady, ReleaseInvalid, TwotowerError
 from twotower.release import Manifest
+from twotower.v1 import types_pb2
 
 _LOG = logging.getLogger(__name__)
 _ResultT = TypeVar("_ResultT")
@@ -30,6 +32,7 @@ class Releases:
         open_release: opens and warms up a release; runs in `executor`.
         executor: runs all that reads or compiles.
         on_serving: called after each swap.
+        spaces: asked whether there are users for a release before it is served, and switched with it.
     """
 
     def __init__(
@@ -38,14 +41,17 @@ class Releases:
         open_release: Callable[[Path], ServedRelease],
         executor: Executor,
         on_serving: Callable[[], Awaitable[None]],
+        spaces: UserSpaces,
     ) -> None:
         self._registry = registry
         self._open = open_release
         self._executor = executor
         self._on_serving = on_serving
+        self._spaces = spaces
         self._labels = Labels()
         self._written = Labels()
         self._served: Mapping[str, ServedRelease] = {}
+        self._prepared: ServedRelease | None = None
         self._changing = asyncio.Lock()
 
     @property
@@ -112,16 +118,32 @@ class Releases:
             await self._try_to_become(replace(self._labels, shadow=written.shadow))
 
     async def load(self, release_id: str) -> ServedRelease:
-        """Make a release `stable`.
+        """Make a release `stable`, and the active one of the embedding service.
 
-        The one before answers until the new one is ready, and goes on answering if anything is wrong.
+        The one before answers until the new one is ready, and goes on answering in both services if anything is wrong.
+        A caller who gives up changes nothing: what was begun is brought to its end.
 
         Raises:
             NotFound, ReleaseInvalid: as :func:`ranking_service.release.served.open_served`; also if the labels can't be
                 written.
+            SpaceMismatch: the embedding service has no users for it.
+            EmbeddingUnavailable: it went away meanwhile.
+        """
+        return await asyncio.shield(self._make_stable(lambda labels: labels.with_stable(release_id)))
+
+    async def prepare(self, release_id: str) -> ServedRelease:
+        """Open a release and keep it in memory, so that it can be served at once; the one prepared before goes.
+
+        Raises:
+            NotFound, ReleaseInvalid, SpaceMismatch: as :meth:`load`.
         """
         async with self._changing:
-            return await self._relabel(self._labels.with_stable(release_id), release_id)
+            await self._ask_for_users(release_id)
+            served = self._in_memory(release_id)
+            if served is None:
+                served = await self._in_executor(partial(self._fetch_and_open, release_id))
+            self._prepared = None if release_id in self._served else served
+            return served
 
     async def set_canary(self, release_id: str, share: float) -> ServedRelease:
         """Let a release answer a share of the users.
@@ -131,6 +153,7 @@ class Releases:
         """
         async with self._changing:
             self._check_is_not_stable(release_id)
+            await self._ask_for_users(release_id)
             return await self._relabel(self._labels.with_canary(release_id, share), release_id)
 
     async def set_shadow(self, release_id: str) -> ServedRelease:
@@ -141,6 +164,7 @@ class Releases:
         """
         async with self._changing:
             self._check_is_not_stable(release_id)
+            await self._ask_for_users(release_id)
             return await self._relabel(self._labels.with_shadow(release_id), release_id)
 
     async def clear(self, release_id: str) -> None:
@@ -154,18 +178,60 @@ class Releases:
             await self._relabel(self._labels.without(release_id))
 
     async def roll_back(self) -> ServedRelease:
-        """Make the release that was `stable` before stable again, and take the canary away.
+        """Make the release that was `stable` before stable again, as :meth:`load`, and take the canary away.
 
         Raises:
             NotFound: no release was stable before, or it is no longer in the registry.
         """
-        async with self._changing:
-            labels = self._labels
+
+        def rolled_back(labels: Labels) -> Labels:
             if not labels.previous:
                 raise NotFound("no release was stable before this one")
-            rolled_back = labels.without(labels.canary).with_stable(labels.previous)
             _LOG.warning("rolling back from release %s to %s", labels.stable, labels.previous)
-            return await self._relabel(rolled_back, labels.previous)
+            return labels.without(labels.canary).with_stable(labels.previous)
+
+        return await asyncio.shield(self._make_stable(rolled_back))
+
+    async def _make_stable(self, change: Callable[[Labels], Labels]) -> ServedRelease:
+        """Change the stable release: prepare it in both services, switch ranking, then the embedding service."""
+        async with self._changing:
+            before, served_before = self._labels, self._served
+            labels = change(before)
+            is_asked = await self._ask_for_users(labels.stable)
+            served = await self._relabel(labels)
+            if is_asked:
+                try:
+                    await self._spaces.activate(labels.stable)
+                except TwotowerError as error:
+                    _LOG.error("the embedding service does not switch to release %s: %s", labels.stable, error)
+                    if before.stable and before != labels:
+                        await self._in_executor(lambda: write_labels(self._registry, before))
+                        self._written = before
+                        await self._swap(before, served_before)
+                        raise
+            return served
+
+    async def _ask_for_users(self, release_id: str) -> bool:
+        """Have the embedding service prepare a release's space; False if it does not answer.
+
+        Raises:
+            NotFound, ReleaseInvalid: the release has no manifest.
+            SpaceMismatch: there are no users for it.
+        """
+        served = self._in_memory(release_id)
+        if served:
+            return await self._spaces.prepare(release_id, served.space)
+        manifest = await self._in_executor(partial(self._read_manifest, release_id))
+        space = types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id)
+        return await self._spaces.prepare(release_id, space)
+
+    def _read_manifest(self, release_id: str) -> Manifest:
+        return Manifest.read(self._registry.fetch(release_id))
+
+    def _in_memory(self, release_id: str) -> ServedRelease | None:
+        if self._prepared and self._prepared.release_id == release_id:
+            return self._prepared
+        return self._served.get(release_id)
 
     async def drop_canary(self, release_id: str, reason: str) -> None:
         """Take the label from a canary that is worse, if it still has it."""
@@ -188,11 +254,13 @@ class Releases:
     async def refit(self, fit: Callable[[ServedRelease], ServedRelease]) -> None:
         """Replace all releases in memory at once by what `fit`, in the executor, makes of them."""
         async with self._changing:
-            served = self._served
-            fitted = await self._in_executor(
-                lambda: {release_id: fit(release) for release_id, release in served.items()}
+            served, prepared = self._served, self._prepared
+            self._served, self._prepared = await self._in_executor(
+                lambda: (
+                    {release_id: fit(release) for release_id, release in served.items()},
+                    prepared and fit(prepared),
+                )
             )
-            self._served = fitted
 
     async def list(self) -> list[Manifest]:
         """List the manifests in the registry, newest first."""
@@ -226,7 +294,7 @@ class Releases:
         """Open the releases of some labels; those in memory stay as they are."""
         opened: dict[str, ServedRelease] = {}
         for release_id in labels.in_use:
-            served = self._served.get(release_id)
+            served = self._in_memory(release_id)
             if served is None:
                 served = await self._in_executor(partial(self._fetch_and_open, release_id))
             opened[release_id] = served
@@ -238,6 +306,8 @@ class Releases:
     async def _swap(self, labels: Labels, served: Mapping[str, ServedRelease]) -> None:
         # Two assignments without an await between them: every request sees the releases before or those after.
         self._labels, self._served = labels, served
+        if self._prepared and self._prepared.release_id in served:
+            self._prepared = None
         _LOG.info(
             "release %s answers; canary %s, shadow %s", labels.stable, labels.canary or "none", labels.shadow or "none"
         )

@@ -48,7 +48,7 @@ class Outcomes:
 
     @property
     def failures(self) -> int:
-        """How many requests failed."""
+        """How many requests failed, or were answered without the users' features."""
         return sum(failed for failed, _ in self._latest)
 
     @property
@@ -66,7 +66,7 @@ def why_worse(canary: Outcomes, stable: Outcomes) -> str | None:
     pooled = (canary.failures + stable.failures) / (len(canary) + len(stable))
     deviation = math.sqrt(pooled * (1 - pooled) * (1 / len(canary) + 1 / max(len(stable), 1)))
     if canary_share - stable_share > max(_ERROR_DEVIATIONS * deviation, 0.01):
-        return f"{canary_share:.1%} of its requests fail, {stable_share:.1%} of the stable release's"
+        return f"{canary_share:.1%} of its requests fail or are degraded, {stable_share:.1%} of the stable release's"
     if len(stable) >= _MIN_REQUESTS and canary.latency_s > _LATENCY_RATIO * stable.latency_s + _LATENCY_SLACK_S:
         return (
             f"its median latency is {1e3 * canary.latency_s:.2f} ms, the stable release's "
@@ -133,7 +133,9 @@ class Traffic:
                 self._record(served, failed=True, seconds=self._clock() - start)
             raise
         if labels.canary:
-            self._record(served, failed=False, seconds=self._clock() - start)
+            # While the embedding service is away, both releases' answers are degraded, so neither is worse.
+            degraded = ranking.parts[0].contexts[0].degraded
+            self._record(served, failed=degraded, seconds=self._clock() - start)
         if labels.shadow and not self._comparing:
             self._compare(job.user_ids[:_SHADOW_USERS])
         return ranking

@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import Message
 
-from twotower.errors import EmbeddingUnavailable, SpaceMismatch
+from twotower.errors import EmbeddingUnavailable, NotFound, SpaceMismatch, TwotowerError
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
 
 _POPULARITY_TIMEOUT_S: Final = 5.0
 _ENCODE_TIMEOUT_S: Final = 30.0
 """256 long texts take seconds."""
+_SWITCH_TIMEOUT_S: Final = 120.0
+"""A release is opened and verified, and an encoder compiled."""
+_LIST_TIMEOUT_S: Final = 2.0
+_REFUSALS: Final[dict[grpc.StatusCode, type[TwotowerError]]] = {
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: SpaceMismatch,
+}
 _Call = Any
 """``grpc.aio.StreamStreamCall``: its types say nothing of what it reads."""
 
@@ -118,6 +126,47 @@ class EmbeddingClient:
         except grpc.aio.AioRpcError as error:
             raise _unavailable(error) from error
         return response
+
+    async def prepare_space(self, release_id: str, space: types_pb2.EmbeddingSpace) -> None:
+        """Let a release's space be asked for.
+
+        Raises:
+            EmbeddingUnavailable: no answer in time.
+            NotFound: the embedding service does not have the release.
+            SpaceMismatch: it has no users for the space.
+        """
+        request = embedding_service_pb2.PrepareSpaceRequest(release_id=release_id, space=space)
+        await self._switch(self._stub.PrepareSpace, request)
+
+    async def activate_release(self, release_id: str) -> None:
+        """Make a release the active one of the embedding service.
+
+        Raises:
+            EmbeddingUnavailable, NotFound, SpaceMismatch: as :meth:`prepare_space`.
+        """
+        await self._switch(
+            self._stub.ActivateRelease, embedding_service_pb2.ActivateReleaseRequest(release_id=release_id)
+        )
+
+    async def _switch(self, method: Any, request: Message) -> None:
+        try:
+            await method(request, timeout=_SWITCH_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            kind = _REFUSALS.get(error.code())
+            raise kind(str(error.details())) if kind else _unavailable(error) from error
+
+    async def list_spaces(self) -> Sequence[embedding_service_pb2.LoadedSpace]:
+        """List the spaces that can be asked for.
+
+        Raises:
+            EmbeddingUnavailable: no answer in time.
+        """
+        try:
+            response = await self._stub.ListSpaces(embedding_service_pb2.ListSpacesRequest(), timeout=_LIST_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(error) from error
+        spaces: Sequence[embedding_service_pb2.LoadedSpace] = response.spaces
+        return spaces
 
 
 def _unavailable(error: grpc.aio.AioRpcError) -> EmbeddingUnavailable:

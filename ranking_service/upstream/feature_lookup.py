@@ -1,4 +1,4 @@
-"""User features of one batch: from the embedding service, or cold-start ones while it is away."""
+"""User features of one batch: from the embedding service, or cold-start ones while it has none to give."""
 
 import logging
 import time
@@ -48,14 +48,21 @@ class FeatureLookup:
 
     Args:
         source: the embedding service.
+        mismatched: told of a release whose space the embedding service does not have.
         cache_users: users whose features are kept, about 3 kB each; the least recently used go first.
         clock: seconds, monotonic.
     """
 
     def __init__(
-        self, source: FeatureSource, *, cache_users: int = 10_000, clock: Callable[[], float] = time.monotonic
+        self,
+        source: FeatureSource,
+        mismatched: Callable[[ServedRelease, SpaceMismatch], object],
+        *,
+        cache_users: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._mismatched = mismatched
         self._cache_users = cache_users
         self._clock = clock
         self._cache: OrderedDict[tuple[str, str, str], _CachedUser] = OrderedDict()
@@ -63,15 +70,12 @@ class FeatureLookup:
     async def get(
         self, served: ServedRelease, user_ids: Sequence[str], max_staleness_s: Sequence[float] = ()
     ) -> UserBatch:
-        """Look users up; if the embedding service is away, all are cold ones and marked degraded.
+        """Look users up; if the embedding service is away or has another space, all are cold ones, marked degraded.
 
         Args:
             served: the release to be scored with.
             user_ids: in order.
             max_staleness_s: for each user, how old the look-up may be; empty if all are to be looked up now.
-
-        Raises:
-            SpaceMismatch: the features are of another space than the release's.
         """
         if not any(max_staleness_s):
             return await self._look_up(served, user_ids)
@@ -94,6 +98,9 @@ class FeatureLookup:
             batch = from_columns(columns, served)
         except EmbeddingUnavailable as error:
             _LOG.debug("%d users are answered as cold ones: %s", len(user_ids), error)
+            return cold_start(user_ids, served)
+        except SpaceMismatch as error:
+            self._mismatched(served, error)
             return cold_start(user_ids, served)
         if to_cache:
             now, seen = self._clock(), _per_user(columns.seen_product_ids, columns.seen_counts)
@@ -178,7 +185,7 @@ def _per_user(values: Sequence[ValueT], counts: Sequence[int]) -> list[list[Valu
 
 
 def cold_start(user_ids: Iterable[str], served: ServedRelease) -> UserBatch:
-    """Make users of whom nothing is known, because the embedding service is away; anonymous names are recognised."""
+    """Make users of whom nothing is known now; anonymous names are recognised."""
     anonymous = [is_anonymous(user_id, served.anonymous_keys) for user_id in user_ids]
     kinds = [types_pb2.USER_KIND_ANONYMOUS if name else types_pb2.USER_KIND_COLD for name in anonymous]
     return UserBatch(

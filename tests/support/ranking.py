@@ -15,8 +15,10 @@ from ranking_service.release.registry import Registry
 from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.releases import Releases
 from ranking_service.upstream.user_batch import UserBatch, UserContext
+from ranking_service.upstream.user_spaces import UserSpaces
 from tests.support.embedding import to_columns, warm_user
 from tests.support.releases import ReferenceScorer, product_id, random_product, random_user_rows
+from tests.support.spaces import any_space
 from twotower.features import USER_DIM, Float32
 from twotower.scoring import RatingScoring
 from twotower.v1 import embedding_service_pb2, types_pb2
@@ -93,10 +95,12 @@ def products_of(answer: ScoredProducts) -> list[int]:
     return rows
 
 
-def releases_of(registry: Registry, executor: Executor) -> Releases:
+def releases_of(registry: Registry, executor: Executor, spaces: UserSpaces | None = None) -> Releases:
     """The releases of a registry, scored by the numpy network."""
 
     async def nothing() -> None:
         pass
 
-    return Releases(registry, partial(open_served, build_scorer=ReferenceScorer), executor, nothing)
+    return Releases(
+        registry, partial(open_served, build_scorer=ReferenceScorer), executor, nothing, spaces or any_space()
+    )

@@ -1,4 +1,4 @@
-"""Publishing a release: its users' states into the embedding service, then the release onto the ranking service."""
+"""Publishing a release: prepared in both services, then switched in both, or in neither."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +54,11 @@ def publish(
     batch_reviews: int = BATCH_REVIEWS,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Published:
-    """Publish a release; doing it again changes nothing.
+    """Publish a release: both services have it in the end, or both keep the one before. Doing it again changes nothing.
+
+    The users are sent to the embedding service, which answers for the old space and the new one from then on; ranking
+    opens and warms the release up without serving it; then ranking switches, and has the embedding service switch. So
+    ranking never serves a release whose space can't be asked for, wherever this is interrupted.
 
     Both services open the release from their own release folder, so it must be there.
 
@@ -63,23 +67,73 @@ def publish(
         embedding: ``host:port`` of the embedding service.
         ranking: ``host:port`` of the ranking service.
         tls: of both channels.
-        timeout_s: for each of the two calls.
+        timeout_s: for each call.
         connect_timeout_s: how long to wait for each service to be reachable.
         batch_users: users per message at most.
         batch_reviews: reviews per message at most, but for one user with more.
         on_progress: called with the number of users sent since the last call.
 
     Raises:
-        PublishFailed: naming the service and its reason. Ranking keeps its release then.
+        PublishFailed: naming the service and its reason. Both services keep their release then.
         ReleaseInvalid: the release's ``users/`` can't be read.
     """
+    _ = release.users  # what can't be read is said before anything is sent
     with _connected("embedding service", embedding, tls, connect_timeout_s) as channel:
         requests = import_requests(release, batch_users, batch_reviews, on_progress)
         imported = embedding_grpc.EmbeddingServiceStub(channel).ImportUsers(requests, timeout=timeout_s)
     with _connected("ranking service", ranking, tls, connect_timeout_s) as channel:
-        request = release_pb2.LoadReleaseRequest(release_id=release.release_id)
-        loaded = release_grpc.ReleaseServiceStub(channel).LoadRelease(request, timeout=timeout_s)
-    return Published(imported.user_count, imported.review_count, loaded.release.product_count)
+        stub = release_grpc.ReleaseServiceStub(channel)
+        before = _stable(stub, timeout_s)
+        _prepare(stub, release.release_id, timeout_s)
+        loaded = _load(stub, release.release_id, timeout_s)
+        # Ranking has done it, unless it could not reach the embedding service.
+        if loaded.space_state != embedding_pb2.SPACE_STATE_ACTIVE:
+            try:
+                _activate(embedding, release.release_id, tls, connect_timeout_s, timeout_s)
+            except PublishFailed:
+                if before:
+                    _load(stub, before, timeout_s)
+                raise
+    return Published(imported.user_count, imported.review_count, loaded.product_count)
+
+
+def _stable(stub: release_grpc.ReleaseServiceStub, timeout_s: float) -> str:
+    """Return the id of the release that ranking serves; "" if there is none."""
+    try:
+        listed = stub.ListReleases(release_pb2.ListReleasesRequest(), timeout=timeout_s).releases
+    except grpc.RpcError as error:
+        _pass_if_unknown(error)
+        return ""
+    return next((info.release_id for info in listed if info.label == release_pb2.RELEASE_LABEL_STABLE), "")
+
+
+def _prepare(stub: release_grpc.ReleaseServiceStub, release_id: str, timeout_s: float) -> None:
+    try:
+        stub.PrepareRelease(release_pb2.PrepareReleaseRequest(release_id=release_id), timeout=timeout_s)
+    except grpc.RpcError as error:
+        _pass_if_unknown(error)
+
+
+def _load(stub: release_grpc.ReleaseServiceStub, release_id: str, timeout_s: float) -> release_pb2.ReleaseInfo:
+    answer: release_pb2.LoadReleaseResponse = stub.LoadRelease(
+        release_pb2.LoadReleaseRequest(release_id=release_id), timeout=timeout_s
+    )
+    return answer.release
+
+
+def _activate(target: str, release_id: str, tls: ChannelTls | None, connect_timeout_s: float, timeout_s: float) -> None:
+    with _connected("embedding service", target, tls, connect_timeout_s) as channel:
+        request = embedding_pb2.ActivateReleaseRequest(release_id=release_id)
+        try:
+            embedding_grpc.EmbeddingServiceStub(channel).ActivateRelease(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            _pass_if_unknown(error)
+
+
+def _pass_if_unknown(error: grpc.RpcError) -> None:
+    """Go on if a service of an older version does not have the method: it does without."""
+    if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+        raise error
 
 
 @contextmanager
@@ -110,6 +164,7 @@ def import_requests(
         release_id=release.release_id,
         space=types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id),
         user_count=len(release.users),
+        prepare_only=True,
     )
     yield embedding_pb2.ImportUsersRequest(header=header)
     batch, reviews = embedding_pb2.ImportBatch(), 0

@@ -25,6 +25,13 @@ class RecordOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RECORD_OUTCOME_DUPLICATE: _ClassVar[RecordOutcome]
     RECORD_OUTCOME_REPLACED: _ClassVar[RecordOutcome]
     RECORD_OUTCOME_ANONYMOUS: _ClassVar[RecordOutcome]
+
+class SpaceState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SPACE_STATE_UNSPECIFIED: _ClassVar[SpaceState]
+    SPACE_STATE_ACTIVE: _ClassVar[SpaceState]
+    SPACE_STATE_PREVIOUS: _ClassVar[SpaceState]
+    SPACE_STATE_PREPARED: _ClassVar[SpaceState]
 FEATURE_LAYOUT_UNSPECIFIED: FeatureLayout
 FEATURE_LAYOUT_MESSAGES: FeatureLayout
 FEATURE_LAYOUT_COLUMNS: FeatureLayout
@@ -33,6 +40,10 @@ RECORD_OUTCOME_RECORDED: RecordOutcome
 RECORD_OUTCOME_DUPLICATE: RecordOutcome
 RECORD_OUTCOME_REPLACED: RecordOutcome
 RECORD_OUTCOME_ANONYMOUS: RecordOutcome
+SPACE_STATE_UNSPECIFIED: SpaceState
+SPACE_STATE_ACTIVE: SpaceState
+SPACE_STATE_PREVIOUS: SpaceState
+SPACE_STATE_PREPARED: SpaceState
 
 class GetUserFeaturesRequest(_message.Message):
     __slots__ = ("user_id", "space")
@@ -179,14 +190,16 @@ class ImportUsersRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[ImportHeader, _Mapping]] = ..., batch: _Optional[_Union[ImportBatch, _Mapping]] = ...) -> None: ...
 
 class ImportHeader(_message.Message):
-    __slots__ = ("release_id", "space", "user_count")
+    __slots__ = ("release_id", "space", "user_count", "prepare_only")
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     USER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_ONLY_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     space: _types_pb2.EmbeddingSpace
     user_count: int
-    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., user_count: _Optional[int] = ...) -> None: ...
+    prepare_only: bool
+    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., user_count: _Optional[int] = ..., prepare_only: _Optional[bool] = ...) -> None: ...
 
 class ImportBatch(_message.Message):
     __slots__ = ("users",)
@@ -229,6 +242,52 @@ class ImportUsersResponse(_message.Message):
     anonymous_skipped_count: int
     release_id: str
     def __init__(self, user_count: _Optional[int] = ..., review_count: _Optional[int] = ..., anonymous_skipped_count: _Optional[int] = ..., release_id: _Optional[str] = ...) -> None: ...
+
+class LoadedSpace(_message.Message):
+    __slots__ = ("release_id", "space", "state")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    space: _types_pb2.EmbeddingSpace
+    state: SpaceState
+    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., state: _Optional[_Union[SpaceState, str]] = ...) -> None: ...
+
+class ListSpacesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListSpacesResponse(_message.Message):
+    __slots__ = ("spaces",)
+    SPACES_FIELD_NUMBER: _ClassVar[int]
+    spaces: _containers.RepeatedCompositeFieldContainer[LoadedSpace]
+    def __init__(self, spaces: _Optional[_Iterable[_Union[LoadedSpace, _Mapping]]] = ...) -> None: ...
+
+class PrepareSpaceRequest(_message.Message):
+    __slots__ = ("release_id", "space")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    space: _types_pb2.EmbeddingSpace
+    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ...) -> None: ...
+
+class PrepareSpaceResponse(_message.Message):
+    __slots__ = ("space",)
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    space: LoadedSpace
+    def __init__(self, space: _Optional[_Union[LoadedSpace, _Mapping]] = ...) -> None: ...
+
+class ActivateReleaseRequest(_message.Message):
+    __slots__ = ("release_id",)
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    def __init__(self, release_id: _Optional[str] = ...) -> None: ...
+
+class ActivateReleaseResponse(_message.Message):
+    __slots__ = ("space",)
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    space: LoadedSpace
+    def __init__(self, space: _Optional[_Union[LoadedSpace, _Mapping]] = ...) -> None: ...
 
 class EncodeTextsRequest(_message.Message):
     __slots__ = ("texts",)

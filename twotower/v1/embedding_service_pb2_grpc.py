@@ -81,6 +81,21 @@ class EmbeddingServiceStub:
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.ImportUsersRequest.SerializeToString,
                 response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ImportUsersResponse.FromString,
                 _registered_method=True)
+        self.ListSpaces = channel.unary_unary(
+                '/twotower.v1.EmbeddingService/ListSpaces',
+                request_serializer=twotower_dot_v1_dot_embedding__service__pb2.ListSpacesRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ListSpacesResponse.FromString,
+                _registered_method=True)
+        self.PrepareSpace = channel.unary_unary(
+                '/twotower.v1.EmbeddingService/PrepareSpace',
+                request_serializer=twotower_dot_v1_dot_embedding__service__pb2.PrepareSpaceRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.PrepareSpaceResponse.FromString,
+                _registered_method=True)
+        self.ActivateRelease = channel.unary_unary(
+                '/twotower.v1.EmbeddingService/ActivateRelease',
+                request_serializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseResponse.FromString,
+                _registered_method=True)
         self.EncodeTexts = channel.unary_unary(
                 '/twotower.v1.EmbeddingService/EncodeTexts',
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.EncodeTextsRequest.SerializeToString,
@@ -169,6 +184,32 @@ class EmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSpaces(self, request, context):
+        """Lists the spaces that can be asked for: those of the active release, of the one before it, and of up to
+        three that were prepared.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareSpace(self, request, context):
+        """Makes a release's space one that can be asked for, beside the active one: opens the release from the
+        service's release folder, or finds that the space is there already. Users' ALS vectors are folded in from
+        their reviews as they are asked for. FAILED_PRECONDITION if users have no embeddings of its encoder any
+        more, which only an import brings back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateRelease(self, request, context):
+        """Prepares a release as PrepareSpace does and makes it the active one. The one that was active is then the
+        one before; spaces that are neither, nor prepared, are dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EncodeTexts(self, request, context):
         """Embeds up to 256 texts with the active release's encoder. The same text gives the same vector, whatever
         texts are encoded beside it.
@@ -228,6 +269,21 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     servicer.ImportUsers,
                     request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ImportUsersRequest.FromString,
                     response_serializer=twotower_dot_v1_dot_embedding__service__pb2.ImportUsersResponse.SerializeToString,
+            ),
+            'ListSpaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSpaces,
+                    request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ListSpacesRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_embedding__service__pb2.ListSpacesResponse.SerializeToString,
+            ),
+            'PrepareSpace': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareSpace,
+                    request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.PrepareSpaceRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_embedding__service__pb2.PrepareSpaceResponse.SerializeToString,
+            ),
+            'ActivateRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateRelease,
+                    request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseResponse.SerializeToString,
             ),
             'EncodeTexts': grpc.unary_unary_rpc_method_handler(
                     servicer.EncodeTexts,
@@ -463,6 +519,87 @@ class EmbeddingService:
             '/twotower.v1.EmbeddingService/ImportUsers',
             twotower_dot_v1_dot_embedding__service__pb2.ImportUsersRequest.SerializeToString,
             twotower_dot_v1_dot_embedding__service__pb2.ImportUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSpaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.EmbeddingService/ListSpaces',
+            twotower_dot_v1_dot_embedding__service__pb2.ListSpacesRequest.SerializeToString,
+            twotower_dot_v1_dot_embedding__service__pb2.ListSpacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareSpace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.EmbeddingService/PrepareSpace',
+            twotower_dot_v1_dot_embedding__service__pb2.PrepareSpaceRequest.SerializeToString,
+            twotower_dot_v1_dot_embedding__service__pb2.PrepareSpaceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.EmbeddingService/ActivateRelease',
+            twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseRequest.SerializeToString,
+            twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

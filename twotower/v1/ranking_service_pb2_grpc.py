@@ -29,10 +29,9 @@ class RankingServiceStub:
     """Ranks the catalogue of a release for users.
 
     Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
-    bound; NOT_FOUND for a product that the release does not have; FAILED_PRECONDITION when the embedding
-    service answers from another space; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
+    bound; NOT_FOUND for a product that the release does not have; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo when the queue is full. An unknown user is no error, nor is an embedding service that
-    is away: the answer is a cold-start one, and `user` says so.
+    is away or does not have the release's space: the answer is a cold-start one, and `user` says so.
     """
 
     def __init__(self, channel):
@@ -82,10 +81,9 @@ class RankingServiceServicer:
     """Ranks the catalogue of a release for users.
 
     Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
-    bound; NOT_FOUND for a product that the release does not have; FAILED_PRECONDITION when the embedding
-    service answers from another space; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
+    bound; NOT_FOUND for a product that the release does not have; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo when the queue is full. An unknown user is no error, nor is an embedding service that
-    is away: the answer is a cold-start one, and `user` says so.
+    is away or does not have the release's space: the answer is a cold-start one, and `user` says so.
     """
 
     def Recommend(self, request, context):
@@ -191,10 +189,9 @@ class RankingService:
     """Ranks the catalogue of a release for users.
 
     Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
-    bound; NOT_FOUND for a product that the release does not have; FAILED_PRECONDITION when the embedding
-    service answers from another space; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
+    bound; NOT_FOUND for a product that the release does not have; UNAVAILABLE before a release is loaded; RESOURCE_EXHAUSTED with
     google.rpc.RetryInfo when the queue is full. An unknown user is no error, nor is an embedding service that
-    is away: the answer is a cold-start one, and `user` says so.
+    is away or does not have the release's space: the answer is a cold-start one, and `user` says so.
     """
 
     @staticmethod

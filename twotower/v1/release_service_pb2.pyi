@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from twotower.v1 import embedding_service_pb2 as _embedding_service_pb2
 from twotower.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -23,7 +24,7 @@ RELEASE_LABEL_CANARY: ReleaseLabel
 RELEASE_LABEL_SHADOW: ReleaseLabel
 
 class ReleaseInfo(_message.Message):
-    __slots__ = ("release_id", "preset", "create_time", "product_count", "space", "label", "canary_share", "shadow_comparison")
+    __slots__ = ("release_id", "preset", "create_time", "product_count", "space", "label", "canary_share", "shadow_comparison", "previous", "space_state", "space_loaded")
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     PRESET_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +33,9 @@ class ReleaseInfo(_message.Message):
     LABEL_FIELD_NUMBER: _ClassVar[int]
     CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
     SHADOW_COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_STATE_FIELD_NUMBER: _ClassVar[int]
+    SPACE_LOADED_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     preset: str
     create_time: _timestamp_pb2.Timestamp
@@ -40,7 +44,10 @@ class ReleaseInfo(_message.Message):
     label: ReleaseLabel
     canary_share: float
     shadow_comparison: ShadowComparison
-    def __init__(self, release_id: _Optional[str] = ..., preset: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., product_count: _Optional[int] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., label: _Optional[_Union[ReleaseLabel, str]] = ..., canary_share: _Optional[float] = ..., shadow_comparison: _Optional[_Union[ShadowComparison, _Mapping]] = ...) -> None: ...
+    previous: bool
+    space_state: _embedding_service_pb2.SpaceState
+    space_loaded: bool
+    def __init__(self, release_id: _Optional[str] = ..., preset: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., product_count: _Optional[int] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., label: _Optional[_Union[ReleaseLabel, str]] = ..., canary_share: _Optional[float] = ..., shadow_comparison: _Optional[_Union[ShadowComparison, _Mapping]] = ..., previous: _Optional[bool] = ..., space_state: _Optional[_Union[_embedding_service_pb2.SpaceState, str]] = ..., space_loaded: _Optional[bool] = ...) -> None: ...
 
 class ShadowComparison(_message.Message):
     __slots__ = ("user_count", "rank_overlap_at_10", "mean_score_difference")
@@ -67,6 +74,18 @@ class LoadReleaseRequest(_message.Message):
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     def __init__(self, release_id: _Optional[str] = ...) -> None: ...
+
+class PrepareReleaseRequest(_message.Message):
+    __slots__ = ("release_id",)
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    def __init__(self, release_id: _Optional[str] = ...) -> None: ...
+
+class PrepareReleaseResponse(_message.Message):
+    __slots__ = ("release",)
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    release: ReleaseInfo
+    def __init__(self, release: _Optional[_Union[ReleaseInfo, _Mapping]] = ...) -> None: ...
 
 class LoadReleaseResponse(_message.Message):
     __slots__ = ("release",)

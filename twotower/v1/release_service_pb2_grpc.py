@@ -48,6 +48,11 @@ class ReleaseServiceStub:
                 request_serializer=twotower_dot_v1_dot_release__service__pb2.LoadReleaseRequest.SerializeToString,
                 response_deserializer=twotower_dot_v1_dot_release__service__pb2.LoadReleaseResponse.FromString,
                 _registered_method=True)
+        self.PrepareRelease = channel.unary_unary(
+                '/twotower.v1.ReleaseService/PrepareRelease',
+                request_serializer=twotower_dot_v1_dot_release__service__pb2.PrepareReleaseRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_release__service__pb2.PrepareReleaseResponse.FromString,
+                _registered_method=True)
         self.SetLabel = channel.unary_unary(
                 '/twotower.v1.ReleaseService/SetLabel',
                 request_serializer=twotower_dot_v1_dot_release__service__pb2.SetLabelRequest.SerializeToString,
@@ -75,9 +80,19 @@ class ReleaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadRelease(self, request, context):
-        """Verifies a release, replays its golden requests, warms it up and makes it `stable`. The release before it
-        answers until then, and goes on if anything is wrong: FAILED_PRECONDITION then names the file or the
-        golden request.
+        """Verifies a release, replays its golden requests, warms it up and makes it `stable`, and then active in the
+        embedding service. The release before it answers until then, and goes on in both services if anything is
+        wrong: FAILED_PRECONDITION then names the file or the golden request, or says that the embedding service
+        has no users for its space, and that `twotower publish` brings them. While the embedding service is away
+        it can't be asked: only ranking changes then, and `space_state` of the answer is unspecified.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareRelease(self, request, context):
+        """Opens, verifies and warms a release up as LoadRelease does, and keeps it in memory without serving it, so
+        that LoadRelease has only to switch. One release at a time is kept so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,7 +100,7 @@ class ReleaseServiceServicer:
 
     def SetLabel(self, request, context):
         """Gives a release a label. STABLE is LoadRelease. CANARY and SHADOW verify and warm the release up as
-        LoadRelease does, and take the label from the release that had it. UNSPECIFIED takes the release's label
+        LoadRelease does, have its space prepared in the embedding service, and take the label from the release that had it. UNSPECIFIED takes the release's label
         away. FAILED_PRECONDITION if the stable release is given any label but STABLE. A canary loses its label
         by itself if its error rate or latency is worse than the stable release's.
         """
@@ -94,9 +109,9 @@ class ReleaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Rollback(self, request, context):
-        """Makes the previous `stable` release `stable` again and takes the canary away. The release rolled back
-        from is then the previous one, so that rolling back twice goes there and back. NOT_FOUND if no release
-        was stable before.
+        """Makes the previous `stable` release `stable` again and takes the canary away, in both services as
+        LoadRelease does. The release rolled back from is then the previous one, so that rolling back twice goes
+        there and back. NOT_FOUND if no release was stable before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +129,11 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.LoadRelease,
                     request_deserializer=twotower_dot_v1_dot_release__service__pb2.LoadReleaseRequest.FromString,
                     response_serializer=twotower_dot_v1_dot_release__service__pb2.LoadReleaseResponse.SerializeToString,
+            ),
+            'PrepareRelease': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareRelease,
+                    request_deserializer=twotower_dot_v1_dot_release__service__pb2.PrepareReleaseRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_release__service__pb2.PrepareReleaseResponse.SerializeToString,
             ),
             'SetLabel': grpc.unary_unary_rpc_method_handler(
                     servicer.SetLabel,
@@ -184,6 +204,33 @@ class ReleaseService:
             '/twotower.v1.ReleaseService/LoadRelease',
             twotower_dot_v1_dot_release__service__pb2.LoadReleaseRequest.SerializeToString,
             twotower_dot_v1_dot_release__service__pb2.LoadReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareRelease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.ReleaseService/PrepareRelease',
+            twotower_dot_v1_dot_release__service__pb2.PrepareReleaseRequest.SerializeToString,
+            twotower_dot_v1_dot_release__service__pb2.PrepareReleaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

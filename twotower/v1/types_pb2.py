@@ -26,17 +26,18 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17twotower/v1/types.proto\x12\x0btwotower.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12\x11\n\tdimension\x18\x02 \x01(\r\"4\n\x0e\x45mbeddingSpace\x12\x12\n\nencoder_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61ls_id\x18\x02 \x01(\t\"\xbe\x02\n\x0cUserFeatures\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.twotower.v1.UserKind\x12&\n\tbert_mean\x18\x03 \x01(\x0b\x32\x13.twotower.v1.Vector\x12 \n\x03\x61ls\x18\x04 \x01(\x0b\x32\x13.twotower.v1.Vector\x12*\n\nals_origin\x18\x05 \x01(\x0e\x32\x16.twotower.v1.AlsOrigin\x12\x14\n\x0creview_count\x18\x06 \x01(\r\x12&\n\x03\x61ge\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10seen_product_ids\x18\x08 \x03(\t\x12*\n\x05space\x18\t \x01(\x0b\x32\x1b.twotower.v1.EmbeddingSpace\"\x8f\x01\n\x07Product\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\x12\n\ncategories\x18\x04 \x01(\t\x12\x14\n\x0cmanufacturer\x18\x05 \x01(\t\x12\x14\n\x0creview_count\x18\x06 \x01(\r\x12\x13\n\x0bmean_rating\x18\x07 \x01(\x02\"\x9e\x01\n\x06Review\x12\x11\n\treview_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nproduct_id\x18\x03 \x01(\t\x12\x0e\n\x06rating\x18\x04 \x01(\x02\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12/\n\x0breview_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*f\n\x08UserKind\x12\x19\n\x15USER_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eUSER_KIND_WARM\x10\x01\x12\x12\n\x0eUSER_KIND_COLD\x10\x02\x12\x17\n\x13USER_KIND_ANONYMOUS\x10\x03*n\n\tAlsOrigin\x12\x1a\n\x16\x41LS_ORIGIN_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41LS_ORIGIN_TRAINED\x10\x01\x12\x18\n\x14\x41LS_ORIGIN_FOLDED_IN\x10\x02\x12\x13\n\x0f\x41LS_ORIGIN_NONE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17twotower/v1/types.proto\x12\x0btwotower.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x01(\x0c\x12\x11\n\tdimension\x18\x02 \x01(\r\"4\n\x0e\x45mbeddingSpace\x12\x12\n\nencoder_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61ls_id\x18\x02 \x01(\t\"\xbe\x02\n\x0cUserFeatures\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.twotower.v1.UserKind\x12&\n\tbert_mean\x18\x03 \x01(\x0b\x32\x13.twotower.v1.Vector\x12 \n\x03\x61ls\x18\x04 \x01(\x0b\x32\x13.twotower.v1.Vector\x12*\n\nals_origin\x18\x05 \x01(\x0e\x32\x16.twotower.v1.AlsOrigin\x12\x14\n\x0creview_count\x18\x06 \x01(\r\x12&\n\x03\x61ge\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10seen_product_ids\x18\x08 \x03(\t\x12*\n\x05space\x18\t \x01(\x0b\x32\x1b.twotower.v1.EmbeddingSpace\"\x8f\x01\n\x07Product\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x62rand\x18\x03 \x01(\t\x12\x12\n\ncategories\x18\x04 \x01(\t\x12\x14\n\x0cmanufacturer\x18\x05 \x01(\t\x12\x14\n\x0creview_count\x18\x06 \x01(\r\x12\x13\n\x0bmean_rating\x18\x07 \x01(\x02\"\xae\x01\n\x06Review\x12\x11\n\treview_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nproduct_id\x18\x03 \x01(\t\x12\x13\n\x06rating\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05title\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12/\n\x0breview_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_rating*f\n\x08UserKind\x12\x19\n\x15USER_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eUSER_KIND_WARM\x10\x01\x12\x12\n\x0eUSER_KIND_COLD\x10\x02\x12\x17\n\x13USER_KIND_ANONYMOUS\x10\x03*n\n\tAlsOrigin\x12\x1a\n\x16\x41LS_ORIGIN_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41LS_ORIGIN_TRAINED\x10\x01\x12\x18\n\x14\x41LS_ORIGIN_FOLDED_IN\x10\x02\x12\x13\n\x0f\x41LS_ORIGIN_NONE\x10\x03\x42S\n\x0eio.twotower.v1B\nTypesProtoP\x01Z\x16twotower/v1;twotowerv1\xaa\x02\x0bTwotower.V1\xea\x02\x0cTwotower::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twotower.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_USERKIND']._serialized_start=832
-  _globals['_USERKIND']._serialized_end=934
-  _globals['_ALSORIGIN']._serialized_start=936
-  _globals['_ALSORIGIN']._serialized_end=1046
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016io.twotower.v1B\nTypesProtoP\001Z\026twotower/v1;twotowerv1\252\002\013Twotower.V1\352\002\014Twotower::V1'
+  _globals['_USERKIND']._serialized_start=848
+  _globals['_USERKIND']._serialized_end=950
+  _globals['_ALSORIGIN']._serialized_start=952
+  _globals['_ALSORIGIN']._serialized_end=1062
   _globals['_VECTOR']._serialized_start=105
   _globals['_VECTOR']._serialized_end=148
   _globals['_EMBEDDINGSPACE']._serialized_start=150
@@ -46,5 +47,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRODUCT']._serialized_start=526
   _globals['_PRODUCT']._serialized_end=669
   _globals['_REVIEW']._serialized_start=672
-  _globals['_REVIEW']._serialized_end=830
+  _globals['_REVIEW']._serialized_end=846
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@ numpy reference.
 """
 
 import asyncio
+import logging
 import shutil
 from pathlib import Path
 
@@ -171,16 +172,24 @@ async def test_bad_requests_are_refused_by_field(clients: Clients) -> None:
     assert (await clients.ranking.Recommend(pb.RecommendRequest(user_id="u", k=1))).recommendations
 
 
-async def test_features_of_another_space_are_refused(clients: Clients, embedding: FakeEmbedding) -> None:
+async def test_features_of_another_space_are_not_used_and_raise_an_alarm(
+    clients: Clients, embedding: FakeEmbedding, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = pb.RecommendRequest(user_id="warm 0", k=5, include_seen=True)
+    cold = await clients.ranking.Recommend(pb.RecommendRequest(user_id="nobody", k=5))
     embedding.space = types_pb2.EmbeddingSpace(encoder_id="e", als_id="another")
-    failed = await status_of(clients.ranking.Recommend(pb.RecommendRequest(user_id="warm 0", k=1)))
-    assert failed.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "another" in str(failed.details())
-    embedding.space, embedding.failure = None, grpc.StatusCode.FAILED_PRECONDITION
-    failed = await status_of(clients.ranking.Recommend(pb.RecommendRequest(user_id="warm 0", k=1)))
-    assert failed.code() is grpc.StatusCode.FAILED_PRECONDITION
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            answer = await clients.ranking.Recommend(request)
+            assert answer.user.degraded
+            assert answer.recommendations == cold.recommendations
+        embedding.space, embedding.failure = None, grpc.StatusCode.FAILED_PRECONDITION
+        assert (await clients.ranking.Recommend(request)).user.degraded
+    alarms = [record.message for record in caplog.records if "does not have its space" in record.message]
+    assert len(alarms) == 1
+    assert "another" in alarms[0]
     embedding.failure = None
-    assert not (await clients.ranking.Recommend(pb.RecommendRequest(user_id="warm 0", k=1))).user.degraded
+    assert not (await clients.ranking.Recommend(request)).user.degraded
 
 
 async def test_without_the_embedding_service_answers_are_cold_and_say_so(

@@ -219,7 +219,14 @@ def test_only_unavailable_is_retried_and_what_changes_the_release_never() -> Non
     (config,) = service_config(calls.METHODS)["methodConfig"]
     assert config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     retried = {entry["method"] for entry in config["name"]}
-    assert retried == {method.name for method in calls.METHODS} - {"LoadRelease", "SetLabel", "Rollback"}
+    assert retried == {method.name for method in calls.METHODS} - {
+        "PrepareRelease",
+        "LoadRelease",
+        "SetLabel",
+        "Rollback",
+        "PrepareSpace",
+        "ActivateRelease",
+    }
 
 
 def test_each_pace_has_its_deadline() -> None:

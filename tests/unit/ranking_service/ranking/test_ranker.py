@@ -15,6 +15,7 @@ from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.upstream.feature_lookup import FeatureLookup
 from tests.support.embedding import to_columns, warm_user
 from tests.support.releases import product_id, random_user_rows, write_random_release
+from tests.support.spaces import any_space
 from twotower.model import score_catalogue
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2, types_pb2
@@ -65,7 +66,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> ServedRelease:
 async def test_users_are_looked_up_together_and_scored_in_parts(served: ServedRelease) -> None:
     source = Source(served)
     with ThreadPoolExecutor(1) as executor:
-        ranker = Ranker(FeatureLookup(source), lambda _: PopularitySnapshot(), executor, max_queue_users=2000)
+        ranker = Ranker(
+            FeatureLookup(source, any_space().mismatched),
+            lambda _: PopularitySnapshot(),
+            executor,
+            max_queue_users=2000,
+        )
         ids = [f"user {i}" for i in range(300)]
         ranking = await ranker.rank(served, RankJob(tuple(ids), 4, False))
         assert [part.products.shape for part in ranking.parts] == [(128, 4), (128, 4), (44, 4)]

@@ -17,6 +17,7 @@ from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.releases import Releases
 from tests.support.ranking import releases_of
 from tests.support.releases import ReferenceScorer, write_random_release
+from tests.support.spaces import any_space
 from twotower.errors import InvalidArgument, NotFound, NotReady, ReleaseInvalid
 
 
@@ -31,6 +32,7 @@ def make(root: Path, executor: ThreadPoolExecutor, error: float = 0.0) -> tuple[
         partial(open_served, build_scorer=partial(ReferenceScorer, error=error)),
         executor,
         on_serving,
+        any_space(),
     )
     return releases, served
 

@@ -19,6 +19,7 @@ from ranking_service.upstream.feature_lookup import FeatureLookup
 from tests.support.embedding import to_columns, warm_user
 from tests.support.ranking import releases_of
 from tests.support.releases import ReferenceScorer, random_user_rows, write_random_release
+from tests.support.spaces import any_space
 from twotower.errors import SpaceMismatch
 from twotower.model import score_catalogue
 from twotower.v1 import embedding_service_pb2, types_pb2
@@ -35,7 +36,7 @@ def outcomes(requests: int, failures: int, seconds: float = 0.002) -> Outcomes:
     ("canary", "stable", "reason"),
     [
         (outcomes(99, 99), outcomes(500, 0), None),  # too few to say
-        (outcomes(100, 100), outcomes(0, 0), "100.0% of its requests fail"),
+        (outcomes(100, 100), outcomes(0, 0), "100.0% of its requests fail or are degraded"),
         (outcomes(200, 20), outcomes(1000, 0), "10.0%"),
         (outcomes(200, 20), outcomes(1000, 100), None),  # both equally bad
         (outcomes(200, 1), outcomes(1000, 0), None),  # chance
@@ -78,7 +79,13 @@ async def test_a_failing_canary_is_rolled_back(ids: tuple[Path, str, str], caplo
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
         releases = releases_of(FolderRegistry(root), loading)
         traffic = Traffic(
-            releases, Ranker(FeatureLookup(source), lambda _: PopularitySnapshot(), scoring, max_queue_users=100)
+            releases,
+            Ranker(
+                FeatureLookup(source, any_space().mismatched),
+                lambda _: PopularitySnapshot(),
+                scoring,
+                max_queue_users=100,
+            ),
         )
         await releases.load(a)
         await releases.set_canary(b, 0.5)
@@ -87,24 +94,27 @@ async def test_a_failing_canary_is_rolled_back(ids: tuple[Path, str, str], caplo
         failed = 0
         with caplog.at_level(logging.ERROR):
             for i in range(1_000):
-                try:
-                    await traffic.rank(releases.for_user(f"user {i}"), RankJob((f"user {i}",), 3, False))
-                except SpaceMismatch:
-                    failed += 1
+                ranking = await traffic.rank(releases.for_user(f"user {i}"), RankJob((f"user {i}",), 3, False))
+                failed += ranking.parts[0].contexts[0].degraded
                 if not releases.canary:
                     break
                 if traffic._dropping:
                     await traffic._dropping
         assert releases.labels.canary == ""
         assert failed == 100
-        assert "rolled back: 100.0% of its requests fail" in caplog.text
+        assert "rolled back: 100.0% of its requests fail or are degraded" in caplog.text
 
 
 async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]) -> None:
     root, a, b = ids
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
         releases = releases_of(FolderRegistry(root), loading)
-        ranker = Ranker(FeatureLookup(Source()), lambda _: PopularitySnapshot(), scoring, max_queue_users=100)
+        ranker = Ranker(
+            FeatureLookup(Source(), any_space().mismatched),
+            lambda _: PopularitySnapshot(),
+            scoring,
+            max_queue_users=100,
+        )
         traffic = Traffic(releases, ranker)
         await releases.load(a)
         await releases.set_shadow(b)

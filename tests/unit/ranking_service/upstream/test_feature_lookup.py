@@ -9,6 +9,7 @@ from ranking_service.upstream.user_batch import UserContext
 from tests.support.embedding import to_columns
 from tests.support.ranking import Clock, FakeFeatures
 from tests.support.releases import product_id, unit_vectors
+from tests.support.spaces import any_space
 from twotower.errors import EmbeddingUnavailable, SpaceMismatch
 from twotower.features import ALS_DIM, BERT_DIM, USER_DIM
 from twotower.v1 import embedding_service_pb2, types_pb2
@@ -17,7 +18,7 @@ from twotower.wire import to_vector
 
 async def test_kept_features_serve_who_allows_it(lift: ServedRelease) -> None:
     clock, source = Clock(), FakeFeatures()
-    lookup = FeatureLookup(source, cache_users=2, clock=clock)
+    lookup = FeatureLookup(source, any_space().mismatched, cache_users=2, clock=clock)
     first = await lookup.get(lift, ["ann", "bob"], [60.0, 60.0])
     clock.now += 10
     again = await lookup.get(lift, ["cleo", "bob", "ann"], [60.0, 0.0, 60.0])
@@ -38,7 +39,7 @@ async def test_kept_features_serve_who_allows_it(lift: ServedRelease) -> None:
 
 async def test_without_leave_nothing_is_kept(lift: ServedRelease) -> None:
     source = FakeFeatures()
-    lookup = FeatureLookup(source)
+    lookup = FeatureLookup(source, any_space().mismatched)
     await lookup.get(lift, ["ann"])
     await lookup.get(lift, ["ann"], [60.0])
     assert source.calls == [["ann"], ["ann"]]
