@@ -74,7 +74,7 @@ async def running_service(
             tls=redis_tls(settings.redis_ca, settings.redis_certificate, settings.redis_key),
             wait_replicas=settings.redis_wait_replicas,
         )
-        store = RedisUserStore(client)
+        store = RedisUserStore(client, anonymous_per_product_and_day=settings.anonymous_per_product_and_day)
         stack.push_async_callback(store.close)
 
         def open_queue(encoder: Encoder) -> EncodingQueue:

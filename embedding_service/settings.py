@@ -44,6 +44,12 @@ class EmbeddingSettings(ServerSettings):
     user_ttl_days: float | None = Field(
         None, gt=0, description="remove the state of a user whom no review has changed for this many days; unset: never"
     )
+    anonymous_per_product_and_day: int = Field(
+        20,
+        ge=0,
+        description="most reviews of one product on one day (UTC) under an anonymous name that live popularity counts; "
+        "0: none",
+    )
     redis_ca: Path | None = Field(
         None, description="rediss://: PEM file of the authority that signed Redis' certificate"
     )

@@ -21,8 +21,8 @@ from embedding_service.redis_store.layouts import (
     NAMED,
     LogEntry,
     OutboxEntry,
+    reviews_of_change,
     unpack_accumulators,
-    unpack_counter,
     unpack_entry,
     unpack_seen_counts,
 )
@@ -30,6 +30,7 @@ from embedding_service.redis_store.outboxes import Changes, changes_of
 from embedding_service.redis_store.popularity_store import RedisPopularityStore
 from embedding_service.redis_store.user_store import RedisUserStore
 from twotower.errors import StoreUnavailable
+from twotower.scoring import US_PER_DAY
 
 _STATE_KINDS: Final = frozenset({"acc", "log", "seen"})
 
@@ -45,9 +46,13 @@ class UserLog:
     reviews: dict[str, LogEntry]
 
     def counted(self) -> list[OutboxEntry]:
-        """What its reviews add to the popularity counters."""
-        entries = self.reviews.values()
-        return [OutboxEntry(1, NAMED, e.time_us, e.product_id.encode()) for e in entries if e.counted]
+        """What its reviews add to the popularity counters: the earliest of each product and day (UTC)."""
+        earliest: dict[tuple[str, int], int] = {}
+        for entry in self.reviews.values():
+            if entry.counted:
+                product_and_day = entry.product_id, entry.time_us // US_PER_DAY
+                earliest[product_and_day] = min(entry.time_us, earliest.get(product_and_day, entry.time_us))
+        return [OutboxEntry(1, NAMED, time_us, product.encode()) for (product, _), time_us in earliest.items()]
 
     def problems(self) -> list[str]:
         """What differs from the log."""
@@ -148,7 +153,7 @@ class Verifier:
         } | expected.keys()
         for encoder_id in sorted(encoder_ids):
             differences = await self._differences(encoder_id, changes_of(expected.get(encoder_id, [])))
-            wrong = sum(abs(unpack_counter(change)[0]) for fields in differences.values() for change in fields.values())
+            wrong = sum(reviews_of_change(change) for fields in differences.values() for change in fields.values())
             verified.popularity[encoder_id] = wrong if quiet or not differences else None
             if repair and quiet and differences:
                 await self._store.outboxes.add(encoder_id, "repair", differences)

@@ -61,6 +61,10 @@ class UserKeys:
         # "shared" is a persisted name: a name that many people share.
         return f"{self._tag}shared:{encoder_id}:{review_id}"
 
+    def anonymous_counts(self, encoder_id: str) -> str:
+        """Beginning of the names of hashes, one per day since 1970: product id → reviews of it that are counted."""
+        return f"{self._tag}shared_counts:{encoder_id}:"
+
     @property
     def tombstones(self) -> str:
         """Sorted set: reviews taken back, by the time of that; the empty id is the whole user."""
@@ -88,7 +92,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def unpack_key(key: bytes) -> tuple[str, str, str]:
-    """User id, kind and encoder or ALS id of a user's key; the kinds are acc, log, seen, als, shared and gone."""
+    """User id, kind and encoder or ALS id of a user's key; the kinds are acc, log, seen, als, shared,
+    shared_counts and gone.
+    """
     tag, _, rest = key.decode().removeprefix("tt:{u:").partition("}:")
     kind, _, space_id = rest.partition(":")
     return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), tag), kind, space_id

@@ -195,6 +195,11 @@ def unpack_counter(packed: int) -> tuple[int, int]:
     return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
 
 
+def reviews_of_change(change: int) -> int:
+    """How many reviews a change of a counter is about, at least 1: its seconds may have changed alone."""
+    return max(1, round(abs(change) / (1 << _COUNT_SHIFT)))
+
+
 def lua_constants(source: str) -> str:
     """Lua that declares the constants of the layouts that a script names."""
     names = _LUA_CONSTANTS.keys() & set(re.findall(r"\b[A-Z_]+\b", source))
@@ -229,6 +234,8 @@ _LUA_CONSTANTS: Final[dict[str, int | str]] = {
     "STAMP": ">I4I4",  # a uint64 in two halves: Lua 5.1 has no 64-bit integers
     "VECTOR": "<" + "i2" * BERT_DIM,
     "TIME": "<i8",
+    "HALVES_OF_TIME": "<I4i4",
+    "TIME_BYTES": struct.calcsize(_ENTRY_FIELDS["TIME"]),
     "RATING": "<I4",
     # Codes.
     "TIME_GIVEN": _TIME_GIVEN,

@@ -37,6 +37,7 @@ from embedding_service.redis_store.retired_spaces import RetiredSpaces, known_id
 from twotower.errors import StoreUnavailable
 from twotower.features import MAX_REVIEWS_PER_USER
 
+ANONYMOUS_PER_PRODUCT_AND_DAY: Final = 20
 REMEMBER_ANONYMOUS_S: Final = 7 * 86_400
 """How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone
 retries.
@@ -50,6 +51,8 @@ class RedisUserStore:
         client: of Redis, owned by the store from now on.
         clock: seconds since 1970.
         max_reviews_per_user: a review beyond it is answered FULL.
+        anonymous_per_product_and_day: reviews of a product on one day under an anonymous name that live popularity
+            counts, at most.
     """
 
     def __init__(
@@ -58,18 +61,20 @@ class RedisUserStore:
         *,
         clock: Callable[[], float] = time.time,
         max_reviews_per_user: int = MAX_REVIEWS_PER_USER,
+        anonymous_per_product_and_day: int = ANONYMOUS_PER_PRODUCT_AND_DAY,
     ) -> None:
         self.client = client
         self.outboxes = Outboxes(client)
         self.retired_spaces = RetiredSpaces(client)
         self._clock = clock
         self._max_reviews = max_reviews_per_user
+        self._anonymous_limit = anonymous_per_product_and_day
         self._record = Script("record_review")
         self._retract = Script("retract_review")
         self._import = Script("import_user")
         self._delete = Script("delete_user")
-        self._record_anonymous = Script("record_anonymous", prelude=False)
-        self._retract_anonymous = Script("retract_anonymous", prelude=False)
+        self._record_anonymous = Script("record_anonymous")
+        self._retract_anonymous = Script("retract_anonymous")
         self._put_als = Script("put_als", prelude=False)
         self._snapshot = Script("snapshot", prelude=False)
 
@@ -151,7 +156,7 @@ class RedisUserStore:
         for review in reviews:
             counted = pack_outbox_tail(now_us if review.time_us is None else review.time_us, review.product_id)
             keys = self._anonymous_keys(encoder_id, review.user_id, review.review_id)
-            calls.append(ScriptCall(keys, [review.digest, counted, REMEMBER_ANONYMOUS_S]))
+            calls.append(ScriptCall(keys, [review.digest, counted, REMEMBER_ANONYMOUS_S, self._anonymous_limit]))
         return [Outcome(outcome) for outcome in await self.outboxes.evaluate(self._record_anonymous, calls)]
 
     async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:
@@ -225,7 +230,8 @@ class RedisUserStore:
 
     def _anonymous_keys(self, encoder_id: str, user_id: str, review_id: str) -> list[str]:
         keys = UserKeys(user_id)
-        return [keys.anonymous(encoder_id, review_id), keys.outbox(encoder_id, is_cluster=self.client.is_cluster)]
+        outbox = keys.outbox(encoder_id, is_cluster=self.client.is_cluster)
+        return [keys.anonymous(encoder_id, review_id), outbox, keys.anonymous_counts(encoder_id)]
 
     def _now_us(self) -> int:
         return round(self._clock() * 1e6)

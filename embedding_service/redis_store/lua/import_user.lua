@@ -20,38 +20,40 @@ end
 local function write_review(index, old)
     local entry = ARGV[index + 1]
     redis.call('HSET', log, ARGV[index], entry)
-    if old then
-        add_seen(seen, old, -1)
-        push_popularity(outbox, '-', old)
-    end
+    if old then add_seen(seen, old, -1) end
     add_seen(seen, entry, 1)
-    push_popularity(outbox, '+', entry)
 end
 
 -- All of them for a user who has none, some hundred reviews at a time, because a call takes only so many
 -- arguments.
 local function write_all()
-    local products, reviews, micro_stars = {}, {}, {}
+    local products, reviews, micro_stars, firsts, earliest = {}, {}, {}, {}, {}
     for first = FIRST, LAST, 1000 do
-        local last = math.min(first + 999, LAST)
-        redis.call('HSET', log, unpack(ARGV, first, last))
-        local entries = {}
-        for i = first + 1, last, 2 do
-            local entry = ARGV[i]
-            local product = product_of(entry)
-            if not reviews[product] then
-                products[#products + 1] = product
-                reviews[product], micro_stars[product] = 0, 0
-            end
-            reviews[product] = reviews[product] + 1
-            micro_stars[product] = micro_stars[product] + micro_stars_of(entry)
-            if is_counted(entry) then entries[#entries + 1] = popularity_entry('+', entry) end
-        end
-        if #entries > 0 then redis.call('RPUSH', outbox, unpack(entries)) end
+        redis.call('HSET', log, unpack(ARGV, first, math.min(first + 999, LAST)))
     end
+    for i = FIRST + 1, LAST, 2 do
+        local entry = ARGV[i]
+        local product = product_of(entry)
+        if not reviews[product] then
+            products[#products + 1] = product
+            reviews[product], micro_stars[product], firsts[product] = 0, 0, entry
+        else
+            if reviews[product] == 1 then add_earliest(earliest, firsts[product]) end
+            add_earliest(earliest, entry)
+        end
+        reviews[product] = reviews[product] + 1
+        micro_stars[product] = micro_stars[product] + micro_stars_of(entry)
+    end
+    local entries = {}
     for _, product in ipairs(products) do
         redis.call('HSET', seen, product, pack_seen(reviews[product], micro_stars[product]))
+        local entry = firsts[product]
+        if reviews[product] == 1 and is_counted(entry) then entries[#entries + 1] = popularity_entry('+', entry) end
     end
+    for first = 1, #entries, 1000 do
+        redis.call('RPUSH', outbox, unpack(entries, first, math.min(first + 999, #entries)))
+    end
+    push_missing(outbox, '+', earliest, {})
 end
 
 local has_tombstones = redis.call('EXISTS', tombstones) == 1
@@ -98,6 +100,13 @@ for _, i in ipairs(changed) do
 end
 if not fits(state) then return -1 end
 state.changed = next_change(state, now)
+local products, changes = {}, {}
+for _, i in ipairs(changed) do
+    changes[ARGV[i]] = ARGV[i + 1]
+    products[product_of(ARGV[i + 1])] = true
+    if old[i] then products[product_of(old[i])] = true end
+end
+push_recounted(outbox, log, products, changes)
 for _, i in ipairs(changed) do write_review(i, old[i]) end
 write_state(accumulator, state)
 if exact then put_als(pack_changed(state.changed)) end

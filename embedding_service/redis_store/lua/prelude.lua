@@ -64,7 +64,8 @@ local function pack_seen(reviews, micro_stars)
     return string.format('%.0f:%.0f', reviews, micro_stars)
 end
 
--- Adds (sign 1) or subtracts (sign -1) one review of the entry's product from what the user has seen.
+-- Adds (sign 1) or subtracts (sign -1) one review of the entry's product from what the user has seen. Returns how
+-- many reviews of the product there are then.
 local function add_seen(key, entry, sign)
     local product = product_of(entry)
     local reviews, micro_stars = 0, 0
@@ -79,6 +80,7 @@ local function add_seen(key, entry, sign)
     else
         redis.call('HDEL', key, product)
     end
+    return reviews
 end
 
 local function has(entry, flag)
@@ -99,7 +101,10 @@ local function same_content(a, b)
 end
 
 -- Live popularity follows by the outbox: what a review adds to its product's counter or takes from it is
--- pushed in the same atomic step. A review that was imported without a time is in no counter.
+-- pushed in the same atomic step. A review that was imported without a time is in no counter. Of a user's
+-- reviews of one product on one day (UTC) the earliest is counted, so that the counters follow from the logs.
+local DAY_US = 86400 * 1000000
+
 local function is_counted(entry)
     return string.byte(entry, FLAGS_FIRST) ~= 0
 end
@@ -110,6 +115,64 @@ end
 
 local function push_popularity(outbox, sign, entry)
     if is_counted(entry) then redis.call('RPUSH', outbox, popularity_entry(sign, entry)) end
+end
+
+-- Number of the day (UTC) of a time in µs that begins at a byte. Exact: a Lua number holds 53 bits, so that times
+-- of later centuries must be divided in two halves.
+local function day_at(bytes, first)
+    local low, high = struct.unpack(HALVES_OF_TIME, bytes, first)
+    local rest = math.fmod(high * HALF, DAY_US)
+    return (high * HALF - rest) / DAY_US + math.floor((rest + low) / DAY_US)
+end
+
+local function is_earlier(a, b)
+    local a_low, a_high = struct.unpack(HALVES_OF_TIME, a, TIME_FIRST)
+    local b_low, b_high = struct.unpack(HALVES_OF_TIME, b, TIME_FIRST)
+    if a_high ~= b_high then return a_high < b_high end
+    return a_low < b_low
+end
+
+-- Keeps the entry if it is the earliest of its product and day.
+local function add_earliest(earliest, entry)
+    if not is_counted(entry) then return end
+    local product_and_day = string.format('%.0f:', day_at(entry, TIME_FIRST)) .. product_of(entry)
+    local other = earliest[product_and_day]
+    if not other or is_earlier(entry, other) then earliest[product_and_day] = entry end
+end
+
+-- Pushes each entry of a table that another has no equal of.
+local function push_missing(outbox, sign, entries, others)
+    for product_and_day, entry in pairs(entries) do
+        local other = others[product_and_day]
+        if not other or is_earlier(entry, other) or is_earlier(other, entry) then
+            push_popularity(outbox, sign, entry)
+        end
+    end
+end
+
+-- Pushes what is counted otherwise when the log changes, by reading all of it; to be called before it does. Only
+-- where the user has several reviews of a product does this differ from pushing old and new entries.
+--
+-- changes: review id → the entry that it will have, or false
+-- products: the products of these entries and of those that they replace, each with the value true
+local function push_recounted(outbox, log, products, changes)
+    local before, after, cursor = {}, {}, '0'
+    repeat
+        local reply = redis.call('HSCAN', log, cursor, 'COUNT', 1000)
+        cursor = reply[1]
+        for i = 1, #reply[2], 2 do
+            local review_id, entry = reply[2][i], reply[2][i + 1]
+            if products[product_of(entry)] then
+                add_earliest(before, entry)
+                if changes[review_id] == nil then add_earliest(after, entry) end
+            end
+        end
+    until cursor == '0'
+    for _, entry in pairs(changes) do
+        if entry then add_earliest(after, entry) end
+    end
+    push_missing(outbox, '-', before, after)
+    push_missing(outbox, '+', after, before)
 end
 
 local function time_of(entry)
@@ -134,6 +197,26 @@ end
 
 -- Removes a user's state in one encoder's space, and its reviews from live popularity.
 local function forget(log, outbox, others)
-    for _, entry in ipairs(redis.call('HVALS', log)) do push_popularity(outbox, '-', entry) end
+    local earliest = {}
+    for _, entry in ipairs(redis.call('HVALS', log)) do add_earliest(earliest, entry) end
+    push_missing(outbox, '-', earliest, {})
     return redis.call('DEL', log, unpack(others))
+end
+
+-- Key and field with the number of an anonymous name's reviews of a product and day that are counted, from time
+-- and product as the outbox has them. The key is in the slot of the declared ones.
+local function anonymous_count(counts, counted)
+    return counts .. string.format('%.0f', day_at(counted, 1)), string.sub(counted, TIME_BYTES + 1)
+end
+
+-- Takes what is remembered of an anonymous review out of live popularity, if it was counted.
+local function forget_anonymous(outbox, counts, old)
+    local counted = string.sub(old, DIGEST_BYTES + 1)
+    if counted == '' then return end
+    redis.call('RPUSH', outbox, '-' .. KIND_ANONYMOUS .. counted)
+    local key, product = anonymous_count(counts, counted)
+    -- What an earlier version counted is in no number.
+    if redis.call('HEXISTS', key, product) == 1 and redis.call('HINCRBY', key, product, -1) <= 0 then
+        redis.call('HDEL', key, product)
+    end
 end

@@ -25,13 +25,17 @@ end
 state.changed = next_change(state, now)
 
 write_state(accumulator, state)
-redis.call('HSET', log, review_id, entry)
 redis.call('ZREM', tombstones, review_id) -- its author has written it again
-if old then
-    add_seen(seen, old, -1)
-    push_popularity(outbox, '-', old)
+local others = old and add_seen(seen, old, -1) or 0
+others = others + add_seen(seen, entry, 1) - 1
+if others == 0 then -- the usual case: the user has no other review of the product
+    if old then push_popularity(outbox, '-', old) end
+    push_popularity(outbox, '+', entry)
+else
+    local products = { [product_of(entry)] = true }
+    if old then products[product_of(old)] = true end
+    push_recounted(outbox, log, products, { [review_id] = entry })
 end
-add_seen(seen, entry, 1)
-push_popularity(outbox, '+', entry)
+redis.call('HSET', log, review_id, entry)
 local outcome = old and OUTCOME_REPLACED or OUTCOME_RECORDED
 return { outcome, state.count, state.changed, redis.call('HGETALL', seen) }

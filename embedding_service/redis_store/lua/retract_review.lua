@@ -13,15 +13,19 @@ local state = read_state(accumulator)
 if not old then
     return { 0, state.count, state.changed, {} }
 end
-push_popularity(outbox, '-', old)
 add_tombstone(tombstones, review_id, now)
 if state.count <= 1 then
+    push_popularity(outbox, '-', old)
     redis.call('DEL', accumulator, log, seen, als)
     return { 1, 0, 0, {} }
 end
 add_vector(state, old, -1)
 state.changed = next_change(state, now)
 write_state(accumulator, state)
+if add_seen(seen, old, -1) == 0 then
+    push_popularity(outbox, '-', old)
+else
+    push_recounted(outbox, log, { [product_of(old)] = true }, { [review_id] = false })
+end
 redis.call('HDEL', log, review_id)
-add_seen(seen, old, -1)
 return { 1, state.count, state.changed, redis.call('HGETALL', seen) }

@@ -25,9 +25,13 @@ TOLERANCE = 2.2e-6
 
 
 def expected(log: Mapping[Any, tuple[int, float]], response: pb.GetPopularityResponse, half_life_days: float) -> Any:
-    """Weights of products 0 … 7 from the log, by the kernel."""
-    products = np.array([product for product, _ in log.values()], np.int64)
-    times_ms = np.array([round(time_s * 1000) for _, time_s in log.values()], np.int64)
+    """Weights of products 0 … 7 from the log, by the kernel: the first review of a user, product and day counts."""
+    counted: dict[Any, tuple[int, float]] = {}
+    for (user, review_id), (product, time_s) in sorted(log.items(), key=lambda item: item[1][1]):
+        writer = review_id if user == "Anonymous" else ""
+        counted.setdefault((user, writer, product, time_s // 86_400), (product, time_s))
+    products = np.array([product for product, _ in counted.values()], np.int64)
+    times_ms = np.array([round(time_s * 1000) for _, time_s in counted.values()], np.int64)
     return decayed_counts(products, times_ms, response.as_of_time.ToMilliseconds(), half_life_days, 8)
 
 
@@ -36,8 +40,8 @@ OPERATIONS = st.lists(
         st.sampled_from(["record", "record", "record", "retract", "delete"]),
         st.sampled_from(["u1", "u2", "Anonymous"]),
         st.sampled_from(["r1", "r2", "r3"]),
-        st.integers(0, 7),
-        st.floats(0, 60 * 86_400),
+        st.integers(0, 7) | st.just(0),
+        st.floats(0, 60 * 86_400) | st.floats(0, 86_400),
     ),
     max_size=25,
 )

@@ -69,7 +69,7 @@ def test_the_scripts_have_the_positions_of_the_document() -> None:
     expected = {"DIM": 384, "STAMP_START": 1540, "STAMP_STOP": 1547, "COUNT_FIRST": 1537}
     expected |= {"FLAGS_FIRST": 1, "TIME_FIRST": 2, "TIME_LAST": 9, "RATING_FIRST": 10, "RATING_LAST": 13}
     expected |= {"DIGEST_FIRST": 14, "DIGEST_LAST": 29, "VECTOR_FIRST": 30, "PRODUCT_FIRST": 798}
-    expected |= {"TIME_GIVEN": 1, "DIGEST_GIVEN": 2}
+    expected |= {"TIME_GIVEN": 1, "DIGEST_GIVEN": 2, "DIGEST_BYTES": 16, "TIME_BYTES": 8}
     assert {name: int(number) for name, number in declared.items()} == expected
 
 
