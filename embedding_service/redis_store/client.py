@@ -48,8 +48,6 @@ def connect(
         wait_replicas: replicas that must confirm a write before it is acknowledged.
     """
     options: dict[str, Any] = {
-        "socket_timeout": timeout_s,
-        "socket_connect_timeout": timeout_s,
         "protocol": 2,  # replies of the form that every Redis since 2.6 gives
         "retry": Retry(NoBackoff(), 0),  # the client tries again
         **(tls or {}),
@@ -58,17 +56,25 @@ def connect(
     scheme, _, rest = url.partition("://")
     if scheme in CLUSTER_SCHEMES:
         address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
-        cluster = RedisCluster.from_url(address, max_connections=connections, require_full_coverage=False, **options)
-        return RedisClient(Cluster(cluster, **waiting))
+        cluster = RedisCluster.from_url(
+            address,
+            max_connections=connections,
+            require_full_coverage=False,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            **options,
+        )
+        return RedisClient(Cluster(cluster, connections=connections, timeout_s=timeout_s, **waiting))
     if scheme in SENTINEL_SCHEMES:
-        pool, sentinels = _by_sentinel(url, options)
+        pool, sentinels = _by_sentinel(url, options, timeout_s)
     else:
-        pool, sentinels = ConnectionPool.from_url(url, **options), []
+        # Without redis-py's own timeouts, which it reports as lost connections: `Connections` has one for all.
+        pool, sentinels = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=None, **options), []
     server = Connections(pool.make_connection, limit=connections, timeout_s=timeout_s)
     return RedisClient(OneServer(server, sentinels=sentinels, **waiting))
 
 
-def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, list[Redis]]:
+def _by_sentinel(url: str, options: Mapping[str, Any], timeout_s: float) -> tuple[ConnectionPool, list[Redis]]:
     """A pool of connections to the primary, and the clients of the Sentinels."""
     parts = urlsplit(url)
     hosts = [address.rsplit(":", 1) for address in parts.netloc.rpartition("@")[2].split(",")]
@@ -76,8 +82,12 @@ def _by_sentinel(url: str, options: Mapping[str, Any]) -> tuple[ConnectionPool, 
     credentials = {name: unquote(value) for name, value in account.items() if value}
     database = int(parse_qs(parts.query).get("db", ["0"])[0])
     per_server = {**options, "ssl": SENTINEL_SCHEMES[parts.scheme] == "rediss"}
+    # A Sentinel that hangs leaves time to ask the others and the primary.
+    per_sentinel_s = timeout_s / (len(hosts) + 1)
+    sentinel_options = {**per_server, "socket_timeout": per_sentinel_s, "socket_connect_timeout": per_sentinel_s}
+    per_primary = {**per_server, "socket_timeout": None, "socket_connect_timeout": None}
     sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor without types
-        [(host, int(port)) for host, port in hosts], sentinel_kwargs=dict(per_server), **per_server, **credentials
+        [(host, int(port)) for host, port in hosts], sentinel_kwargs=sentinel_options, **per_primary, **credentials
     )
     primary: Redis = sentinel.master_for(parts.path.strip("/"), db=database)
     return primary.connection_pool, sentinel.sentinels

@@ -222,9 +222,14 @@ class Connections:
     async def _connect(self) -> _Connection:
         opened = self._make()
         try:
-            await opened.connect()  # type: ignore[no-untyped-call] # the Sentinel's has no types
-        except BaseException:
+            # One bound for all of it, the handshake included, of which redis-py reports a late reply as a lost
+            # connection, which would be tried again.
+            async with asyncio.timeout(self._timeout_s):
+                await opened.connect()  # type: ignore[no-untyped-call] # the Sentinel's has no types
+        except BaseException as error:
             await opened.disconnect(nowait=True)
+            if isinstance(error, TimeoutError):
+                raise RedisTimeoutError("no connection in time") from None
             raise
         connection = _Connection(opened, self._idle, self._lost)
         self._open.add(connection)

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ClusterDownError
+from redis.exceptions import ClusterDownError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedding_service.redis_store.connections import Command, Connections
 from embedding_service.redis_store.keys import wait_key
@@ -127,49 +128,88 @@ class Cluster:
 
     Args:
         redis: redis-py's client, owned from now on.
+        connections: most pipelines at a time; redis-py's connections to a node are as many, and one beyond them is
+            an error rather than a wait.
+        timeout_s: longest wait for one of them.
         wait_replicas: replicas that must confirm a write.
         wait_ms: how long they may take.
     """
 
     is_cluster = True
 
-    def __init__(self, redis: RedisCluster, *, wait_replicas: int = 0, wait_ms: int = 0) -> None:
+    def __init__(
+        self, redis: RedisCluster, *, connections: int, timeout_s: float, wait_replicas: int = 0, wait_ms: int = 0
+    ) -> None:
         self._redis = redis
+        self._permits = asyncio.Semaphore(connections)
+        self._timeout_s = timeout_s
+        self._refreshing: asyncio.Task[None] | None = None
         self.spare = 1  # redis-py's pipeline goes to every server by itself
         self._wait_replicas = wait_replicas
         self._wait_ms = wait_ms
 
     async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
         """See the protocol."""
-        waited = written if self._wait_replicas else ()
-        # Not left to redis-py, whose second attempt might send WAIT to another server: each attempt looks the nodes up
-        # anew.
-        for attempt in range(_RETRIES):
-            with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
-                return await self._attempt(commands, waited)
-            await self._redis.aclose()  # a primary may have changed: the next attempt asks for the slots again
-            await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
-        return await self._attempt(commands, waited)
+        async with self._permit():
+            waited = written if self._wait_replicas else ()
+            # Not left to redis-py, whose second attempt might send WAIT to another server: each attempt looks the nodes
+            # up anew.
+            for attempt in range(_RETRIES):
+                with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
+                    return await self._attempt(commands, waited)
+                await asyncio.shield(self._refresh())
+                await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+            return await self._attempt(commands, waited)
 
     async def on_primaries(self, *command: Any) -> list[Any]:
         """See the protocol."""
-        return [await node.execute_command(*command) for node in await self._primaries()]
+        async with self._permit():
+            return [await node.execute_command(*command) for node in await self._primaries()]
 
     async def scan(self, primary: int, cursor: int, *options: Any) -> tuple[int, list[bytes]] | None:
         """See the protocol."""
         primaries = await self._primaries()
         if primary >= len(primaries):
             return None
-        after, keys = await primaries[primary].execute_command("SCAN", cursor, *options)
+        async with self._permit():
+            after, keys = await primaries[primary].execute_command("SCAN", cursor, *options)
         return int(after), keys
 
     async def close(self) -> None:
         """See the protocol."""
+        if self._refreshing:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
         await self._redis.aclose()
+
+    def _refresh(self) -> "asyncio.Task[None]":
+        """Ask for the slots again, for a primary may have changed; one question for all callers.
+
+        The connections of the nodes that are still there stay: other callers use them.
+        """
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._ask_for_slots())
+        return self._refreshing
+
+    async def _ask_for_slots(self) -> None:
+        with contextlib.suppress(RedisError, OSError):  # nobody answers: the next caller is told
+            await self._redis.nodes_manager.initialize()
 
     async def _primaries(self) -> list[ClusterNode]:
         await self._redis.initialize()
         return list(self._redis.get_primaries())
+
+    @contextlib.asynccontextmanager
+    async def _permit(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._permits.acquire()
+        except TimeoutError:
+            raise RedisTimeoutError("all connections are busy") from None
+        try:
+            yield
+        finally:
+            self._permits.release()
 
     async def _attempt(self, commands: Sequence[Command], written: Sequence[str]) -> list[Any]:
         await self._redis.initialize()
@@ -181,8 +221,16 @@ class Cluster:
             mark, wait = _waiting(key, self._wait_replicas, self._wait_ms)
             pipeline.execute_command(*mark)
             pipeline.execute_command(*wait, target_nodes=target)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        try:
+            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        except RedisTimeoutError:
+            self._refresh()
+            raise
         for reply in replies:
+            if isinstance(reply, RedisTimeoutError):
+                # A primary that hangs is not asked again for this caller, but its replica may be promoted meanwhile.
+                self._refresh()
+                raise reply
             if isinstance(reply, (RedisConnectionError, ClusterDownError, OSError)):
                 raise reply
         _check_confirmed(replies[len(commands) + 1 :: 2], self._wait_replicas)

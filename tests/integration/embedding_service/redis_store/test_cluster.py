@@ -34,6 +34,7 @@ from tests.support.embedding_calls import (
 from tests.support.encoders import hash_vector
 from tests.support.processes import free_port
 from tests.support.releases import product_id
+from twotower.errors import StoreUnavailable
 from twotower.features import running_mean
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb
@@ -49,6 +50,7 @@ class Cluster:
         self.ports = [port for port in (free_port() for _ in range(1000)) if port < 50_000][: 2 * PRIMARIES]
         assert len(set(self.ports)) == 2 * PRIMARIES
         self._folder = folder
+        self.is_formed = False
         self.processes = {port: self._start(folder, port) for port in self.ports}
         self.url = f"redis+cluster://127.0.0.1:{self.ports[0]}"
 
@@ -98,6 +100,7 @@ class Cluster:
             await _until(lambda port=replica: self.client(port).info("replication")["master_link_status"] == "up")
         for port in self.ports:
             await _until(lambda port=port: self.client(port).execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        self.is_formed = True
 
     async def fail_over(self, number: int) -> None:
         """kill -9 a primary; when its replica has taken over, the dead one comes back as the replica."""
@@ -133,8 +136,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 async def cluster(servers: Cluster) -> Cluster:
-    """An empty cluster."""
-    await servers.form()
+    """The cluster of this module's tests."""
+    if not servers.is_formed:
+        await servers.form()
     return servers
 
 
@@ -172,16 +176,47 @@ async def test_a_cluster_serves_like_one_server_and_survives_a_failover(
         assert found.review_count == len(texts)
         sums = np.sum([hash_vector(text) for text in texts], axis=0, dtype=int)
         np.testing.assert_array_equal(array(found.bert_mean), running_mean(sums, len(texts)))
-    assert (
-        dict(zip(*_counts(await until_answered(lambda: live_popularity(service))), strict=True))[product_id(7)]
-        == acknowledged
-    )
+    counted = dict(zip(*_counts(await until_answered(lambda: live_popularity(service))), strict=True))
+    assert counted[product_id(7)] == len(users)  # one per user and day
 
     store = RedisUserStore(connect(cluster.url, timeout_s=5.0, connections=4))
     verified = await Verifier(store).verify()
     assert verified.clean, verified
     assert (await service.stub.DeleteUser(pb.DeleteUserRequest(user_id=users[0]))).deleted
     await store.close()
+
+
+async def test_more_callers_than_connections_wait_for_one(cluster: Cluster) -> None:
+    client = connect(cluster.url, timeout_s=30.0, connections=2)
+
+    async def call(number: int) -> None:
+        key = f"tt:{{caller {number}}}"
+        assert await client.send([("SET", key, number), ("GET", key)]) == [True, str(number).encode()]
+
+    await asyncio.gather(*(call(number) for number in range(200)))
+    await client.close()
+
+
+async def test_a_primary_that_hangs_is_left_when_its_replica_is_promoted(cluster: Cluster) -> None:
+    client = connect(cluster.url, timeout_s=0.5, connections=4)
+    number = 2
+    primary, replica = cluster.ports[number], cluster.ports[PRIMARIES + number]
+    keys = [f"tt:{{{i}}}" for i in range(20)]  # some of them on that primary
+    await client.send([("SET", key, "a") for key in keys])
+    os.kill(cluster.processes[primary].pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable):
+            await client.send([("GET", key) for key in keys])
+        await _until(lambda: cluster.client(replica).info("replication")["role"] == "master")
+        for _ in range(20):
+            with contextlib.suppress(StoreUnavailable):
+                assert await client.send([("GET", key) for key in keys]) == [b"a"] * 20
+                break
+        else:
+            pytest.fail("the replica that was promoted is never asked")
+    finally:
+        os.kill(cluster.processes[primary].pid, signal.SIGCONT)
+    await client.close()
 
 
 def _counts(response: pb.GetPopularityResponse) -> tuple[list[str], list[int]]:

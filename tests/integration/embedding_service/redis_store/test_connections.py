@@ -1,10 +1,13 @@
 """Connections to Redis: every caller gets the replies to its own commands, whatever happens to others."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import ConnectionPool
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -79,6 +82,28 @@ async def test_a_redis_that_says_nothing_is_given_up_and_the_next_caller_is_answ
         answers = await asyncio.gather(*(connections.execute(silent) for _ in range(2)), return_exceptions=True)
         assert [type(answer) for answer in answers] == [RedisTimeoutError, RedisTimeoutError]
         assert await connections.execute([("ECHO", "b")]) == [b"b"]
+    assert connections.spare == 2
+    connections.close()
+
+
+async def test_a_redis_that_hangs_in_the_handshake_is_waited_for_once(redis_server: RedisServer) -> None:
+    pool = ConnectionPool.from_url(redis_server.url, protocol=2, socket_timeout=None, socket_connect_timeout=None)
+    opened = 0
+
+    def make() -> AbstractConnection:
+        nonlocal opened
+        opened += 1
+        return pool.make_connection()
+
+    connections = Connections(make, limit=2, timeout_s=0.3)
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(RedisTimeoutError):
+            await connections.execute([("ECHO", "a")])
+        assert opened == 1
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    assert await connections.execute([("ECHO", "b")]) == [b"b"]
     assert connections.spare == 2
     connections.close()
 
