@@ -64,8 +64,8 @@ def main() -> None:
     rig.print_machine("tensorflow", "implicit")
     print(
         f"{len(rows):,} rows, {len(scoring.cold_scores)} products; half-life {scoring.half_life_days:g} days; the "
-        f"prior weighs {scoring.prior_reviews:g} reviews, with live ones at least {scoring.least_reviews:.0f}; one review "
-        f"moves a share by at most {1 / max(scoring.least_reviews, scoring.prior_reviews + 1):.2%}"
+        f"prior weighs {scoring.prior_reviews:g} reviews, with live ones at least {scoring.least_reviews:.0f}; one "
+        f"review moves a share by at most {1 / max(scoring.least_reviews, scoring.prior_reviews + 1):.2%}"
     )
     lines = compare(period, test_scores(period, fitted.network), scoring)
     rig.print_json(**{f"after_{reviews}": values for reviews, values in lines.items()})

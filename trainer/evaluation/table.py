@@ -44,7 +44,7 @@ def results(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Any]:
             "rows": {group: int(rows.sum()) for group, rows in groups.items()},
             "bootstrap_resamples": RESAMPLES,
         },
-        "constants": [vars(calibration) for calibration in evaluation.calibrations],
+        "constants": [calibration.constants() for calibration in evaluation.calibrations],
         "methods": methods,
     }
 

@@ -1,6 +1,6 @@
 """Constants of the data, fitted on the training period alone: half-life of popularity, weight of text similarity."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -38,6 +38,14 @@ class Calibration:
     half_life_days: float
     similarity_weight: float
     prior: PopularityPrior
+
+    def constants(self) -> dict[str, float]:
+        """All numbers by name."""
+        return {
+            "half_life_days": self.half_life_days,
+            "similarity_weight": self.similarity_weight,
+            **asdict(self.prior),
+        }
 
     def with_half_life(self, half_life_days: float | None) -> "Calibration":
         """The same with another half-life; with the fitted one if that is None."""

@@ -1,7 +1,7 @@
 """What a trial is judged by: nDCG@10 on rolling folds of the first rows of a file, the last ones never looked at."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -77,8 +77,7 @@ class Objective:
 
     def fitted_constants(self) -> dict[str, Any]:
         """Constants of the data as a listwise recipe fits them, on the training part of the last fold."""
-        constants: dict[str, Any] = asdict(self._period(self._folds[-1], 0).calibration)
-        return {**constants.pop("prior"), **constants}
+        return self._period(self._folds[-1], 0).calibration.constants()
 
     def _period(self, fold: Fold, seed: int) -> Period:
         key = fold.training, seed

@@ -1,6 +1,9 @@
 """Constants of the data."""
 
-from trainer.lift.calibration import thinned
+import json
+
+from trainer.lift.calibration import Calibration, thinned
+from trainer.lift.prior import PopularityPrior
 from trainer.measure.folds import rolling_folds
 
 
@@ -11,3 +14,20 @@ def test_the_constants_look_at_no_more_cells_than_the_bound() -> None:
     assert 7 * sum(len(fold.test) for fold in few) <= 7 * 90
     assert [fold.training for fold in few] == [fold.training for fold in folds]
     assert all(set(kept.test) < set(fold.test) for kept, fold in zip(few, folds, strict=True))
+
+
+def test_all_constants_are_numbers_by_name() -> None:
+    calibration = Calibration(7.0, 0.5, PopularityPrior(3.0, 40.0, 0.001))
+    assert json.loads(json.dumps(calibration.constants())) == {
+        "half_life_days": 7.0,
+        "similarity_weight": 0.5,
+        "prior_reviews": 3.0,
+        "least_reviews": 40.0,
+        "new_product_share": 0.001,
+    }
+    assert calibration.with_half_life(None) is calibration
+    assert calibration.with_half_life(14.0).constants() == {
+        **calibration.constants(),
+        "half_life_days": 14.0,
+        "least_reviews": 80.0,
+    }
