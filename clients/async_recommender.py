@@ -146,6 +146,30 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         """Add 1 to 256 products, which can be recommended at once; one that the release has gets a new tower."""
         return await self._send(calls.upsert_products(products), timeout_s)
 
+    async def list_added_products(
+        self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None
+    ) -> results.AddedProductPage:
+        """Get a page of 1 to 1,000 upserted products, in the order in which they were added."""
+        return await self._send(calls.list_added_products(page_size, page_token), timeout_s)
+
+    async def remove_added_products(
+        self, product_ids: Sequence[str], *, timeout_s: float | None = None
+    ) -> results.RemovedProducts:
+        """Take 1 to 256 upserted products back, all or none; NotFound if one was not upserted."""
+        return await self._send(calls.remove_added_products(product_ids), timeout_s)
+
+    async def withdraw_products(
+        self, product_ids: Sequence[str], *, timeout_s: float | None = None
+    ) -> results.WithdrawnProducts:
+        """Withdraw 1 to 256 products, which no release recommends until they are restored."""
+        return await self._send(calls.withdraw_products(product_ids, restore=False), timeout_s)
+
+    async def restore_products(
+        self, product_ids: Sequence[str], *, timeout_s: float | None = None
+    ) -> results.WithdrawnProducts:
+        """Bring 1 to 256 withdrawn products back."""
+        return await self._send(calls.withdraw_products(product_ids, restore=True), timeout_s)
+
     async def record_review(
         self,
         user_id: str,

@@ -154,6 +154,30 @@ class TwotowerClient(Connection[grpc.Channel]):
         """Add 1 to 256 products, which can be recommended at once; one that the release has gets a new tower."""
         return self._send(calls.upsert_products(products), timeout_s)
 
+    def list_added_products(
+        self, page_size: int = 100, page_token: str = "", *, timeout_s: float | None = None
+    ) -> results.AddedProductPage:
+        """Get a page of 1 to 1,000 upserted products, in the order in which they were added."""
+        return self._send(calls.list_added_products(page_size, page_token), timeout_s)
+
+    def remove_added_products(
+        self, product_ids: Sequence[str], *, timeout_s: float | None = None
+    ) -> results.RemovedProducts:
+        """Take 1 to 256 upserted products back, all or none; NotFound if one was not upserted."""
+        return self._send(calls.remove_added_products(product_ids), timeout_s)
+
+    def withdraw_products(
+        self, product_ids: Sequence[str], *, timeout_s: float | None = None
+    ) -> results.WithdrawnProducts:
+        """Withdraw 1 to 256 products, which no release recommends until they are restored."""
+        return self._send(calls.withdraw_products(product_ids, restore=False), timeout_s)
+
+    def restore_products(
+        self, product_ids: Sequence[str], *, timeout_s: float | None = None
+    ) -> results.WithdrawnProducts:
+        """Bring 1 to 256 withdrawn products back."""
+        return self._send(calls.withdraw_products(product_ids, restore=True), timeout_s)
+
     def record_review(
         self,
         user_id: str,

@@ -24,8 +24,10 @@ from ranking_service.ranking.ranker import Ranker
 from ranking_service.release.registry import open_registry
 from ranking_service.release.served import Proposer, Scorer, ServedRelease, open_served
 from ranking_service.rollout.added_products import AddedProducts
+from ranking_service.rollout.assortment import Assortment
 from ranking_service.rollout.releases import Releases
 from ranking_service.rollout.traffic import Traffic
+from ranking_service.rollout.withdrawn_products import WithdrawnProducts
 from ranking_service.settings import RankingSettings
 from ranking_service.upstream.circuit_breaker import CircuitBreaker, GuardedFeatures
 from ranking_service.upstream.embedding_client import EmbeddingClient
@@ -64,7 +66,9 @@ class RankingService:
         self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, _channel_tls(settings))
         client = EmbeddingClient(self._channel, settings.lookup_timeout_ms / 1000)
         registry = open_registry(settings.releases, settings.mirror)
-        self._added_products = AddedProducts(registry, client.encode, self._loading)
+        self._assortment = Assortment(
+            AddedProducts(registry, client.encode, self._loading), WithdrawnProducts(registry, self._loading)
+        )
         self._programs = Programs()
 
         async def serving() -> None:
@@ -82,7 +86,7 @@ class RankingService:
         features = FeatureLookup(guarded, spaces.mismatched, cache_users=settings.feature_cache_users)
         ranker = Ranker(features, self._popularity.snapshot, self._scoring, max_queue_users=settings.queue_users)
         traffic = Traffic(self._releases, ranker)
-        ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._added_products)
+        ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._assortment)
         releases = ReleaseServicer(self._releases, traffic, spaces)
 
         def register(server: grpc.aio.Server) -> None:
@@ -109,7 +113,7 @@ class RankingService:
         if not self._reuse_port:
             await self._listen()
         self._channel.get_state(try_to_connect=True)
-        await self._added_products.changed()
+        await self._assortment.changed()
         try:
             await self._releases.start(self._settings.release)
         except TwotowerError as error:
@@ -128,7 +132,7 @@ class RankingService:
             _LOG.info("ready %.1f s after the start of the process", _process_age_s())
 
     def _open_release(self, path: Path) -> ServedRelease:
-        return self._added_products.fit(open_served(path, self._open_head, self._open_proposer, _pause))
+        return self._assortment.fit(open_served(path, self._open_head, self._open_proposer, _pause))
 
     def _open_head(self, release: Release) -> Head | SlicedHead:
         return open_head(release.weights, release.product_fusion, self._lanes, self._programs)
@@ -160,8 +164,8 @@ class RankingService:
             await asyncio.sleep(self._settings.follow_interval_ms / 1000)
             try:
                 await self._releases.follow()
-                if await self._added_products.changed():
-                    await self._releases.refit(self._added_products.fit)
+                if await self._assortment.changed():
+                    await self._releases.refit(self._assortment.fit)
             except Exception:
                 _LOG.exception("labels and added products could not be followed")
 

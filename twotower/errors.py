@@ -24,6 +24,9 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+MAX_VIOLATIONS: Final = 20
+"""Enough to mend a request by; thousands would not fit into the status that carries them."""
+
 
 @dataclass(frozen=True)
 class FieldViolation:
@@ -41,11 +44,17 @@ class TwotowerError(Exception):
 
 
 class InvalidArgument(TwotowerError):
-    """Input that breaks a rule."""
+    """Input that breaks a rule.
+
+    At most :data:`MAX_VIOLATIONS` are listed; behind them one says how many more there are.
+    """
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        super().__init__("; ".join(map(str, violations)))
-        self.violations = tuple(violations)
+        listed = list(violations[:MAX_VIOLATIONS])
+        if more := len(violations) - len(listed):
+            listed.append(FieldViolation(violations[MAX_VIOLATIONS].field, f"and {more} more violations from here on"))
+        super().__init__("; ".join(map(str, listed)))
+        self.violations = tuple(listed)
 
 
 class InvalidFile(InvalidArgument):

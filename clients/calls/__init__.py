@@ -34,11 +34,14 @@ from clients.calls.options import BatchOptions, ProductFilter, RecommendOptions
 from clients.calls.ranking import (
     batch_recommend,
     get_product,
+    list_added_products,
     list_products,
     predict_ratings,
     recommend,
+    remove_added_products,
     similar_products,
     upsert_products,
+    withdraw_products,
 )
 from clients.calls.releases import list_releases, load_release, prepare_release, rollback, set_label
 
@@ -64,6 +67,7 @@ __all__ = [
     "get_popularity",
     "get_product",
     "get_user_features",
+    "list_added_products",
     "list_products",
     "list_releases",
     "list_spaces",
@@ -74,9 +78,11 @@ __all__ = [
     "prepare_space",
     "recommend",
     "record_review",
+    "remove_added_products",
     "retract_review",
     "rollback",
     "set_label",
     "similar_products",
     "upsert_products",
+    "withdraw_products",
 ]

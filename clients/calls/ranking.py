@@ -85,6 +85,28 @@ def upsert_products(products: Sequence[results.Product]) -> Call[results.Upserte
     return Call(request, decoding.upserted_products)
 
 
+def list_added_products(page_size: int, page_token: str) -> Call[results.AddedProductPage]:
+    """A page of the upserted products."""
+    request = ranking_service_pb2.ListAddedProductsRequest(
+        page_size=uint32(page_size, "page_size"), page_token=text(page_token, "page_token")
+    )
+    return Call(request, decoding.added_product_page)
+
+
+def remove_added_products(product_ids: Sequence[str]) -> Call[results.RemovedProducts]:
+    """Take upserted products back."""
+    request = ranking_service_pb2.RemoveAddedProductsRequest(product_ids=texts(product_ids, "product_ids"))
+    return Call(request, decoding.removed_products)
+
+
+def withdraw_products(product_ids: Sequence[str], *, restore: bool) -> Call[results.WithdrawnProducts]:
+    """Withdraw products, or bring them back."""
+    ids = texts(product_ids, "product_ids")
+    return Call(
+        ranking_service_pb2.WithdrawProductsRequest(product_ids=ids, restore=restore), decoding.withdrawn_products
+    )
+
+
 def _product(product: results.Product, field: str) -> types_pb2.Product:
     return types_pb2.Product(
         product_id=text(product.product_id, f"{field}.product_id"),

@@ -48,7 +48,8 @@ def show_product(*, product_id: str, as_json: bool, client: TwotowerClient) -> N
     """Show one product."""
     details, latency_ms = tables.timed(lambda: client.get_product(product_id))
     table, footer = tables.product_fields(details.product), tables.answer_line(details.release_id, latency_ms)
-    show(details, table, footer, as_json=as_json, latency_ms=latency_ms)
+    notes = [note for note, holds in (("upserted", details.added), ("withdrawn", details.withdrawn)) if holds]
+    show(details, table, *notes, footer, as_json=as_json, latency_ms=latency_ms)
 
 
 @product.command("upsert")
@@ -87,6 +88,52 @@ def upsert_products(
     summary = f"{answer.inserted_count:,} added, {answer.updated_count:,} updated"
     footer = tables.answer_line(answer.release_id, latency_ms)
     show(answer, summary, footer, as_json=as_json, latency_ms=latency_ms)
+
+
+@product.command("added")
+@click.option("-n", "--limit", default=100, show_default=True, metavar="N", type=click.IntRange(1, _LARGEST_PAGE))
+@json_option
+@asks("ranking")
+def list_added_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
+    """List the products that were upserted."""
+    page, latency_ms = tables.timed(lambda: client.list_added_products(limit))
+    table = tables.product_table([added.product for added in page.products])
+    shown = f"{len(page.products):,} of {page.total_count:,} upserted products"
+    footer = tables.answer_line(page.release_id, latency_ms)
+    show(page, table, shown, footer, as_json=as_json, latency_ms=latency_ms)
+
+
+@product.command("remove")
+@click.argument("product_ids", metavar="PRODUCT...", nargs=-1, required=True)
+@json_option
+@asks("ranking")
+def remove_products(*, product_ids: tuple[str, ...], as_json: bool, client: TwotowerClient) -> None:
+    """Take upserted products back; one that the release has gets its own text again."""
+    answer, latency_ms = tables.timed(lambda: client.remove_added_products(product_ids))
+    footer = tables.answer_line(answer.release_id, latency_ms)
+    show(answer, f"{answer.removed_count:,} removed", footer, as_json=as_json, latency_ms=latency_ms)
+
+
+@product.command("withdraw")
+@click.argument("product_ids", metavar="PRODUCT...", nargs=-1, required=True)
+@json_option
+@asks("ranking")
+def withdraw_products(*, product_ids: tuple[str, ...], as_json: bool, client: TwotowerClient) -> None:
+    """Withdraw products: no release recommends them until they are restored."""
+    answer, latency_ms = tables.timed(lambda: client.withdraw_products(product_ids))
+    summary = f"{answer.changed_count:,} withdrawn, {answer.withdrawn_count:,} in all"
+    show(answer, summary, tables.answer_line(answer.release_id, latency_ms), as_json=as_json, latency_ms=latency_ms)
+
+
+@product.command("restore")
+@click.argument("product_ids", metavar="PRODUCT...", nargs=-1, required=True)
+@json_option
+@asks("ranking")
+def restore_products(*, product_ids: tuple[str, ...], as_json: bool, client: TwotowerClient) -> None:
+    """Bring withdrawn products back."""
+    answer, latency_ms = tables.timed(lambda: client.restore_products(product_ids))
+    summary = f"{answer.changed_count:,} restored, {answer.withdrawn_count:,} still withdrawn"
+    show(answer, summary, tables.answer_line(answer.release_id, latency_ms), as_json=as_json, latency_ms=latency_ms)
 
 
 def read_products(lines: TextIO) -> list[Product]:

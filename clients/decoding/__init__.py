@@ -2,15 +2,18 @@
 
 from clients.decoding.fields import enum_value
 from clients.decoding.ranking import (
+    added_product_page,
     batch_recommendations,
     predictions,
     product_details,
     product_page,
     recommendations,
+    removed_products,
     similar_products,
     timing,
     upserted_products,
     user_context,
+    withdrawn_products,
 )
 from clients.decoding.releases import answered_release, loaded_space, loaded_spaces, release_info, releases
 from clients.decoding.users import (
@@ -25,6 +28,7 @@ from clients.decoding.users import (
 )
 
 __all__ = [
+    "added_product_page",
     "answered_release",
     "batch_recommendations",
     "batch_user_features",
@@ -41,6 +45,7 @@ __all__ = [
     "recorded_reviews",
     "release_info",
     "releases",
+    "removed_products",
     "retracted_review",
     "similar_products",
     "text_embeddings",
@@ -48,4 +53,5 @@ __all__ = [
     "upserted_products",
     "user_context",
     "user_features",
+    "withdrawn_products",
 ]

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from clients.decoding.fields import enum_value, milliseconds, seconds
 from clients.results import (
+    AddedProduct,
+    AddedProductPage,
     AlsOrigin,
     BatchRecommendations,
     Explanation,
@@ -14,12 +16,14 @@ from clients.results import (
     RankedProducts,
     Recommendation,
     Recommendations,
+    RemovedProducts,
     SimilarProduct,
     SimilarProducts,
     Timing,
     UpsertedProducts,
     UserContext,
     UserKind,
+    WithdrawnProducts,
 )
 from twotower.v1 import ranking_service_pb2, types_pb2
 from twotower.wire import from_vector
@@ -87,7 +91,7 @@ def product(message: types_pb2.Product) -> Product:
 
 def product_details(message: ranking_service_pb2.GetProductResponse) -> ProductDetails:
     """One product, and the release whose catalogue has it."""
-    return ProductDetails(message.release_id, product(message.product))
+    return ProductDetails(message.release_id, product(message.product), message.withdrawn, message.added)
 
 
 def product_page(message: ranking_service_pb2.ListProductsResponse) -> ProductPage:
@@ -108,6 +112,22 @@ def similar_products(message: ranking_service_pb2.SimilarProductsResponse) -> Si
 def upserted_products(message: ranking_service_pb2.UpsertProductsResponse) -> UpsertedProducts:
     """What became of added products."""
     return UpsertedProducts(message.release_id, message.inserted_count, message.updated_count)
+
+
+def added_product_page(message: ranking_service_pb2.ListAddedProductsResponse) -> AddedProductPage:
+    """A page of the upserted products."""
+    products = tuple(AddedProduct(product(row.product), row.release_id, row.served) for row in message.products)
+    return AddedProductPage(message.release_id, products, message.next_page_token, message.total_count)
+
+
+def removed_products(message: ranking_service_pb2.RemoveAddedProductsResponse) -> RemovedProducts:
+    """What became of upserted products."""
+    return RemovedProducts(message.release_id, message.removed_count)
+
+
+def withdrawn_products(message: ranking_service_pb2.WithdrawProductsResponse) -> WithdrawnProducts:
+    """What became of withdrawn products."""
+    return WithdrawnProducts(message.release_id, message.changed_count, message.withdrawn_count)
 
 
 def _ranked(row: ranking_service_pb2.RankedProducts, field: str, release_id: str) -> RankedProducts:

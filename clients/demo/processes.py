@@ -101,7 +101,9 @@ class Service:
 
     def tail(self) -> str:
         """The last lines of its log."""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
+        return "\n".join(
+            self.log.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")[-_TAIL_LINES:]
+        )
 
     def stop(self, within_s: float = _STOP_WITHIN_S) -> int:
         """Send SIGTERM and wait; send SIGKILL to its whole group after `within_s` seconds.

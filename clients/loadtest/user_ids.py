@@ -16,7 +16,7 @@ def read_user_ids(path: Path) -> list[str]:
         with (path / USER_IDS).open(encoding="utf-8") as file:
             user_ids = [str(json.loads(line)) for line in file]
     else:
-        user_ids = [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+        user_ids = [line for line in path.read_text(encoding="utf-8").split("\n") if line]
     if not user_ids:
         raise ValueError(f"{path}: no user ids")
     return user_ids

@@ -1,6 +1,8 @@
 """What the calls answer: immutable values, free of protobuf."""
 
 from clients.results.ranking import (
+    AddedProduct,
+    AddedProductPage,
     BatchRecommendations,
     Explanation,
     PopularitySource,
@@ -10,11 +12,13 @@ from clients.results.ranking import (
     RankedProducts,
     Recommendation,
     Recommendations,
+    RemovedProducts,
     SimilarProduct,
     SimilarProducts,
     Timing,
     UpsertedProducts,
     UserContext,
+    WithdrawnProducts,
 )
 from clients.results.releases import LoadedSpace, ReleaseInfo, ReleaseLabel, ShadowComparison, SpaceState
 from clients.results.users import (
@@ -31,6 +35,8 @@ from clients.results.users import (
 )
 
 __all__ = [
+    "AddedProduct",
+    "AddedProductPage",
     "AlsOrigin",
     "BatchRecommendations",
     "DeletedUser",
@@ -49,6 +55,7 @@ __all__ = [
     "RecordedReview",
     "ReleaseInfo",
     "ReleaseLabel",
+    "RemovedProducts",
     "RetractedReview",
     "ShadowComparison",
     "SimilarProduct",
@@ -60,4 +67,5 @@ __all__ = [
     "UserContext",
     "UserFeatures",
     "UserKind",
+    "WithdrawnProducts",
 ]

@@ -169,10 +169,12 @@ class Product:
 
 @dataclass(frozen=True)
 class ProductDetails:
-    """One product, and the release whose catalogue has it."""
+    """One product, the release whose catalogue has it, and whether it is withdrawn and whether it was upserted."""
 
     release_id: str
     product: Product
+    withdrawn: bool = False
+    added: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,3 +210,39 @@ class UpsertedProducts:
     release_id: str
     inserted_count: int
     updated_count: int
+
+
+@dataclass(frozen=True)
+class AddedProduct:
+    """An upserted product, the stable release when it was, and whether the release that answers now serves it."""
+
+    product: Product
+    release_id: str
+    served: bool
+
+
+@dataclass(frozen=True)
+class AddedProductPage:
+    """A page of the upserted products; `next_page_token` is "" at the end."""
+
+    release_id: str
+    products: tuple[AddedProduct, ...]
+    next_page_token: str
+    total_count: int
+
+
+@dataclass(frozen=True)
+class RemovedProducts:
+    """How many upserted products were taken back."""
+
+    release_id: str
+    removed_count: int
+
+
+@dataclass(frozen=True)
+class WithdrawnProducts:
+    """How many products were withdrawn or brought back, and how many are withdrawn now."""
+
+    release_id: str
+    changed_count: int
+    withdrawn_count: int

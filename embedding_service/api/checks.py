@@ -18,8 +18,6 @@ MAX_BATCH_USERS: Final = 1024
 MAX_BATCH_REVIEWS: Final = 256
 MAX_BATCH_TEXTS: Final = 256
 MAX_TEXT_BYTES: Final = 64 * 1024
-MAX_VIOLATIONS: Final = 20
-"""Enough to mend a request by; thousands would not fit into the status that carries them."""
 _LAYOUTS: Final = frozenset(pb.FeatureLayout.values())
 # Year 1 to year 9999, as google.protobuf.Timestamp has it.
 _MIN_SECONDS: Final = -62_135_596_800
@@ -102,9 +100,9 @@ def check_import_users_batch(request: pb.ImportUsersRequest) -> None:
 
 
 def raise_if_any(violations: Sequence[FieldViolation]) -> None:
-    """Raise InvalidArgument with the first violations if there are any."""
+    """Raise InvalidArgument with the violations if there are any."""
     if violations:
-        raise InvalidArgument(violations[:MAX_VIOLATIONS])
+        raise InvalidArgument(violations)
 
 
 def _imported_user(field: str, user: pb.ImportedUser) -> list[FieldViolation]:
@@ -135,7 +133,11 @@ def _imported_user(field: str, user: pb.ImportedUser) -> list[FieldViolation]:
 def _review(field: str, review: types_pb2.Review) -> list[FieldViolation]:
     violations = _id(f"{field}.review_id", review.review_id)
     violations += _id(f"{field}.user_id", review.user_id) + _id(f"{field}.product_id", review.product_id)
-    violations += _rating(f"{field}.rating", review.rating)
+    if review.HasField("rating"):
+        violations += _rating(f"{field}.rating", review.rating)
+    else:
+        problem = f"must be set, {MIN_RATING:g} to {MAX_RATING:g}; zero stars must be sent explicitly"
+        violations.append(FieldViolation(f"{field}.rating", problem))
     violations += _text(f"{field}.title", review.title) + _text(f"{field}.text", review.text)
     if review.HasField("review_time"):
         violations += _time(f"{field}.review_time", review.review_time)

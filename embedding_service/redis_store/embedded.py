@@ -225,4 +225,4 @@ class RedisServer:
         log = self._directory / "redis.log"
         if not log.is_file():
             return "no log"
-        return " | ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:])
+        return " | ".join(log.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")[-_LOG_TAIL:])

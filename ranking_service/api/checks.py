@@ -19,6 +19,12 @@ MAX_PRODUCTS: Final = 1_024
 MAX_FILTER_NAMES: Final = 64
 MAX_ADDED_PRODUCTS: Final = 256
 MAX_TEXT_BYTES: Final = 16 * 2**10
+MAX_ANSWER_BYTES: Final = 4 * 2**20
+"""The longest message that gRPC clients read unless they are told to read longer ones."""
+_PRODUCT_BYTES: Final = 11
+"""Of a product in a batch's answer, beside its id: tag and length of the id, score, predicted rating."""
+_USER_BYTES: Final = 256
+"""Of a user in a batch's answer, beside the products; generous."""
 MAX_PAGE_SIZE: Final = 1_000
 DEFAULT_PAGE_SIZE: Final = 100
 
@@ -28,9 +34,24 @@ def check_recommend(request: pb.RecommendRequest, product_count: int) -> None:
     raise_if_any([*_id("user_id", request.user_id), *_k(request.k, product_count), *_rules(request)])
 
 
-def check_batch_recommend(request: pb.BatchRecommendRequest, product_count: int) -> None:
-    """Check that there are 1 to 1,024 users, k within the catalogue, and rules that can be kept."""
-    raise_if_any([*_ids("user_ids", request.user_ids, MAX_USERS), *_k(request.k, product_count), *_rules(request)])
+def check_batch_recommend(request: pb.BatchRecommendRequest, product_count: int, longest_id_bytes: int) -> None:
+    """Check that there are 1 to 1,024 users, k within the catalogue and the answer's size, and rules that can be kept.
+
+    Args:
+        request: the request.
+        product_count: size of the catalogue.
+        longest_id_bytes: of the catalogue's product ids.
+    """
+    violations = [*_ids("user_ids", request.user_ids, MAX_USERS), *_k(request.k, product_count)]
+    users, per_product = len(request.user_ids), longest_id_bytes + _PRODUCT_BYTES
+    if not violations and users * (request.k * per_product + _USER_BYTES) > MAX_ANSWER_BYTES:
+        most = (MAX_ANSWER_BYTES // users - _USER_BYTES) // per_product
+        problem = (
+            f"must be at most {most} for {users} users, got {request.k}: users times k are bounded so that the answer "
+            f"stays below {MAX_ANSWER_BYTES // 2**20} MiB; ask for fewer products, or for fewer users at a time"
+        )
+        violations.append(FieldViolation("k", problem))
+    raise_if_any([*violations, *_rules(request)])
 
 
 def check_predict_ratings(request: pb.PredictRatingsRequest) -> None:
@@ -49,7 +70,7 @@ def check_get_product(request: pb.GetProductRequest) -> None:
     raise_if_any(_id("product_id", request.product_id))
 
 
-def check_list_products(request: pb.ListProductsRequest) -> int:
+def check_list_products(request: pb.ListProductsRequest | pb.ListAddedProductsRequest) -> int:
     """Check the size of a page, and return the one to use."""
     raise_if_any(_at_most("page_size", request.page_size, MAX_PAGE_SIZE))
     return request.page_size or DEFAULT_PAGE_SIZE
@@ -69,6 +90,11 @@ def check_upsert_products(request: pb.UpsertProductsRequest) -> None:
             problem = f"{product.product_id!r} is there twice"
             raise_if_any([FieldViolation(f"products[{index}].product_id", problem)])
         product_ids.add(product.product_id)
+
+
+def check_product_ids(request: pb.RemoveAddedProductsRequest | pb.WithdrawProductsRequest) -> None:
+    """Check that there are 1 to 256 products."""
+    raise_if_any(_ids("product_ids", request.product_ids, MAX_ADDED_PRODUCTS))
 
 
 def check_load_release(request: release_service_pb2.LoadReleaseRequest) -> None:

@@ -12,6 +12,7 @@ from ranking_service.ranking.rerank import PLAIN, Selection
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.labels import Labels
 from ranking_service.release.served import ServedRelease
+from ranking_service.rollout.added_products import AddedProduct
 from ranking_service.rollout.traffic import Comparison
 from ranking_service.upstream.user_batch import UserContext
 from twotower.release import Manifest, Product
@@ -78,9 +79,9 @@ def to_predict_job(request: pb.PredictRatingsRequest, catalogue: Catalogue) -> P
     """Convert ``PredictRatingsRequest``, checked before.
 
     Raises:
-        NotFound: naming a product that the catalogue does not have.
+        NotFound: naming a product that the catalogue does not have, or that is withdrawn.
     """
-    products = np.array([catalogue.find(product_id) for product_id in request.product_ids], np.int64)
+    products = np.array([catalogue.find_offered(product_id) for product_id in request.product_ids], np.int64)
     return PredictJob((request.user_id,), products, request.max_staleness.ToTimedelta().total_seconds())
 
 
@@ -182,6 +183,13 @@ def from_product(product: Product) -> types_pb2.Product:
         review_count=product.review_count,
         mean_rating=product.mean_rating,
     )
+
+
+def from_added(entry: AddedProduct, is_served: bool) -> pb.AddedProduct:
+    """Make the message of an upserted product."""
+    texts = (entry.product_id, entry.name, entry.brand, entry.categories, entry.manufacturer)
+    product = from_product(Product(*texts, 0, 0.0))
+    return pb.AddedProduct(product=product, release_id=entry.release_id, served=is_served)
 
 
 def from_release(manifest: Manifest, labels: Labels, comparison: Comparison) -> release_service_pb2.ReleaseInfo:

@@ -9,7 +9,8 @@ from ranking_service.api import checks, messages, page_tokens
 from ranking_service.ranking.jobs import Page
 from ranking_service.ranking.ranker import Ranker
 from ranking_service.release.served import ServedRelease
-from ranking_service.rollout.added_products import AddedProducts
+from ranking_service.rollout.added_products import is_served
+from ranking_service.rollout.assortment import Assortment
 from ranking_service.rollout.releases import Releases
 from ranking_service.rollout.traffic import Traffic
 from ranking_service.upstream.live_popularity import PopularityFeed
@@ -29,13 +30,13 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         ranker: Ranker,
         traffic: Traffic,
         popularity: PopularityFeed,
-        added_products: AddedProducts,
+        assortment: Assortment,
     ) -> None:
         self._releases = releases
         self._ranker = ranker
         self._traffic = traffic
         self._popularity = popularity
-        self._added_products = added_products
+        self._assortment = assortment
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """Rank the best k products for one user."""
@@ -64,7 +65,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
     async def BatchRecommend(self, request: pb.BatchRecommendRequest, context: Context) -> pb.BatchRecommendResponse:
         """Rank the best k products for each of many users."""
         served, canary = self._releases.current, self._releases.canary
-        checks.check_batch_recommend(request, len(served.catalogue))
+        checks.check_batch_recommend(request, len(served.catalogue), served.catalogue.longest_id_bytes)
         if canary:
             return await self._batch_recommend_split(request, served, canary, context.time_remaining())
         ranking = await self._traffic.rank(served, messages.to_batch_rank_job(request), context.time_remaining())
@@ -111,7 +112,7 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         served = self._releases.current
         catalogue = served.catalogue
         checks.check_similar_products(request, len(catalogue))
-        rows, cosines = catalogue.similar(catalogue.find(request.product_id), request.k)
+        rows, cosines = catalogue.similar(catalogue.find_offered(request.product_id), request.k)
         return pb.SimilarProductsResponse(
             release_id=served.release_id,
             products=[
@@ -124,8 +125,15 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         """Return one product."""
         served = self._releases.current
         checks.check_get_product(request)
-        product = served.catalogue.products[served.catalogue.find(request.product_id)]
-        return pb.GetProductResponse(release_id=served.release_id, product=messages.from_product(product))
+        catalogue = served.catalogue
+        row = catalogue.find(request.product_id)
+        added = {entry.product_id for entry in await self._assortment.added.list() if is_served(entry, served)}
+        return pb.GetProductResponse(
+            release_id=served.release_id,
+            product=messages.from_product(catalogue.products[row]),
+            withdrawn=row in catalogue.withdrawn,
+            added=request.product_id in added,
+        )
 
     async def ListProducts(self, request: pb.ListProductsRequest, context: Context) -> pb.ListProductsResponse:
         """Return a page of the catalogue."""
@@ -145,8 +153,49 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         served = self._releases.current
         checks.check_upsert_products(request)
         inserted = sum(product.product_id not in served.catalogue for product in request.products)
-        await self._added_products.add(messages.to_products(request), served)
-        await self._releases.refit(self._added_products.fit)
+        await self._assortment.added.add(messages.to_products(request), served)
+        await self._releases.refit(self._assortment.fit)
         return pb.UpsertProductsResponse(
             release_id=served.release_id, inserted_count=inserted, updated_count=len(request.products) - inserted
+        )
+
+    async def ListAddedProducts(
+        self, request: pb.ListAddedProductsRequest, context: Context
+    ) -> pb.ListAddedProductsResponse:
+        """List the upserted products."""
+        served = self._releases.current
+        size = checks.check_list_products(request)
+        start = page_tokens.decode_start(request.page_token, served.release_id)
+        entries, end = await self._assortment.added.list(), start + size
+        return pb.ListAddedProductsResponse(
+            release_id=served.release_id,
+            products=[messages.from_added(entry, is_served(entry, served)) for entry in entries[start:end]],
+            next_page_token=page_tokens.encode_start(served.release_id, end) if end < len(entries) else "",
+            total_count=len(entries),
+        )
+
+    async def RemoveAddedProducts(
+        self, request: pb.RemoveAddedProductsRequest, context: Context
+    ) -> pb.RemoveAddedProductsResponse:
+        """Take upserted products back."""
+        served = self._releases.current
+        checks.check_product_ids(request)
+        product_ids = list(dict.fromkeys(request.product_ids))
+        await self._assortment.added.remove(product_ids)
+        await self._releases.refit(self._assortment.fit)
+        return pb.RemoveAddedProductsResponse(release_id=served.release_id, removed_count=len(product_ids))
+
+    async def WithdrawProducts(
+        self, request: pb.WithdrawProductsRequest, context: Context
+    ) -> pb.WithdrawProductsResponse:
+        """Withdraw products, or bring them back."""
+        served = self._releases.current
+        checks.check_product_ids(request)
+        if not request.restore:
+            for product_id in request.product_ids:
+                served.catalogue.find(product_id)
+        changed, withdrawn = await self._assortment.withdrawn.change(request.product_ids, restore=request.restore)
+        await self._releases.refit(self._assortment.fit)
+        return pb.WithdrawProductsResponse(
+            release_id=served.release_id, changed_count=changed, withdrawn_count=withdrawn
         )

@@ -55,6 +55,7 @@ def eligible(catalogue: Catalogue, selection: Selection) -> NDArray[np.bool_]:
         mask &= catalogue.brand_mask(selection.brands)
     if selection.denied:
         mask &= ~catalogue.product_mask(selection.denied)
+    mask[list(catalogue.withdrawn)] = False
     return mask
 
 

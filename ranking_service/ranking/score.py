@@ -37,7 +37,7 @@ def score_jobs(
     scores = served.scoring.scores(network, popularity.log_popularity)
     if scores is network:
         scores = network.copy()  # it is not ours to mark
-    order = _order(jobs, slices, scores, batch)
+    order = _order(served, jobs, slices, scores, batch)
     flat = order + np.arange(0, scores.size, scores.shape[1])[:, np.newaxis]
     best_scores, best_ratings = scores.take(flat), served.scoring.ratings(network.take(flat), order)
     answers = []
@@ -50,7 +50,7 @@ def score_jobs(
                 products, scores[part, job.products], ratings, [job.products.size], contexts, popularity
             )
         elif job.plain:
-            counts = [min(job.k, scores.shape[1] - (0 if job.include_seen else len(seen))) for seen in batch.seen[part]]
+            counts = [min(job.k, scores.shape[1] - _hidden_count(served, job, seen)) for seen in batch.seen[part]]
             k = slice(job.k)
             answer = ScoredProducts(
                 order[part, k], best_scores[part, k], best_ratings[part, k], counts, contexts, popularity
@@ -83,19 +83,29 @@ def _network(
         network = served.scorer(rows)
     else:
         network = _proposed(
-            served, served.proposer, rows, _want_few(served.proposer, jobs, batch, len(rows)), popularity
+            served, served.proposer, rows, _want_few(served, served.proposer, jobs, batch, len(rows)), popularity
         )
     users = len(batch.rows)
     ablated = dict(zip(explained, np.split(network[users:], len(explained)), strict=True)) if explained else {}
     return network[:users], ablated
 
 
-def _want_few(proposer: Proposer, jobs: Sequence[Job], batch: UserBatch, row_count: int) -> NDArray[np.bool_]:
+def _hidden_count(served: ServedRelease, job: RankJob, seen: Sequence[int]) -> int:
+    """Count the products that a plain answer must not have."""
+    withdrawn = served.catalogue.withdrawn
+    if not withdrawn:
+        return 0 if job.include_seen else len(seen)
+    return len(withdrawn if job.include_seen else withdrawn.union(seen))
+
+
+def _want_few(
+    served: ServedRelease, proposer: Proposer, jobs: Sequence[Job], batch: UserBatch, row_count: int
+) -> NDArray[np.bool_]:
     """Mark the rows, (rows,) bool, of users who want so few products that candidates will do."""
     few = np.zeros(row_count, bool)
     for job, part in zip(jobs, _slices(jobs), strict=True):
         if isinstance(job, RankJob) and job.plain and job.k <= proposer.max_k:
-            few[part] = [job.include_seen or len(seen) <= proposer.max_hidden for seen in batch.seen[part]]
+            few[part] = [_hidden_count(served, job, seen) <= proposer.max_hidden for seen in batch.seen[part]]
     return few
 
 
@@ -177,7 +187,9 @@ def _slices(jobs: Sequence[Job]) -> Iterator[slice]:
         start += len(job.user_ids)
 
 
-def _order(jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch: UserBatch) -> Int64:
+def _order(
+    served: ServedRelease, jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch: UserBatch
+) -> Int64:
     """Order the K best products of every row, K being the largest k of the plain jobs.
 
     The scores of products that must not come back become −inf.
@@ -195,4 +207,7 @@ def _order(jobs: Sequence[Job], slices: Sequence[slice], scores: Float32, batch:
     ]
     if hidden:
         scores.put(hidden, -np.inf)
+    if withdrawn := list(served.catalogue.withdrawn):
+        for _, rows in plain:
+            scores[rows, withdrawn] = -np.inf
     return top_k(scores, max(job.k for job, _ in plain))

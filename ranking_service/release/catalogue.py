@@ -1,6 +1,7 @@
 """The catalogue of one release: products by id, by brand and by category, and nearest neighbours by tower."""
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Final
 
@@ -30,6 +31,7 @@ class Catalogue:
         self.towers = towers
         self._release_id = release_id
         self._rows = {product_id: row for row, product_id in enumerate(self.product_ids)}
+        self.withdrawn: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.products)
@@ -48,6 +50,31 @@ class Catalogue:
             raise NotFound(f"product {product_id!r} is not in release {self._release_id}")
         return row
 
+    def find_offered(self, product_id: str) -> int:
+        """Return the row of a product that is not withdrawn.
+
+        Raises:
+            NotFound: naming the product.
+        """
+        row = self.find(product_id)
+        if row in self.withdrawn:
+            raise NotFound(f"product {product_id!r} is withdrawn")
+        return row
+
+    def with_withdrawn(self, product_ids: Iterable[str]) -> "Catalogue":
+        """Return the catalogue with exactly these products withdrawn; those that it does not have are left out."""
+        withdrawn = frozenset(self.rows(product_ids))
+        if withdrawn == self.withdrawn:
+            return self
+        catalogue = copy(self)
+        catalogue.withdrawn = withdrawn
+        return catalogue
+
+    @cached_property
+    def longest_id_bytes(self) -> int:
+        """Bytes of the longest product id."""
+        return max((len(product_id.encode()) for product_id in self.product_ids), default=0)
+
     def row(self, product_id: str) -> int:
         """Return the row of a product; -1 if it is not in the catalogue."""
         return self._rows.get(product_id, -1)
@@ -58,7 +85,9 @@ class Catalogue:
         return [rows[product_id] for product_id in product_ids if product_id in rows]
 
     def similar(self, product: int, k: int) -> tuple[Int64, Float32]:
-        """Find the k products whose towers have the largest cosine with a product's, itself left out.
+        """Find the k products whose towers have the largest cosine with a product's.
+
+        The product itself and withdrawn ones are left out.
 
         Args:
             product: row of the product.
@@ -68,8 +97,10 @@ class Catalogue:
             Rows (k,) int64, nearest first, equal cosines in catalogue order; and their cosines (k,) float32.
         """
         cosines = self.directions @ self.directions[product]
-        cosines[product] = -np.inf
-        nearest = top_k(cosines[np.newaxis], min(k, len(self) - 1))[0] if len(self) > 1 else np.zeros(0, np.int64)
+        hidden = [product, *(self.withdrawn - {product})]
+        cosines[hidden] = -np.inf
+        count = min(k, len(self) - len(hidden))
+        nearest = top_k(cosines[np.newaxis], count)[0] if count else np.zeros(0, np.int64)
         return nearest, np.clip(cosines[nearest], -1, 1)
 
     @cached_property

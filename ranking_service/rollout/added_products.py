@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 from typing import Final
@@ -14,7 +14,7 @@ import numpy as np
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.registry import Registry
 from ranking_service.release.served import ServedRelease
-from twotower.errors import EmbeddingUnavailable, InvalidArgument, SpaceMismatch
+from twotower.errors import EmbeddingUnavailable, InvalidArgument, NotFound, SpaceMismatch
 from twotower.features import (
     ALS_DIM,
     BERT_DIM,
@@ -133,14 +133,41 @@ class AddedProducts:
         with self._registry.locked(FILE):
             entries = {entry.product_id: entry for entry in _parse(self._registry.read(FILE))}
             entries.update({entry.product_id: entry for entry in added})
-            lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries.values())
-            self._registry.write(FILE, "".join(lines).encode())
+            self._write(entries.values())
+
+    def _write(self, entries: Iterable[AddedProduct]) -> None:
+        lines = (json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
+        self._registry.write(FILE, "".join(lines).encode())
+
+    async def list(self) -> list[AddedProduct]:
+        """List the added products, in the order in which they were added."""
+        data = await asyncio.get_running_loop().run_in_executor(self._executor, self._registry.read, FILE)
+        return _parse(data)
+
+    async def remove(self, product_ids: Sequence[str]) -> None:
+        """Take products out of the file, all or none; :meth:`fit` serves the others.
+
+        Raises:
+            NotFound: naming a product that was not added.
+            ReleaseInvalid: the file can't be written.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._drop, product_ids)
+
+    def _drop(self, product_ids: Sequence[str]) -> None:
+        with self._registry.locked(FILE):
+            entries = {entry.product_id: entry for entry in _parse(self._registry.read(FILE))}
+            for product_id in product_ids:
+                if entries.pop(product_id, None) is None:
+                    raise NotFound(f"product {product_id!r} was not upserted")
+            self._write(entries.values())
 
 
 def _parse(data: bytes | None) -> list[AddedProduct]:
     """Parse the entries of the file; a line that is none is left out and logged."""
     entries = []
-    for number, line in enumerate((data or b"").decode(errors="replace").splitlines(), 1):
+    for number, line in enumerate((data or b"").decode(errors="replace").split("\n"), 1):
+        if not line:  # behind the last line
+            continue
         try:
             entry = AddedProduct(**json.loads(line))
             _ = entry.fixed_point
@@ -192,6 +219,14 @@ def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRele
         and replace(proposer, propose=lambda rows, popularity: extend(proposer.propose(rows, popularity), rows)),
         scoring=_scoring(base, fusion, columns, count),
     )
+
+
+def is_served(entry: AddedProduct, served: ServedRelease) -> bool:
+    """Whether a release serves this entry, and not a product or a text of its own."""
+    base = served.base or served
+    if entry.product_id in base.catalogue and entry.release_id != base.release_id:
+        return False
+    return entry.encoder_id == base.space.encoder_id
 
 
 def _fitting(base: ServedRelease, entries: Sequence[AddedProduct]) -> list[AddedProduct]:

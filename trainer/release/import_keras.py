@@ -132,7 +132,7 @@ def _load(model: Path) -> Any:
 def _products(path: Path) -> list[Product]:
     products, problems = [], []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidFile(path, [FieldViolation("file", f"must be readable UTF-8: {error}")]) from error
     for number, line in enumerate(lines, start=1):

@@ -231,12 +231,16 @@ class GetProductRequest(_message.Message):
     def __init__(self, product_id: _Optional[str] = ...) -> None: ...
 
 class GetProductResponse(_message.Message):
-    __slots__ = ("release_id", "product")
+    __slots__ = ("release_id", "product", "withdrawn", "added")
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
+    ADDED_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     product: _types_pb2.Product
-    def __init__(self, release_id: _Optional[str] = ..., product: _Optional[_Union[_types_pb2.Product, _Mapping]] = ...) -> None: ...
+    withdrawn: bool
+    added: bool
+    def __init__(self, release_id: _Optional[str] = ..., product: _Optional[_Union[_types_pb2.Product, _Mapping]] = ..., withdrawn: _Optional[bool] = ..., added: _Optional[bool] = ...) -> None: ...
 
 class ListProductsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -273,3 +277,65 @@ class UpsertProductsResponse(_message.Message):
     inserted_count: int
     updated_count: int
     def __init__(self, release_id: _Optional[str] = ..., inserted_count: _Optional[int] = ..., updated_count: _Optional[int] = ...) -> None: ...
+
+class ListAddedProductsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListAddedProductsResponse(_message.Message):
+    __slots__ = ("release_id", "products", "next_page_token", "total_count")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    products: _containers.RepeatedCompositeFieldContainer[AddedProduct]
+    next_page_token: str
+    total_count: int
+    def __init__(self, release_id: _Optional[str] = ..., products: _Optional[_Iterable[_Union[AddedProduct, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_count: _Optional[int] = ...) -> None: ...
+
+class AddedProduct(_message.Message):
+    __slots__ = ("product", "release_id", "served")
+    PRODUCT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVED_FIELD_NUMBER: _ClassVar[int]
+    product: _types_pb2.Product
+    release_id: str
+    served: bool
+    def __init__(self, product: _Optional[_Union[_types_pb2.Product, _Mapping]] = ..., release_id: _Optional[str] = ..., served: _Optional[bool] = ...) -> None: ...
+
+class RemoveAddedProductsRequest(_message.Message):
+    __slots__ = ("product_ids",)
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RemoveAddedProductsResponse(_message.Message):
+    __slots__ = ("release_id", "removed_count")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    removed_count: int
+    def __init__(self, release_id: _Optional[str] = ..., removed_count: _Optional[int] = ...) -> None: ...
+
+class WithdrawProductsRequest(_message.Message):
+    __slots__ = ("product_ids", "restore")
+    PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_FIELD_NUMBER: _ClassVar[int]
+    product_ids: _containers.RepeatedScalarFieldContainer[str]
+    restore: bool
+    def __init__(self, product_ids: _Optional[_Iterable[str]] = ..., restore: _Optional[bool] = ...) -> None: ...
+
+class WithdrawProductsResponse(_message.Message):
+    __slots__ = ("release_id", "changed_count", "withdrawn_count")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    changed_count: int
+    withdrawn_count: int
+    def __init__(self, release_id: _Optional[str] = ..., changed_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ...) -> None: ...

@@ -75,6 +75,21 @@ class RankingServiceStub:
                 request_serializer=twotower_dot_v1_dot_ranking__service__pb2.UpsertProductsRequest.SerializeToString,
                 response_deserializer=twotower_dot_v1_dot_ranking__service__pb2.UpsertProductsResponse.FromString,
                 _registered_method=True)
+        self.ListAddedProducts = channel.unary_unary(
+                '/twotower.v1.RankingService/ListAddedProducts',
+                request_serializer=twotower_dot_v1_dot_ranking__service__pb2.ListAddedProductsRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_ranking__service__pb2.ListAddedProductsResponse.FromString,
+                _registered_method=True)
+        self.RemoveAddedProducts = channel.unary_unary(
+                '/twotower.v1.RankingService/RemoveAddedProducts',
+                request_serializer=twotower_dot_v1_dot_ranking__service__pb2.RemoveAddedProductsRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_ranking__service__pb2.RemoveAddedProductsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawProducts = channel.unary_unary(
+                '/twotower.v1.RankingService/WithdrawProducts',
+                request_serializer=twotower_dot_v1_dot_ranking__service__pb2.WithdrawProductsRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_ranking__service__pb2.WithdrawProductsResponse.FromString,
+                _registered_method=True)
 
 
 class RankingServiceServicer:
@@ -139,6 +154,30 @@ class RankingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAddedProducts(self, request, context):
+        """Lists the products that were upserted, in the order in which they were added.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveAddedProducts(self, request, context):
+        """Takes upserted products back: one that was new is gone, and one that the release has gets its own text and
+        tower again. NOT_FOUND if one was not upserted, and nothing was removed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawProducts(self, request, context):
+        """Withdraws products, or brings them back: a withdrawn product is never recommended, predicted or similar, in
+        any release, until it is restored. Kept beside the releases, and followed by all workers. NOT_FOUND if the
+        stable release does not have one, and nothing was changed; restoring one that it does not have is allowed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RankingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -176,6 +215,21 @@ def add_RankingServiceServicer_to_server(servicer, server):
                     servicer.UpsertProducts,
                     request_deserializer=twotower_dot_v1_dot_ranking__service__pb2.UpsertProductsRequest.FromString,
                     response_serializer=twotower_dot_v1_dot_ranking__service__pb2.UpsertProductsResponse.SerializeToString,
+            ),
+            'ListAddedProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAddedProducts,
+                    request_deserializer=twotower_dot_v1_dot_ranking__service__pb2.ListAddedProductsRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_ranking__service__pb2.ListAddedProductsResponse.SerializeToString,
+            ),
+            'RemoveAddedProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveAddedProducts,
+                    request_deserializer=twotower_dot_v1_dot_ranking__service__pb2.RemoveAddedProductsRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_ranking__service__pb2.RemoveAddedProductsResponse.SerializeToString,
+            ),
+            'WithdrawProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawProducts,
+                    request_deserializer=twotower_dot_v1_dot_ranking__service__pb2.WithdrawProductsRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_ranking__service__pb2.WithdrawProductsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -373,6 +427,87 @@ class RankingService:
             '/twotower.v1.RankingService/UpsertProducts',
             twotower_dot_v1_dot_ranking__service__pb2.UpsertProductsRequest.SerializeToString,
             twotower_dot_v1_dot_ranking__service__pb2.UpsertProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAddedProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.RankingService/ListAddedProducts',
+            twotower_dot_v1_dot_ranking__service__pb2.ListAddedProductsRequest.SerializeToString,
+            twotower_dot_v1_dot_ranking__service__pb2.ListAddedProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveAddedProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.RankingService/RemoveAddedProducts',
+            twotower_dot_v1_dot_ranking__service__pb2.RemoveAddedProductsRequest.SerializeToString,
+            twotower_dot_v1_dot_ranking__service__pb2.RemoveAddedProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.RankingService/WithdrawProducts',
+            twotower_dot_v1_dot_ranking__service__pb2.WithdrawProductsRequest.SerializeToString,
+            twotower_dot_v1_dot_ranking__service__pb2.WithdrawProductsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from embedding_service.api import checks
-from twotower.errors import InvalidArgument
+from twotower.errors import MAX_VIOLATIONS, InvalidArgument
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 
@@ -79,6 +79,7 @@ def test_good_requests_pass(call: Callable[[], None]) -> None:
         (lambda: checks.check_record_review(record(user_id="x" * 257)), "review.user_id", "got 257"),
         (lambda: checks.check_record_review(record(product_id="")), "review.product_id", "1 to 256"),
         (lambda: checks.check_record_review(record(rating=5.5)), "review.rating", "0 to 5, got 5.5"),
+        (lambda: checks.check_record_review(record(rating=None)), "review.rating", "must be set, 0 to 5; zero stars"),
         (lambda: checks.check_record_review(record(rating=-0.5)), "review.rating", "got -0.5"),
         (lambda: checks.check_record_review(record(rating=float("nan"))), "review.rating", "got nan"),
         (lambda: checks.check_record_review(record(rating=float("inf"))), "review.rating", "got inf"),
@@ -141,4 +142,5 @@ def test_all_broken_rules_are_named_at_once_up_to_a_limit() -> None:
     ]
     with pytest.raises(InvalidArgument) as caught:
         checks.check_batch_get_user_features(batch_features(*[""] * 1000))
-    assert len(caught.value.violations) == checks.MAX_VIOLATIONS
+    assert len(caught.value.violations) == MAX_VIOLATIONS + 1
+    assert "more violations" in caught.value.violations[-1].description

@@ -19,7 +19,7 @@ def recommend(**fields: Any) -> Callable[[], None]:
 
 def batch(**fields: Any) -> Callable[[], None]:
     return lambda: checks.check_batch_recommend(
-        pb.BatchRecommendRequest(**{"user_ids": ["u"], "k": 3, **fields}), CATALOGUE
+        pb.BatchRecommendRequest(**{"user_ids": ["u"], "k": 3, **fields}), CATALOGUE, longest_id_bytes=13
     )
 
 
