@@ -7,14 +7,14 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from embedding_service.api.servicer import EmbeddingServicer
 from embedding_service.redis_store.client import connect, redis_tls
+from embedding_service.redis_store.configuration import warn_of_configuration
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.idle_users import IdleUsers
 from embedding_service.redis_store.popularity_store import RedisPopularityStore
-from embedding_service.redis_store.url import EMBEDDED
+from embedding_service.redis_store.url import EMBEDDED, parse_store_url
 from embedding_service.redis_store.user_store import RedisUserStore
 from embedding_service.releases.encoding_queue import Encoder, EncodingQueue
 from embedding_service.releases.monitor import Monitor
@@ -104,6 +104,8 @@ async def running_service(
         _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
         backgrounds = [monitor.run(), store.outboxes.run(), store.retired_spaces.run()]
+        if settings.store != EMBEDDED:
+            backgrounds.append(warn_of_configuration(client, settings.redis_wait_replicas))
         if settings.user_ttl_days is not None:
             backgrounds.append(IdleUsers(client, store.outboxes, settings.user_ttl_days).run())
         for background in backgrounds:
@@ -115,9 +117,7 @@ def describe(settings: EmbeddingSettings) -> str:
     """The store in words, without user name and password."""
     if settings.store == EMBEDDED:
         return f"embedded Redis in {settings.data_dir}"
-    parts = urlsplit(settings.store)
-    address = parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}{parts.path}"
-    return f"Redis at {parts.scheme}://{address}"
+    return f"Redis at {parse_store_url(settings.store)}"
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from embedding_service.redis_store.url import EMBEDDED, SCHEMES
+from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
 from twotower.service import ServerSettings, settings_config
 
 
@@ -17,9 +17,11 @@ class EmbeddingSettings(ServerSettings):
     listen: str = Field("127.0.0.1:50051", description="host:port to listen on; port 0 takes a free one")
     store: str = Field(
         EMBEDDED,
+        repr=False,  # it may hold a password
         description="where users' state is: 'embedded' (a redis-server of its own), "
         "redis://[user:password@]host:port/db, unix://path, "
-        "redis+cluster://host:port (a node of a cluster), redis+sentinel://host:port,host:port/name; rediss… for TLS",
+        "redis+cluster://host:port (a node of a cluster), redis+sentinel://host:port,host:port/name; rediss… for TLS; "
+        "user names and passwords percent-encoded",
     )
     data_dir: Path = Field(Path("run/embedding"), description="folder of the embedded store; one service at a time")
     releases: Path = Field(Path("run/releases"), description="folder of releases")
@@ -64,10 +66,14 @@ class EmbeddingSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check(self) -> "EmbeddingSettings":
-        if self.store != EMBEDDED and self.store.partition("://")[0] not in SCHEMES:
-            raise ValueError(
-                "store: must be 'embedded', or a URL that begins with one of "
-                f"{', '.join(f'{name}://' for name in SCHEMES)}"
-            )
+        if self.store != EMBEDDED:
+            try:
+                parse_store_url(self.store)
+            except ValueError as error:
+                raise ValueError(f"store: {error}") from None
+        try:
+            check_tls(self.store, (self.redis_ca, self.redis_certificate, self.redis_key))
+        except ValueError as error:
+            raise ValueError(f"redis_ca, redis_certificate, redis_key: {error}") from None
         self._both_or_neither("redis_certificate", "redis_key")
         return self

@@ -11,27 +11,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedding_service.redis_store.url import EMBEDDED
+from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
 
 if TYPE_CHECKING:
     from embedding_service.redis_store.user_store import RedisUserStore
 
 _PATH = click.Path(path_type=Path)
 _TIMEOUT_S = 30.0
+_PREFIX = "TWOTOWER_EMBEDDING_"  # as of EmbeddingSettings
+
+
+def _option(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that obeys the service's variable of the same setting."""
+    variable = _PREFIX + name.removeprefix("--").replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_envvar=True, **attributes)
+
+
 _STORE_OPTIONS = (
-    click.option(
-        "--store", default=EMBEDDED, show_default=True, help="As for the embedding service: 'embedded' or a URL."
-    ),
-    click.option(
+    _option("--store", default=EMBEDDED, help="As for the embedding service: 'embedded' (the default) or a URL."),
+    _option(
         "--data-dir",
         type=_PATH,
         default=Path("run/embedding"),
         show_default=True,
         help="Folder of the embedded store.",
     ),
-    click.option("--redis-ca", type=_PATH, help="PEM file of the authority that signed Redis' certificate."),
-    click.option("--redis-certificate", type=_PATH, help="PEM file of the client's certificate."),
-    click.option("--redis-key", type=_PATH, help="PEM file of the client's key."),
+    _option("--redis-ca", type=_PATH, help="PEM file of the authority that signed Redis' certificate."),
+    _option("--redis-certificate", type=_PATH, help="PEM file of the client's certificate."),
+    _option("--redis-key", type=_PATH, help="PEM file of the client's key."),
 )
 
 
@@ -43,13 +50,29 @@ async def _opened_store(
     from embedding_service.redis_store.client import connect, redis_tls
     from embedding_service.redis_store.embedded import running_or_started
     from embedding_service.redis_store.user_store import RedisUserStore
+    from twotower.errors import StoreUnavailable
 
+    try:
+        if store != EMBEDDED:
+            parse_store_url(store)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--store") from None
+    try:
+        check_tls(store, (redis_ca, redis_certificate, redis_key))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--redis-ca, --redis-certificate, --redis-key") from None
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(running_or_started(data_dir)) if store == EMBEDDED else store
         tls = redis_tls(redis_ca, redis_certificate, redis_key)
         opened = RedisUserStore(connect(url, timeout_s=_TIMEOUT_S, connections=4, tls=tls))
         stack.push_async_callback(opened.close)
-        yield opened
+        try:
+            yield opened
+        except StoreUnavailable as error:
+            reason = str(error.__cause__ or "")
+            if not reason or reason in str(error):
+                raise
+            raise StoreUnavailable(f"{error} ({reason})") from error
 
 
 def _on_store(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -143,7 +166,7 @@ async def du(store: "RedisUserStore") -> None:
 
 @click.command("export-users")
 @click.argument("file", type=_PATH)
-@click.option("--releases", type=_PATH, default=Path("run/releases"), show_default=True, help="Folder of releases.")
+@_option("--releases", type=_PATH, default=Path("run/releases"), show_default=True, help="Folder of releases.")
 @_on_store
 async def export_users(store: "RedisUserStore", file: Path, releases: Path) -> None:
     """Write every user's state in the active release's space to a Parquet FILE, one row per user.

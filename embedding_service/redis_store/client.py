@@ -8,21 +8,26 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedding_service.redis_store.connections import Command, Connections
 from embedding_service.redis_store.layouts import lua_constants
 from embedding_service.redis_store.topology import Cluster, OneServer, Servers, TooFewReplicas
-from embedding_service.redis_store.url import CLUSTER_SCHEMES, SENTINEL_SCHEMES
+from embedding_service.redis_store.url import CLUSTER_SCHEMES, SENTINEL_SCHEMES, StoreUrl, parse_store_url
 from twotower.errors import StoreUnavailable
 
 # Many calls go over several connections at once. Redis reads 16 kB of each at a time and then, with `appendfsync
@@ -41,7 +46,8 @@ def connect(
 
     Args:
         url: ``redis://`` or ``rediss://[user:password@]host:port/db``, ``unix://path``; with ``+cluster`` a node of a
-            cluster; with ``+sentinel`` ``host:port,host:port/service``, the Sentinels and the name of the primary.
+            cluster; with ``+sentinel`` ``host:port,host:port/name/db``, the Sentinels and the name of the primary, and
+            ``?sentinel_username=…&sentinel_password=…`` if the Sentinels want them.
         timeout_s: longest wait for a free connection, for it to open, and for a reply.
         connections: most connections to one server.
         tls: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
@@ -53,11 +59,10 @@ def connect(
         **(tls or {}),
     }
     waiting = {"wait_replicas": wait_replicas, "wait_ms": round(timeout_s * 500)}
-    scheme, _, rest = url.partition("://")
-    if scheme in CLUSTER_SCHEMES:
-        address = f"{CLUSTER_SCHEMES[scheme]}://{rest}"
+    store = parse_store_url(url)
+    if store.scheme in CLUSTER_SCHEMES:
         cluster = RedisCluster.from_url(
-            address,
+            store.for_redis_py(),
             max_connections=connections,
             require_full_coverage=False,
             socket_timeout=timeout_s,
@@ -65,31 +70,37 @@ def connect(
             **options,
         )
         return RedisClient(Cluster(cluster, connections=connections, timeout_s=timeout_s, **waiting))
-    if scheme in SENTINEL_SCHEMES:
-        pool, sentinels = _by_sentinel(url, options, timeout_s)
+    # Without redis-py's own timeouts, which it reports as lost connections: `Connections` has one for all.
+    options |= {"socket_timeout": None, "socket_connect_timeout": None}
+    if store.scheme in SENTINEL_SCHEMES:
+        pool, sentinels = _by_sentinel(store, options, timeout_s)
     else:
-        # Without redis-py's own timeouts, which it reports as lost connections: `Connections` has one for all.
-        pool, sentinels = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=None, **options), []
+        pool, sentinels = ConnectionPool.from_url(store.for_redis_py(), **options), []
     server = Connections(pool.make_connection, limit=connections, timeout_s=timeout_s)
     return RedisClient(OneServer(server, sentinels=sentinels, **waiting))
 
 
-def _by_sentinel(url: str, options: Mapping[str, Any], timeout_s: float) -> tuple[ConnectionPool, list[Redis]]:
+def _by_sentinel(store: StoreUrl, options: Mapping[str, Any], timeout_s: float) -> tuple[ConnectionPool, list[Redis]]:
     """A pool of connections to the primary, and the clients of the Sentinels."""
-    parts = urlsplit(url)
-    hosts = [address.rsplit(":", 1) for address in parts.netloc.rpartition("@")[2].split(",")]
-    account = {"username": parts.username, "password": parts.password}
-    credentials = {name: unquote(value) for name, value in account.items() if value}
-    database = int(parse_qs(parts.query).get("db", ["0"])[0])
-    per_server = {**options, "ssl": SENTINEL_SCHEMES[parts.scheme] == "rediss"}
+    per_primary = {
+        **options,
+        "ssl": store.has_tls,
+        "username": store.username or None,
+        "password": store.password or None,
+    }
     # A Sentinel that hangs leaves time to ask the others and the primary.
-    per_sentinel_s = timeout_s / (len(hosts) + 1)
-    sentinel_options = {**per_server, "socket_timeout": per_sentinel_s, "socket_connect_timeout": per_sentinel_s}
-    per_primary = {**per_server, "socket_timeout": None, "socket_connect_timeout": None}
+    per_sentinel_s = timeout_s / (len(store.addresses) + 1)
+    per_sentinel = {
+        **per_primary,
+        "username": store.options.get("sentinel_username"),
+        "password": store.options.get("sentinel_password"),
+        "socket_timeout": per_sentinel_s,
+        "socket_connect_timeout": per_sentinel_s,
+    }
     sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py leaves its constructor without types
-        [(host, int(port)) for host, port in hosts], sentinel_kwargs=sentinel_options, **per_primary, **credentials
+        list(store.addresses), sentinel_kwargs=per_sentinel, **per_primary
     )
-    primary: Redis = sentinel.master_for(parts.path.strip("/"), db=database)
+    primary: Redis = sentinel.master_for(store.name, db=store.database)
     return primary.connection_pool, sentinel.sentinels
 
 
@@ -139,7 +150,7 @@ class RedisClient:
         try:
             return _raise_first(await self._servers.pipeline(commands))
         except _FAILURES as error:
-            raise _unavailable(error) from error
+            raise _unavailable(error) from _plain(error)
 
     async def one(self, *command: bytes | str | int | float) -> Any:
         """The reply to one command."""
@@ -170,7 +181,7 @@ class RedisClient:
                     replies[i] = reply
             return _raise_first(replies)
         except _FAILURES as error:
-            raise _unavailable(error) from error
+            raise _unavailable(error) from _plain(error)
 
     async def scan(self, pattern: str, page: int = 500) -> AsyncIterator[list[bytes]]:
         """Pages of the keys on all primaries that match; a key that is there all the time comes at least once."""
@@ -180,7 +191,7 @@ class RedisClient:
                 try:
                     reply = await self._servers.scan(primary, cursor, "MATCH", pattern, "COUNT", page)
                 except _FAILURES as error:
-                    raise _unavailable(error) from error
+                    raise _unavailable(error) from _plain(error)
                 if reply is None:
                     return
                 cursor, keys = reply
@@ -188,6 +199,24 @@ class RedisClient:
                     yield keys
                 if not cursor:
                     break
+
+    async def server_info(self) -> list[dict[str, str]]:
+        """What INFO says, of every primary.
+
+        Raises:
+            StoreUnavailable.
+        """
+        try:
+            replies = _raise_first(await self._servers.on_primaries("INFO"))
+        except _FAILURES as error:
+            raise _unavailable(error) from _plain(error)
+        return [
+            # redis-py's cluster client has taken it apart already.
+            {name: str(value) for name, value in reply.items()}
+            if isinstance(reply, Mapping)
+            else dict(line.split(":", 1) for line in reply.decode().splitlines() if ":" in line)
+            for reply in replies
+        ]
 
     async def close(self) -> None:
         """Close connections."""
@@ -225,19 +254,37 @@ def _raise_first(replies: list[Any]) -> list[Any]:
     return replies
 
 
-_AWAY: Final = (RedisConnectionError, RedisTimeoutError, OSError)
-_FAILURES: Final = (RedisError, OSError, TooFewReplicas)
+_AWAY: Final = (RedisConnectionError, RedisTimeoutError, RedisClusterException, OSError)
+_FAILURES: Final = (RedisError, RedisClusterException, OSError, TooFewReplicas)
 
 
 def _unavailable(error: Exception) -> StoreUnavailable:
     """Redis' errors as the store's."""
     if isinstance(error, TooFewReplicas):
         return StoreUnavailable(str(error))
-    if isinstance(error, _AWAY):
+    refusal = _refusal(error)
+    if refusal is None:
         return StoreUnavailable("Redis does not answer; nothing was half done")
-    # Out of memory, read-only replica, loading, no permission: nothing that the caller could mend.
-    why = f": {error}" if isinstance(error, NoPermissionError) else ""
-    return StoreUnavailable(f"Redis refused{why}; nothing was half done")
+    return StoreUnavailable(f"Redis refused: {refusal}; nothing was half done")
+
+
+def _refusal(error: Exception) -> str | None:
+    """Redis' own reason; None if it is only away."""
+    cause: BaseException | None = error
+    while cause is not None:  # redis-py's cluster client tells a refusal of its nodes as the cause
+        if isinstance(cause, AuthenticationError | BusyLoadingError) or not isinstance(cause, _AWAY):
+            return str(cause)
+        cause = cause.__cause__
+    if isinstance(error, MasterNotFoundError) and "AuthenticationError" in str(error):
+        return "a Sentinel wants another user name or password (?sentinel_username=…&sentinel_password=…)"
+    return None
+
+
+def _plain(error: Exception) -> Exception:
+    """The error; redis-py's of Sentinels in one sentence, without all that it knows of its connections."""
+    if isinstance(error, MasterNotFoundError):
+        return RedisConnectionError(f"{str(error).partition(' : ')[0]} by any Sentinel that answers")
+    return error
 
 
 def redis_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> dict[str, str]:

@@ -6,7 +6,6 @@ timed write, stream reader, retry) costs more than all the rest of a look-up, an
 """
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -189,8 +188,12 @@ class Connections:
     async def _execute(self, commands: Sequence[Command]) -> list[Any]:
         packed = pack(commands[0]) if len(commands) == 1 else b"".join(map(pack, commands))
         for attempt in range(_RETRIES):
-            with contextlib.suppress(RedisConnectionError, OSError):
+            try:
                 return await self._exchange(packed, len(commands))
+            except AuthenticationError:
+                raise  # a connection error in redis-py, but no second attempt makes the password right
+            except (RedisConnectionError, OSError):
+                pass
             await asyncio.sleep(random.uniform(0.02, 0.05) * (attempt + 1))
         return await self._exchange(packed, len(commands))
 
@@ -206,7 +209,7 @@ class Connections:
             raise
         replies = await connection.exchange(packed, count, self._timeout_s)
         for reply in replies:
-            if isinstance(reply, (RedisConnectionError, ReadOnlyError)):
+            if isinstance(reply, (RedisConnectionError, ReadOnlyError)) and not isinstance(reply, AuthenticationError):
                 # It still loads its data, or is a replica now: none of its connections is of use.
                 self.close()
                 raise RedisConnectionError(str(reply))

@@ -16,11 +16,17 @@ from typing import IO, Final, Literal
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from embedding_service.redis_store.url import socket_url
 from twotower.errors import StoreUnavailable
 
 _LOG = logging.getLogger(__name__)
 AppendFsync = Literal["always", "everysec", "no"]
 _SOCKET: Final = "redis.sock"
+_LOG_FILE: Final = "redis.log"
+_APPEND_ONLY_FILE: Final = "appendonly.aof"
+# What Redis writes to its log about that file.
+_DAMAGED: Final = "Bad file format reading the append only file"
+_TRUNCATED: Final = "AOF loaded anyway because aof-load-truncated is enabled"
 _MAX_SOCKET_PATH: Final = 100  # bytes, of the 107 that the system allows
 _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 30.0
@@ -49,15 +55,15 @@ async def running_or_started(directory: Path) -> AsyncIterator[str]:
     Raises:
         StoreUnavailable: there is no such directory, or Redis does not start.
     """
-    socket = _socket_in(directory)
-    async with Redis.from_url(f"unix://{socket}", socket_timeout=1.0) as probe:
+    url = socket_url(_socket_in(directory))
+    async with Redis.from_url(url, socket_timeout=1.0) as probe:
         try:
             await probe.get("")
             running = True
         except (RedisError, OSError):
             running = False
     if running:
-        yield f"unix://{socket}"
+        yield url
         return
     server = RedisServer(directory)
     await server.start()
@@ -70,7 +76,8 @@ async def running_or_started(directory: Path) -> AsyncIterator[str]:
 def _socket_in(directory: Path) -> Path:
     if not directory.is_dir():
         raise StoreUnavailable(f"{directory}: no such folder of an embedded store")
-    return directory.absolute() / _SOCKET
+    socket = directory.absolute() / _SOCKET
+    return socket.readlink() if socket.is_symlink() else socket  # the link's own path may be too long
 
 
 class RedisServer:
@@ -99,7 +106,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Address for a Redis client."""
-        return f"unix://{self._socket}"
+        return socket_url(self._socket)
 
     @property
     def pid(self) -> int:
@@ -114,14 +121,27 @@ class RedisServer:
             StoreUnavailable: the directory is another service's, or Redis does not start; names the directory and
                 Redis' last words.
         """
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = await self._take_lock()
         try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = await self._take_lock()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._directory} can't be the folder of the embedded store: {error.strerror or error}; "
+                "make it writable for this user, or choose another with --data-dir"
+            ) from error
+        try:
+            self._check_folder()
+            log_start = self._log_size()
             if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
                 self._socket_directory = tempfile.TemporaryDirectory(prefix="twotower-redis-")
                 self._socket = Path(self._socket_directory.name) / _SOCKET
             await self._launch()
             await self._wait_until_loaded()
+            if _TRUNCATED in self._log_from(log_start):
+                _LOG.warning(
+                    "%s ended in the middle of a write, which is lost; `twotower verify` tells if the rest is whole",
+                    self._directory / _APPEND_ONLY_FILE,
+                )
         except BaseException:
             await self.stop()
             raise
@@ -160,16 +180,39 @@ class RedisServer:
                     ) from None
             await asyncio.sleep(0.1)  # the owner may be stopping just now
 
+    def _check_folder(self) -> None:
+        """Refuse files that this user may not write, and a file system without fsync."""
+        assert self._lock is not None
+        foreign = [file.name for file in self._directory.iterdir() if not os.access(file, os.R_OK | os.W_OK)]
+        # A socket of a service that has died, or a link to it, is in nobody's way.
+        if foreign := sorted(set(foreign) - {_SOCKET}):
+            raise StoreUnavailable(
+                f"{self._directory}: this user may not read and write {', '.join(foreign)}; "
+                "give the files to the user that the service runs as"
+            )
+        if self._appendfsync == "no":
+            return
+        try:
+            os.fsync(self._lock.fileno())
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._directory}: its file system refuses fsync ({error.strerror}), so that no review can be made "
+                "sure to be on disk; choose another folder with --data-dir, or accept losses with --appendfsync no"
+            ) from error
+
     async def _launch(self) -> None:
         assert self._lock is not None
-        with contextlib.suppress(FileNotFoundError):
-            self._socket.unlink()
+        link = self._directory / _SOCKET
+        for stale in (self._socket, link):
+            stale.unlink(missing_ok=True)
+        if self._socket != link:
+            link.symlink_to(self._socket)  # so that commands find it
         options = {
             "port": 0,
             "unixsocket": self._socket,
             "unixsocketperm": 700,
             "dir": self._directory,
-            "logfile": self._directory / "redis.log",
+            "logfile": self._directory / _LOG_FILE,
             "appendonly": "yes",
             "appendfsync": self._appendfsync,
             "save": "",
@@ -196,6 +239,7 @@ class RedisServer:
                     await probe.get("")  # refused while the data is being loaded
                     return
                 if self._process.returncode is not None:
+                    self._refuse_damaged_file()
                     raise StoreUnavailable(
                         f"redis-server ended with code {self._process.returncode}: {self._last_words()}"
                     )
@@ -221,8 +265,25 @@ class RedisServer:
             delay_s = min(2 * delay_s, 5.0)
             await self._launch()
 
+    def _refuse_damaged_file(self) -> None:
+        if _DAMAGED in self._last_words():
+            file = self._directory / _APPEND_ONLY_FILE
+            raise StoreUnavailable(
+                f"{file} is damaged (Bad file format): keep a copy of it, then cut it off where the damage begins with "
+                f"`redis-check-aof --fix {file}`, which loses all that was written later, or bring back a backup"
+            )
+
+    def _log_size(self) -> int:
+        log = self._directory / _LOG_FILE
+        return log.stat().st_size if log.is_file() else 0
+
+    def _log_from(self, start: int) -> str:
+        with (self._directory / _LOG_FILE).open("rb") as log:
+            log.seek(start)
+            return log.read().decode(errors="replace")
+
     def _last_words(self) -> str:
-        log = self._directory / "redis.log"
+        log = self._directory / _LOG_FILE
         if not log.is_file():
             return "no log"
         return " | ".join(log.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")[-_LOG_TAIL:])

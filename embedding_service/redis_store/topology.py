@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ClusterDownError, RedisError
+from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -20,7 +20,7 @@ _LEFT_TO_OTHERS: Final = 4
 
 
 class TooFewReplicas(Exception):
-    """Fewer replicas than wanted confirmed a write."""
+    """Fewer replicas than wanted confirmed a write, or it is not known."""
 
 
 class Servers(Protocol):
@@ -64,7 +64,10 @@ def _waiting(key: str, replicas: int, timeout_ms: int) -> tuple[Command, Command
 
 
 def _check_confirmed(replies: Sequence[Any], replicas: int) -> None:
-    if any(isinstance(reply, Exception) or reply < replicas for reply in replies):
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise TooFewReplicas(f"Redis refused to wait for {replicas} replicas: {reply}; the write may be sent again")
+    if any(reply < replicas for reply in replies):
         raise TooFewReplicas(f"fewer than {replicas} replicas confirmed the write; it may be sent again")
 
 
@@ -192,7 +195,7 @@ class Cluster:
         return self._refreshing
 
     async def _ask_for_slots(self) -> None:
-        with contextlib.suppress(RedisError, OSError):  # nobody answers: the next caller is told
+        with contextlib.suppress(RedisError, RedisClusterException, OSError):  # nobody answers: the next caller is told
             await self._redis.nodes_manager.initialize()
 
     async def _primaries(self) -> list[ClusterNode]:

@@ -15,6 +15,7 @@ import redis
 from embedding_service.operations.verify import Verifier
 from embedding_service.ports import Outcome
 from embedding_service.redis_store.client import connect
+from embedding_service.redis_store.configuration import configuration_warnings
 from embedding_service.redis_store.embedded import RedisServer, redis_executable
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.certificates import write_certificates
@@ -119,6 +120,7 @@ async def test_the_primary_is_found_through_sentinel_and_followed(tmp_path: Path
             f"dir {tmp_path}",
             "logfile sentinel.log",
             f"sentinel monitor main 127.0.0.1 {ports[0]} 1",
+            "requirepass watch%men",
         ]
         config.write_text(
             "\n".join([*lines, "sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 2000", ""])
@@ -126,16 +128,27 @@ async def test_the_primary_is_found_through_sentinel_and_followed(tmp_path: Path
         with redis.Redis(port=ports[1]) as replica_client:
             await until(lambda: replica_client.info("replication").get("master_link_status") == "up")
         processes.append(started(str(config), "--sentinel"))
-        with redis.Redis(port=ports[2], decode_responses=True) as sentinel:
+        with redis.Redis(port=ports[2], password="watch%men", decode_responses=True) as sentinel:
             await until(lambda: sentinel.sentinel_master("main")["num-slaves"] == 1)
-        store = RedisUserStore(
-            connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2, wait_replicas=1)
-        )
+        sentinels = f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{ports[2]}/main"
+        url = f"{sentinels}/3?sentinel_password=watch%25men"
+        for wrong in ("", "?sentinel_password=5ecr3t"):
+            stranger = connect(sentinels + wrong, timeout_s=1.0, connections=1)
+            with pytest.raises(StoreUnavailable, match="Redis refused: a Sentinel wants another") as raised:
+                await stranger.one("GET", "k")
+            assert str(raised.value.__cause__) == "No master found for 'main' by any Sentinel that answers"
+            await stranger.close()
+        store = RedisUserStore(connect(url, timeout_s=1.0, connections=2, wait_replicas=1))
+        [info] = await store.client.server_info()
+        assert len(configuration_warnings([info], 0)) == 1  # a replica that confirms nothing
+        assert configuration_warnings([info], 1) == []
         assert await insist(store) is Outcome.RECORDED
+        with redis.Redis(port=ports[0], db=3) as third:
+            assert third.exists("tt:encoder_ids")
         os.kill(processes[0].pid, signal.SIGKILL)
         processes[0].wait()
         await store.close()
-        store = RedisUserStore(connect(f"redis+sentinel://127.0.0.1:{ports[2]}/main", timeout_s=1.0, connections=2))
+        store = RedisUserStore(connect(url, timeout_s=1.0, connections=2))
         assert await insist(store) is Outcome.DUPLICATE
         await store.close()
     finally:
