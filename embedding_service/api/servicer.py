@@ -63,7 +63,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
         """Add one review."""
         checks.check_record_review(request)
-        [recorded] = await self._users.record([messages.to_written_review(request.review)])
+        [recorded] = await self._users.record([messages.to_written_review(request.review)], field="review")
         return messages.from_recorded(recorded)
 
     async def BatchRecordReviews(

@@ -138,8 +138,12 @@ class Users:
         )
         return features if distinct is user_ids else _repeated(features, user_ids)
 
-    async def record(self, reviews: Sequence[WrittenReview]) -> list[Recorded]:
+    async def record(self, reviews: Sequence[WrittenReview], *, field: str = "reviews[{}]") -> list[Recorded]:
         """Add reviews in order; each is atomic by itself, and sent again counts once.
+
+        Args:
+            reviews: to add.
+            field: the request's field of a review, with a place for its number.
 
         Raises:
             NotReady, StoreUnavailable.
@@ -166,13 +170,11 @@ class Users:
         await self._fold_in_changes(release, dict(zip([review.user_id for review in written], changes, strict=True)))
         if self._spaces.queue is not queue:
             # The encoder was switched meanwhile: what went to the old space is needed in the new one too.
-            return await self.record(reviews)
+            return await self.record(reviews, field=field)
         for i, change, truncated in zip(named, changes, encoded.truncated, strict=True):
             if change.outcome is Outcome.FULL:
-                field = f"reviews[{i}].user_id" if len(reviews) > 1 else "review.user_id"
-                raise InvalidArgument(
-                    [FieldViolation(field, f"has {MAX_REVIEWS_PER_USER} reviews, the most that can be summed exactly")]
-                )
+                violation = f"has {MAX_REVIEWS_PER_USER} reviews, the most that can be summed exactly"
+                raise InvalidArgument([FieldViolation(f"{field.format(i)}.user_id", violation)])
             known = reviews[i].product_id in release.product_rows
             results[i] = Recorded(change.outcome, change.review_count, truncated, known, release.release_id)
         return results

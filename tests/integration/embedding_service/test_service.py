@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import struct
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import redis
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from grpc_status.rpc_status import from_call
 
 from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.keys import UserKeys
 from tests.support.embedding_calls import (
     Service,
     StartService,
@@ -32,7 +35,7 @@ from tests.support.encoders import hash_vector
 from tests.support.importing import space_of
 from tests.support.releases import product_id
 from twotower.als import fold_in
-from twotower.features import review_text, running_mean
+from twotower.features import MAX_REVIEWS_PER_USER, review_text, running_mean
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
@@ -389,3 +392,22 @@ async def test_a_second_replica_follows_the_active_release(
             await until_answered(partial(second.stub.GetUserFeatures, request))
         ).release_id != published_release.release_id:
             pass
+
+
+async def test_a_full_user_is_named_by_the_field_of_the_request(
+    start_service: StartService, redis_server: RedisServer, release: Release
+) -> None:
+    service = await start_service(store=redis_server.url)
+    await publish(service, release)
+    accumulator = bytes(4 * 384) + struct.pack(">IQ", MAX_REVIEWS_PER_USER, 1)
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set(UserKeys("u").accumulator(release.manifest.encoder_id), accumulator)
+    review = types_pb2.Review(review_id="r", user_id="u", product_id=product_id(1), rating=4, text="t")
+    for call, field in (
+        (service.stub.RecordReview(pb.RecordReviewRequest(review=review)), "review.user_id"),
+        (service.stub.BatchRecordReviews(pb.BatchRecordReviewsRequest(reviews=[review])), "reviews[0].user_id"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"{field}: has {MAX_REVIEWS_PER_USER} reviews" in str(refused.value.details())
