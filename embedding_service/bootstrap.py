@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from embedding_service.usecases.activation import Activation
 from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
+from twotower.cores import usable_cores
 from twotower.rpc import Server
 from twotower.v1 import embedding_service_pb2
 from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
@@ -78,7 +78,7 @@ async def running_service(
         stack.push_async_callback(store.close)
 
         def open_queue(encoder: Encoder) -> EncodingQueue:
-            streams = settings.encoder_threads or len(os.sched_getaffinity(0))
+            streams = settings.encoder_threads or usable_cores()
             return EncodingQueue(
                 encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * streams
             )

@@ -4,9 +4,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from twotower.service import ServerSettings, settings_config
+from twotower.service import ServerSettings, check_address, settings_config
 
 
 class RankingSettings(ServerSettings):
@@ -67,6 +67,12 @@ class RankingSettings(ServerSettings):
         None, description="PEM file of the certificate that this service shows to the embedding service"
     )
     embedding_key: Path | None = Field(None, description="PEM file of that certificate's key")
+
+    @field_validator("embedding")
+    @classmethod
+    def _check_embedding(cls, embedding: str) -> str:
+        """Refuse what is no address; a gRPC target with a scheme of its own, such as dns:///name:port, is one."""
+        return embedding if "://" in embedding else check_address(embedding)
 
     @model_validator(mode="after")
     def _check(self) -> "RankingSettings":

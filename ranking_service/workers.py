@@ -87,5 +87,5 @@ def _reserve(listen: str) -> tuple[socket.socket, str]:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((address, int(port)))
     except (OSError, ValueError) as error:
-        sys.exit(f"ranking_service: can't listen on {listen!r}: {error}")
+        sys.exit(f"ranking_service: listen: can't listen on {listen!r}: {error}")
     return reserved, f"{host}:{reserved.getsockname()[1]}"

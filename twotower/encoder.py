@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from twotower.cores import usable_cores
 from twotower.errors import ReleaseInvalid
 from twotower.features import BERT_DIM, TEXT_TEMPLATE_VERSION, Int16, quantize
 
@@ -138,7 +139,7 @@ class TextEncoder:
         self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.config.max_tokens)
-        streams = threads or len(os.sched_getaffinity(0))
+        streams = threads or usable_cores()
         options = {
             "INFERENCE_PRECISION_HINT": self.config.precision,
             "NUM_STREAMS": streams,

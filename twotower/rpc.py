@@ -5,6 +5,7 @@ import contextlib
 import functools
 import logging
 import signal
+import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile, TwotowerError, status_code, to_status
 
 _LOG = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
+_MIN_PING_INTERVAL_MS: Final = 5_000
+"""Half of what clients may do, because the network moves pings together."""
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 
 
@@ -33,10 +37,25 @@ class ServerTls:
     client_ca: Path | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Read the files."""
-        root = self.client_ca.read_bytes() if self.client_ca else None
-        pair = (self.key.read_bytes(), self.certificate.read_bytes())
-        return grpc.ssl_server_credentials([pair], root_certificates=root, require_client_auth=root is not None)
+        """Read the files.
+
+        Raises:
+            InvalidFile: one can't be read, or is not what it should be; names the file and its setting.
+        """
+        root = _read_pem(self.client_ca, "tls_client_ca", "certificate")
+        certificate = _read_pem(self.certificate, "tls_certificate", "certificate")
+        key = _read_pem(self.key, "tls_key", "private key")
+        assert certificate
+        assert key
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # gRPC would say what is wrong with a file only in its log
+        with _naming(self.key, "tls_key", f"must be the unencrypted private key of {self.certificate}"):
+            context.load_cert_chain(self.certificate, self.key, password="")  # empty instead of a prompt
+        if self.client_ca:
+            with _naming(self.client_ca, "tls_client_ca", "must be a PEM file with certificates"):
+                context.load_verify_locations(self.client_ca)
+        return grpc.ssl_server_credentials(
+            [(key, certificate)], root_certificates=root, require_client_auth=root is not None
+        )
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -211,6 +230,9 @@ class Server:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.so_reuseport", int(reuse_port)),
+            # Clients may ping an idle connection every 10 s; gRPC would hang up on them after the third ping.
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
         ]
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=options)
         self._health = HealthServicer()
@@ -218,6 +240,7 @@ class Server:
         register(self._server)
         names = (*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
+        self._server.add_generic_rpc_handlers((_reflection_v1(names),))
         self._listen = listen
         self._tls = tls
         self.port = 0
@@ -227,13 +250,15 @@ class Server:
         self._stopping = False
 
     def _bind(self) -> None:
-        # add_*_port raises if the port is taken.
-        tls = self._tls
-        self.port = (
-            self._server.add_secure_port(self._listen, tls.credentials())
-            if tls
-            else self._server.add_insecure_port(self._listen)
-        )
+        credentials = self._tls.credentials() if self._tls else None
+        try:
+            self.port = (
+                self._server.add_secure_port(self._listen, credentials)
+                if credentials
+                else self._server.add_insecure_port(self._listen)
+            )
+        except RuntimeError as error:
+            raise OSError(f"listen: can't listen on {self._listen!r}: {_why_not(self._listen)}") from error
 
     async def start(self) -> None:
         """Accept calls; health is NOT_SERVING until :meth:`set_serving` was called."""
@@ -274,6 +299,35 @@ class Server:
         """Wait for SIGTERM or SIGINT, then :meth:`stop`."""
         await wait_for_signal()
         await self.stop()
+
+
+def _why_not(listen: str) -> str:
+    """Say why nobody can listen there, which gRPC does not: by trying it once more."""
+    host, _, port = listen.rpartition(":")
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind) as attempt:
+                attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                attempt.bind(address)
+                attempt.listen()
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "the port is taken, or is no port"
+
+
+def _reflection_v1(names: Sequence[str]) -> grpc.GenericRpcHandler:
+    """Make reflection by its final name too; its messages are those of v1alpha, byte for byte."""
+    servicer = ReflectionServicer(names)
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(
+        "grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": handler}
+    )
 
 
 async def wait_for_signal() -> None:

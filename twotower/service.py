@@ -8,9 +8,9 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from twotower.grpc_environment import prepare_grpc
@@ -18,13 +18,15 @@ from twotower.grpc_environment import prepare_grpc
 if TYPE_CHECKING:
     from twotower.rpc import ServerTls
 
+_MAX_PORT: Final = 65_535
 SettingsT = TypeVar("SettingsT", bound="ServerSettings")
 
 
 def settings_config(package: str, env_prefix: str) -> SettingsConfigDict:
-    """Flags of ``python -m <package>``, or environment variables with a prefix; unknown ones are refused."""
+    """Flags of ``python -m <package>``, or environment variables with a prefix; an empty variable is an unset one."""
     return SettingsConfigDict(
         env_prefix=env_prefix,
+        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         cli_kebab_case=True,
@@ -32,6 +34,22 @@ def settings_config(package: str, env_prefix: str) -> SettingsConfigDict:
         cli_avoid_json=True,
         cli_prog_name=f"python -m {package}",
     )
+
+
+def check_address(address: str, least_port: int = 1) -> str:
+    """Return the address of a server, ``host:port`` or ``unix:path``.
+
+    Raises:
+        ValueError: it is neither, or the port is none.
+    """
+    if address.startswith("unix:"):
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or (":" in host and not (host[0] == "[" and host[-1] == "]")):
+        raise ValueError(f"must be host:port, such as 127.0.0.1:50051 or [::1]:50051, got {address!r}")
+    if not (port.isascii() and port.isdigit() and least_port <= int(port) <= _MAX_PORT):
+        raise ValueError(f"its port must be a number from {least_port} to {_MAX_PORT}, got {port!r}")
+    return address
 
 
 class ServerSettings(BaseSettings):
@@ -44,6 +62,12 @@ class ServerSettings(BaseSettings):
     )
     drain_s: float = Field(10.0, ge=0, description="seconds that calls in flight may take after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
+
+    @field_validator("listen", check_fields=False)
+    @classmethod
+    def _check_listen(cls, listen: str) -> str:
+        """Refuse what is no address: gRPC would say only that it could not bind."""
+        return check_address(listen, least_port=0)
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
@@ -70,7 +94,8 @@ def read_settings(package: str, kind: type[SettingsT]) -> SettingsT:
         settings = CliApp.run(kind)
     except ValidationError as error:
         problems = (
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            for problem in error.errors()
         )
         sys.exit(f"{package}: {'; '.join(problems)}")
     prepare_grpc()

@@ -1,9 +1,10 @@
 """Threads, one per core, that score parts of a batch side by side."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
+
+from twotower.cores import usable_cores
 
 PartT = TypeVar("PartT")
 
@@ -20,7 +21,7 @@ class Lanes:
     """
 
     def __init__(self, count: int | None = None) -> None:
-        self.count = count or len(os.sched_getaffinity(0))
+        self.count = count or usable_cores()
         self._threads = ThreadPoolExecutor(self.count - 1, thread_name_prefix="lane") if self.count > 1 else None
 
     def each(self, function: Callable[[PartT], object], parts: Sequence[PartT]) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from trainer.data.reviews import Reviews
 from twotower.als import ItemFactors
+from twotower.cores import usable_cores
 from twotower.features import ALS_DIM, Int32
 
 REGULARIZATION: Final = 1.0
@@ -61,6 +62,7 @@ def fit_item_factors(
                 alpha=CONFIDENCE_PER_STAR,
                 iterations=ITERATIONS,
                 random_state=seed,
+                num_threads=usable_cores(),
             )
             model.fit(stars, show_progress=False, callback=lambda *_: on_progress(1))
         seen = np.flatnonzero(np.bincount(stars.indices, minlength=shape[1]))

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from twotower.cores import usable_cores
+
 
 def load_tensorflow() -> None:
     """Import TensorFlow and Keras, which takes several seconds at the first call.
@@ -12,6 +14,8 @@ def load_tensorflow() -> None:
     level, so standard error is shut during the import. A failure to import is a Python exception and is seen.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(threads, str(usable_cores()))
     with _standard_error_shut():
         import keras
         import tensorflow as tf

@@ -211,7 +211,7 @@ async def test_stop_lets_calls_in_flight_end_and_refuses_new_ones(
 
 
 async def test_a_port_that_is_taken_is_an_error(server: Server) -> None:
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OSError, match=r"listen: can't listen on .*: address already in use"):
         Server(f"127.0.0.1:{server.port}", [], lambda _: None)
 
 

@@ -35,6 +35,10 @@ def test_grpc_reads_its_environment_after_it_was_prepared(package: str, settings
     ("flags", "variables", "sentence"),
     [
         (["--tls-key", "key.pem"], {}, "tls_certificate and tls_key: set both or neither"),
+        (["--listen", "localhost"], {}, "listen: must be host:port, such as 127.0.0.1:50051"),
+        (["--listen", "::1"], {}, "listen: must be host:port"),
+        (["--listen", "localhost:99999"], {}, "listen: its port must be a number from 0 to 65535, got"),
+        ([], {"LISTEN": "localhost:http"}, "listen: its port must be a number from 0 to 65535"),
         (["--drain-s", "-1"], {}, "drain_s: Input should be greater than or equal to 0"),
         ([], {"LOG_LEVEL": "LOUD"}, "log_level: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],
