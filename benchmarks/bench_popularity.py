@@ -32,7 +32,8 @@ from trainer.pipeline import TrainingOptions
 from trainer.progress import Progress
 from twotower.encoder import TextEncoder
 from twotower.features import Float32, Float64
-from twotower.scoring import US_PER_DAY, LiftScoring, log_popularity
+from twotower.model import top_k
+from twotower.scoring import POPULARITY_FLOOR, US_PER_DAY, LiftScoring, log_popularity
 
 NEW_REVIEWS: Final = (0, 1, 10, 100, 1000)
 NEXT: Final = 300
@@ -68,7 +69,8 @@ def main() -> None:
         f"review moves a share by at most {1 / max(scoring.least_reviews, scoring.prior_reviews + 1):.2%}"
     )
     lines = compare(period, test_scores(period, fitted.network), scoring)
-    rig.print_json(**{f"after_{reviews}": values for reviews, values in lines.items()})
+    new = new_products(period, test_scores(period, fitted.network), scoring)
+    rig.print_json(**{f"after_{reviews}": values for reviews, values in lines.items()}, new_products=new)
 
 
 def compare(period: Period, network: Float32, scoring: LiftScoring) -> dict[int, dict[str, float]]:
@@ -101,6 +103,31 @@ def compare(period: Period, network: Float32, scoring: LiftScoring) -> dict[int,
         lines[reviews] = values
         print(f"{reviews:11,}", *(f"{values[name]:12.4f}" for name in columns))
     return lines
+
+
+def new_products(period: Period, network: Float32, scoring: LiftScoring) -> dict[str, dict[str, float]]:
+    """Print what products without a review in the training period get of all first ten places, and what that costs.
+
+    Such a product stands for one that is added while the release serves.
+    """
+    added = np.bincount(period.reviews.product[: period.fold.training], minlength=network.shape[1]) == 0
+    with_share = replace(
+        scoring,
+        popularity_floor=np.where(added, POPULARITY_FLOOR + scoring.new_product_share, POPULARITY_FLOOR),
+        log_popularity=np.where(added, np.log(POPULARITY_FLOOR + scoring.new_product_share), scoring.log_popularity),
+    )
+    counts = [c.copy() for c in live_counts(period.reviews, period.fold.test, scoring.half_life_days)]
+    seen = period.seen.copy()
+    seen[np.arange(len(seen)), period.target] = False
+    print(f"{int(added.sum())} products are new; their share begins at {scoring.new_product_share:.5f}")
+    values: dict[str, dict[str, float]] = {}
+    for name, own in (("as unpopular ones", scoring), ("as new ones", with_share)):
+        scores = _each(network, counts, own, own.live_log_popularity)
+        best = top_k(np.where(seen, np.float32(-np.inf), scores), 10)
+        quality = ndcg(expected_ranks(scores, period.target, seen))
+        values[name] = {"slots": float(added[best].mean()), "ndcg": float(quality.mean())}
+        print(f"{name:>18}: {values[name]['slots']:.3%} of all first ten places, nDCG@10 {values[name]['ndcg']:.4f}")
+    return values
 
 
 def _each(network: Float32, counts: list[Float64], scoring: LiftScoring, log: object) -> Float32:
