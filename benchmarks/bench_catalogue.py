@@ -6,7 +6,7 @@ Two-stage retrieval (ranking_service/network/two_stage.py) is measured at 1M pro
 network's output, and lift plus log popularity; its recall is that of 100 users whom it has not seen, against the exact
 answer. Weights and users are random, products are standard normal: the least structure that a catalogue can have.
 
-The last line is JSON: `ms_1m`, median milliseconds a user at 1M products; `mb_1m`, peak resident memory there;
+The last line is JSON: `ms_1m`, median milliseconds per user at 1M products; `mb_1m`, peak resident memory there;
 `two_stage_speedup` and `two_stage_recall` (recall@10), of the kind of score for which it is worse.
 """
 
@@ -34,7 +34,7 @@ def main() -> None:
     """Run every size and print."""
     rig.print_machine("jax", "faiss-cpu")
     print(
-        f"{'products':>9} {'ours, ms':>9} {'numpy, ms':>10} {'ratio':>6} {'ns a product':>13} {'peak MB':>8} "
+        f"{'products':>9} {'ours, ms':>9} {'numpy, ms':>10} {'ratio':>6} {'ns per product':>15} {'peak MB':>8} "
         f"{'ready, s':>9}"
     )
     context = multiprocessing.get_context("spawn")
@@ -47,13 +47,13 @@ def main() -> None:
                 last = pool.apply(_measure, (path,))
             print(
                 f"{size:>9} {last['ms']:>9.2f} {last['numpy_ms']:>10.2f} {last['numpy_ms'] / last['ms']:>5.1f}x"
-                f" {1e6 * last['ms'] / size:>13.1f} {last['mb']:>8.0f} {last['ready_s']:>9.1f}"
+                f" {1e6 * last['ms'] / size:>15.1f} {last['mb']:>8.0f} {last['ready_s']:>9.1f}"
             )
-        found = []
+        two_stages = []
         for kind in ("rating", "lift"):
             with context.Pool(1) as pool:
-                found.append(pool.apply(_measure_two_stage, (path, kind)))
-            exact, two, recall, ready_s, mb = found[-1]
+                two_stages.append(pool.apply(_measure_two_stage, (path, kind)))
+            exact, two, recall, ready_s, mb = two_stages[-1]
             print(
                 f"two stages, {kind}: {two:.2f} ms, exact {exact:.2f} ms, {exact / two:.1f}x, recall@{K} {recall:.4f}; "
                 f"index ready in {ready_s:.0f} s, peak {mb:.0f} MB"
@@ -61,13 +61,13 @@ def main() -> None:
     rig.print_json(
         ms_1m=last["ms"],
         mb_1m=last["mb"],
-        two_stage_speedup=min(exact / two for exact, two, *_ in found),
-        two_stage_recall=min(recall for _, _, recall, *_ in found),
+        two_stage_speedup=min(exact / two for exact, two, *_ in two_stages),
+        two_stage_recall=min(recall for _, _, recall, *_ in two_stages),
     )
 
 
 def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, float, float]:
-    """Milliseconds exact and in two stages, recall, seconds to open, peak MB."""
+    """Milliseconds exact and in two stages, recall, seconds to open, peak MB; runs in a process of its own."""
     from ranking_service.network.head import Programs, open_head
     from ranking_service.network.lanes import Lanes
     from ranking_service.network.two_stage import TwoStage
@@ -109,7 +109,7 @@ def _measure_two_stage(path: Path, kind: str) -> tuple[float, float, float, floa
 
 
 def _measure(path: Path) -> dict[str, float]:
-    """One size, in a fresh process."""
+    """Measure one size; runs in a process of its own."""
     from ranking_service.network.head import Programs, open_head
     from ranking_service.network.lanes import Lanes
 
@@ -131,7 +131,7 @@ def _measure(path: Path) -> dict[str, float]:
     for _ in range(3 if products > 100_000 else 10):
         for user in range(len(users)):
             start = time.perf_counter()
-            found = ours(users[user : user + 1])
+            best = ours(users[user : user + 1])
             times.append(time.perf_counter() - start)
     mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -143,7 +143,7 @@ def _measure(path: Path) -> dict[str, float]:
     start = time.perf_counter()
     exact = tiled(users[-1:])
     numpy_ms = 1e3 * (time.perf_counter() - start)
-    np.testing.assert_allclose(np.take_along_axis(exact, found, 1), np.sort(exact)[:, : -K - 1 : -1], atol=1e-4)
+    np.testing.assert_allclose(np.take_along_axis(exact, best, 1), np.sort(exact)[:, : -K - 1 : -1], atol=1e-4)
     lanes.close()
     return {"ms": 1e3 * float(np.median(times)), "numpy_ms": numpy_ms, "mb": mb, "ready_s": ready_s}
 

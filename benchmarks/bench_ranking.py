@@ -140,9 +140,7 @@ def _rows(batch: int) -> Float32:
 
 
 def _floor(batch: int, lanes: Lanes) -> Callable[[], Any]:
-    """The two matrix products for every pair of a batch, in the runtime of the head and cut into lanes as the head cuts
-    it.
-    """
+    """The two matrix products for every pair of a batch, in the runtime of the head and cut into lanes as it does."""
     jax = import_jax()
     rng = np.random.default_rng(1)
     users = -(-batch // lanes.count) if batch >= 8 else batch
@@ -155,7 +153,7 @@ def _floor(batch: int, lanes: Lanes) -> Callable[[], Any]:
 
 
 def _floor_own_threads(batch: int) -> Callable[[], Any]:
-    """The same in TensorFlow with its default threads."""
+    """The two matrix products in TensorFlow with its default threads."""
     import tensorflow as tf
 
     rng = np.random.default_rng(1)

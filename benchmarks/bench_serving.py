@@ -229,7 +229,7 @@ async def _many_callers(address: str, figures: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Rival:
-    """What was measured of PyTriton."""
+    """PyTriton's version and figures."""
 
     version: str
     p50_ms: float

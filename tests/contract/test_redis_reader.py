@@ -13,7 +13,7 @@ CHANGED_US = 1_700_000_000_000_001
 
 
 class Values(dict[str, bytes]):
-    """What `read_user` asks of a Redis."""
+    """The commands of Redis that `read_user` calls."""
 
     def mget(self, *names: str) -> list[bytes | None]:
         """The values of keys."""

@@ -62,7 +62,7 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         return answer
 
     async def GetPopularity(self, request: Any, context: Any) -> Any:
-        """Reviews a product, not decayed."""
+        """Number of reviews per product, not decayed."""
         self._memory.arrive("GetPopularity", request)
         counts = Counter(review.product_id for own in self._memory.reviews.values() for review in own.values())
         answer = embedding_service_pb2.GetPopularityResponse(product_ids=sorted(counts))

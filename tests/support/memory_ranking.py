@@ -54,18 +54,18 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
     async def PredictRatings(self, request: Any, context: Any) -> Any:
         self._memory.arrive("PredictRatings", request)
         rows = {row.product_id: row for row in self._scored()}
-        asked = [rows[self._find(product_id).product_id] for product_id in request.product_ids]
+        predictions = [rows[self._find(product_id).product_id] for product_id in request.product_ids]
         user = self._context(request.user_id, request)
         return ranking_service_pb2.PredictRatingsResponse(
-            release_id=RELEASE_ID, predictions=asked, user=user, popularity_source=LIVE
+            release_id=RELEASE_ID, predictions=predictions, user=user, popularity_source=LIVE
         )
 
     async def SimilarProducts(self, request: Any, context: Any) -> Any:
         """The products after it in the catalogue, less and less similar."""
         self._memory.arrive("SimilarProducts", request)
-        place = self._memory.products.index(self._find(request.product_id))
+        row = self._memory.products.index(self._find(request.product_id))
         answer = ranking_service_pb2.SimilarProductsResponse(release_id=RELEASE_ID)
-        for distance, product in enumerate(self._memory.products[place + 1 :][: request.k], start=1):
+        for distance, product in enumerate(self._memory.products[row + 1 :][: request.k], start=1):
             answer.products.add(product=product, similarity=2.0**-distance)
         return answer
 
@@ -87,11 +87,11 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         for index, product in enumerate(request.products):
             if not product.name:
                 raise InvalidArgument([FieldViolation(f"products[{index}].name", "must not be empty")])
-        places = {product.product_id: place for place, product in enumerate(self._memory.products)}
-        updated = [product for product in request.products if product.product_id in places]
-        inserted = [product for product in request.products if product.product_id not in places]
+        rows = {product.product_id: row for row, product in enumerate(self._memory.products)}
+        updated = [product for product in request.products if product.product_id in rows]
+        inserted = [product for product in request.products if product.product_id not in rows]
         for product in updated:
-            self._memory.products[places[product.product_id]] = product
+            self._memory.products[rows[product.product_id]] = product
         self._memory.products += inserted
         return ranking_service_pb2.UpsertProductsResponse(
             release_id=RELEASE_ID, inserted_count=len(inserted), updated_count=len(updated)
@@ -168,7 +168,7 @@ def _passes(
 
 
 def _fingerprint(request: ranking_service_pb2.RecommendRequest) -> str:
-    """Of every field but those that may differ from page to page."""
+    """A digest of every field but those that may differ from page to page."""
     rest = ranking_service_pb2.RecommendRequest()
     rest.CopyFrom(request)
     rest.ClearField("k")

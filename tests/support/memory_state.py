@@ -1,4 +1,4 @@
-"""What the servers of the API that answer from memory know."""
+"""State of the servers that answer the API from memory."""
 
 from collections import Counter
 from dataclasses import dataclass, field

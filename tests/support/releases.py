@@ -28,7 +28,7 @@ from twotower.scoring import LiftScoring, RatingScoring, Scoring, log_popularity
 
 GOLDEN_REQUESTS: Final = 8
 PRIOR_MEAN: Final = 3.5
-"""Of the shrunk item means of a release that scores by lift."""
+"""The mean towards which a release that scores by lift shrinks its item means."""
 GOLDEN_TEXTS: Final = (
     "Great sound Would buy again",
     "No Title No Review",

@@ -74,7 +74,7 @@ def review_vectors(reviews: Reviews) -> ReviewVectors:
     """Made-up embeddings of all reviews."""
     texts = [review_text(title, text) for title, text in zip(reviews.titles, reviews.texts, strict=True)]
     distinct = list(dict.fromkeys(texts))
-    place = {text: row for row, text in enumerate(distinct)}
+    row_of = {text: row for row, text in enumerate(distinct)}
     return ReviewVectors(
-        np.array([text_vector(text) for text in distinct]), np.array([place[text] for text in texts], np.int64)
+        np.array([text_vector(text) for text in distinct]), np.array([row_of[text] for text in texts], np.int64)
     )

@@ -16,11 +16,11 @@ def new_review(review_id: str, product: str = "p1", time_s: float = 1e9, user_id
 
 
 async def counts(store: RedisUserStore) -> dict[str, int]:
-    """Reviews by product in the counters."""
+    """Number of reviews per product in the counters."""
     popularity = RedisPopularityStore(store.client, store.outboxes)
     await popularity.settle()
     hourly = await popularity.hours_of_days(ENCODER, await popularity.all_days(ENCODER))
-    found: dict[str, int] = {}
+    totals: dict[str, int] = {}
     for name, count in zip(hourly.product_ids, hourly.counts.tolist(), strict=True):
-        found[name] = found.get(name, 0) + count
-    return found
+        totals[name] = totals.get(name, 0) + count
+    return totals
