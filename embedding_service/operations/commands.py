@@ -153,6 +153,7 @@ async def migrate(store: "RedisUserStore") -> None:
 async def du(store: "RedisUserStore") -> None:
     """Print the memory that users take, by kind of key (sampled)."""
     from embedding_service.operations.usage import usage
+    from embedding_service.redis_store.keys import LOG_KIND
 
     memory = await usage(store.client)
     users = max(memory.users, 1)
@@ -160,7 +161,7 @@ async def du(store: "RedisUserStore") -> None:
     for kind, keys in sorted(memory.keys.items()):
         size = memory.bytes_of(kind)
         click.echo(f"{kind:<8}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
-    without_log = sum(memory.bytes_of(kind) for kind in memory.keys if kind != "log")
+    without_log = sum(memory.bytes_of(kind) for kind in memory.keys if kind != LOG_KIND)
     click.echo(f"{memory.users} users, {without_log / users:.0f} bytes per user without the log")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from embedding_service.redis_store.client import RedisClient
-from embedding_service.redis_store.keys import USER_PATTERN, unpack_key
+from embedding_service.redis_store.keys import ACCUMULATOR_KIND, USER_PATTERN, unpack_key
 
 SAMPLE_EVERY: Final = 20
 
@@ -43,7 +43,7 @@ async def usage(client: RedisClient) -> Usage:
         sample = []
         for key in keys:
             user_id, kind, _ = unpack_key(key)
-            if kind == "acc":
+            if kind == ACCUMULATOR_KIND:
                 users.add(user_id)
             if memory.keys[kind] % SAMPLE_EVERY == 0 or memory.keys[kind] < SAMPLE_EVERY:
                 sample.append((kind, key))

@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from embedding_service.redis_store.keys import (
     ENCODER_IDS_KEY,
     SCHEMA_KEY,
     SCHEMA_VERSION,
+    STATE_KINDS,
     USER_PATTERN,
     UserKeys,
     unpack_key,
@@ -31,8 +31,6 @@ from embedding_service.redis_store.popularity_store import RedisPopularityStore
 from embedding_service.redis_store.user_store import RedisUserStore
 from twotower.errors import StoreUnavailable
 from twotower.scoring import US_PER_DAY
-
-_STATE_KINDS: Final = frozenset({"acc", "log", "seen"})
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class Verifier:
         """Every user's state, some at a time, each once."""
         done: set[tuple[str, str]] = set()
         async for keys in self._client.scan(USER_PATTERN):
-            states = {(user_id, space) for user_id, kind, space in map(unpack_key, keys) if kind in _STATE_KINDS} - done
+            states = {(user_id, space) for user_id, kind, space in map(unpack_key, keys) if kind in STATE_KINDS} - done
             done |= states
             yield await self._logs_of(sorted(states))
 

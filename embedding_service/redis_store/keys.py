@@ -20,6 +20,10 @@ DROP_LOCK_KEY: Final = "tt:dropping:lock"
 USER_PATTERN: Final = "tt:{u:*"
 ALS_PATTERN: Final = "tt:{u:*}:als:*"
 ACCUMULATOR_PATTERN: Final = "tt:{u:*}:acc:*"
+ACCUMULATOR_KIND: Final = "acc"
+LOG_KIND: Final = "log"
+STATE_KINDS: Final = frozenset({ACCUMULATOR_KIND, LOG_KIND, "seen"})
+"""Kinds of keys that are a user's state in an encoder's space."""
 SLOTS: Final = 16384
 _POPULARITY_TAG: Final = "pop"
 _ESCAPED: Final = re.compile(r"%(25|7B|7D)")
