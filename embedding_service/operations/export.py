@@ -1,11 +1,12 @@
 """Users' state as a table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from embedding_service.operations.verify import Verifier
+from embedding_service.operations.verify import UserLog, Verifier
 from embedding_service.ports import Space
 from embedding_service.redis_store.layouts import unpack_accumulators
 from embedding_service.redis_store.user_store import RedisUserStore
@@ -44,25 +45,28 @@ async def export_users(
         with parquet.ParquetWriter(temporary, schema) as writer:
             async for logs in Verifier(store).logs():
                 states = [log for log in logs if log.encoder_id == space.encoder_id and log.accumulator]
-                if not states:
-                    continue
-                sums, counts, changed = unpack_accumulators([log.accumulator for log in states])
-                stored = await store.read(space, [log.user_id for log in states])
-                fresh = (stored.changed_us == changed) & (stored.als_origins > 0)
-                columns = {
-                    "user_id": [log.user_id for log in states],
-                    "review_count": counts,
-                    "changed_us": changed,
-                    "bert_mean": list(running_mean(sums, np.maximum(counts, 1))),
-                    "als": [row if valid else None for row, valid in zip(stored.als, fresh.tolist(), strict=True)],
-                    "seen_product_ids": [sorted(log.seen) for log in states],
-                }
-                writer.write_table(
-                    pa.table([pa.array(columns[name], kind) for name, kind in fields.items()], schema=schema)
-                )
-                rows += len(states)
-                on_progress(len(states))
+                if states:
+                    columns = await _columns(store, space, states)
+                    arrays = [pa.array(columns[name], kind) for name, kind in fields.items()]
+                    writer.write_table(pa.table(arrays, schema=schema))
+                    rows += len(states)
+                    on_progress(len(states))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     return rows
+
+
+async def _columns(store: RedisUserStore, space: Space, states: Sequence[UserLog]) -> dict[str, Any]:
+    user_ids = [state.user_id for state in states]
+    sums, counts, changed_us = unpack_accumulators([state.accumulator for state in states])
+    stored = await store.read(space, user_ids)
+    is_fresh = ((stored.changed_us == changed_us) & (stored.als_origins > 0)).tolist()
+    return {
+        "user_id": user_ids,
+        "review_count": counts,
+        "changed_us": changed_us,
+        "bert_mean": list(running_mean(sums, np.maximum(counts, 1))),
+        "als": [vector if fresh else None for vector, fresh in zip(stored.als, is_fresh, strict=True)],
+        "seen_product_ids": [sorted(state.seen) for state in states],
+    }

@@ -146,10 +146,8 @@ class Verifier:
             on_progress(len(logs))
         await self._settle()
         quiet = before == await self._written()
-        encoder_ids = {
-            value.decode() for value in await self._client.one("SMEMBERS", ENCODER_IDS_KEY)
-        } | expected.keys()
-        for encoder_id in sorted(encoder_ids):
+        known_encoders = {value.decode() for value in await self._client.one("SMEMBERS", ENCODER_IDS_KEY)}
+        for encoder_id in sorted(known_encoders | expected.keys()):
             differences = await self._differences(encoder_id, changes_of(expected.get(encoder_id, [])))
             wrong = sum(reviews_of_change(change) for fields in differences.values() for change in fields.values())
             verified.popularity[encoder_id] = wrong if quiet or not differences else None
