@@ -1,4 +1,7 @@
-"""What the benchmarks share: data, services with random weights in the real shapes, environments of rivals, output."""
+"""What the benchmarks share: data, services with random weights in the real shapes, environments of rivals, output.
+
+The trainer is imported where it is used: some benchmarks measure the memory of a process that imports this module.
+"""
 
 import contextlib
 import json
@@ -18,8 +21,6 @@ from typing import Any, Final
 from tests.support.importing import import_random_users, user_id
 from tests.support.processes import Service, running
 from tests.support.releases import write_random_release
-from trainer.cli.options import default_cache
-from trainer.encoding.export import cached_encoder
 from twotower.release import Release
 
 PRODUCTS: Final = 600
@@ -65,11 +66,15 @@ def services() -> Iterator[Services]:
 
 def cache_folder() -> Path:
     """Folder of encoded texts and exported encoders, which later runs find again."""
+    from trainer.cli.options import default_cache
+
     return Path(os.environ.get("TWOTOWER_CACHE") or default_cache())
 
 
 def encoder_folder() -> Path:
     """The real encoder, exported at the first call by a process of its own, so that no benchmark holds torch."""
+    from trainer.encoding.export import cached_encoder
+
     return cached_encoder(cache_folder())
 
 
