@@ -183,12 +183,15 @@ class Manifest:
             raise ReleaseInvalid(
                 f"{MANIFEST}: missing keys {sorted(names - raw.keys())}, unknown keys {sorted(raw.keys() - names)}"
             )
-        raw["anonymous_names"] = tuple(raw["anonymous_names"])
-        raw["activations"] = {part: tuple(names) for part, names in raw["activations"].items()}
-        if version > 1:
-            raw["row_layout"] = {
-                side: tuple((name, width) for name, width in row) for side, row in raw["row_layout"].items()
-            }
+        try:
+            raw["anonymous_names"] = tuple(raw["anonymous_names"])
+            raw["activations"] = {part: tuple(names) for part, names in raw["activations"].items()}
+            if version > 1:
+                raw["row_layout"] = {
+                    side: tuple((name, width) for name, width in row) for side, row in raw["row_layout"].items()
+                }
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ReleaseInvalid(f"{MANIFEST}: a value is not of its key's form: {error}") from error
         manifest = cls(**raw)
         if manifest.content_id() != manifest.release_id:
             raise ReleaseInvalid(

@@ -49,7 +49,7 @@ class IdleUsers:
     async def run(self) -> None:
         """Look ten times per TTL, at least every hour, until cancelled."""
         period_s = min(self._ttl_us / 1e6 / _SWEEPS_PER_TTL, _LONGEST_PERIOD_S)
-        await repeat("removing idle users", self.sweep, period_s=period_s, woken=asyncio.Event())
+        await repeat("removing idle users", self.sweep, period_s=period_s)
 
     async def sweep(self) -> int:
         """Remove users who are idle now.

@@ -130,8 +130,11 @@ def test_row_layout_is_that_of_the_rows() -> None:
     als, bert = np.full((1, 64), 1, np.float32), np.full((1, 384), 2, np.float32)
     user, product = features.user_rows(als, bert, True), features.product_rows(als, bert)
     assert (features.USER_DIM, features.PRODUCT_DIM) == (449, 448)
+    values = {"user_ALS_Embedding": 1, "user_BERT_Embedding": 2, "is_anonymous_user": 1}
+    values |= {"product_ALS_Embedding": 1, "product_BERT_Embedding": 2}
     for row, inputs in ((user, features.USER_INPUTS), (product, features.PRODUCT_INPUTS)):
-        assert row.shape[1] == sum(inputs.values())
+        expected = np.concatenate([np.full(width, values[name]) for name, width in inputs.items()])
+        assert np.array_equal(row[0], expected)
         assert np.array_equal(row[:, features.ALS_COLUMNS], als)
         assert np.array_equal(row[:, features.BERT_COLUMNS], bert)
 

@@ -106,6 +106,16 @@ def test_an_edited_manifest_is_refused(release: Release, edit: dict[str, object]
         Release.open(release.path)
 
 
+@pytest.mark.parametrize("key", ["anonymous_names", "activations", "row_layout"])
+@pytest.mark.parametrize("value", [None, 5, [["a"]], {"user": 5}, {"user": [["a"]]}])
+def test_a_value_of_another_form_is_refused(release: Release, key: str, value: object) -> None:
+    manifest = release.path / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {key: value}))
+    with pytest.raises(ReleaseInvalid, match=MANIFEST):
+        Release.open(release.path)
+    assert list_releases(release.path.parent) == []
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", "null"])
 def test_a_manifest_that_is_no_manifest_is_refused(release: Release, content: str) -> None:
     (release.path / MANIFEST).write_text(content)
