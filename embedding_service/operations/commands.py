@@ -157,10 +157,10 @@ async def du(store: "RedisUserStore") -> None:
 
     memory = await usage(store.client)
     users = max(memory.users, 1)
-    click.echo(f"{'kind':<8}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
+    click.echo(f"{'kind':<14}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
     for kind, keys in sorted(memory.keys.items()):
         size = memory.bytes_of(kind)
-        click.echo(f"{kind:<8}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
+        click.echo(f"{kind:<14}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
     without_log = sum(memory.bytes_of(kind) for kind in memory.keys if kind != LOG_KIND)
     click.echo(f"{memory.users} users, {without_log / users:.0f} bytes per user without the log")
 

@@ -46,7 +46,7 @@ def configuration_warnings(primaries: Iterable[Mapping[str, str]], wait_replicas
     replicas = min((int(info.get("connected_slaves", 0)) for info in primaries), default=0)
     if replicas and not wait_replicas:
         warnings.append(
-            f"Redis has {replicas} replicas, and a failover may lose reviews that were acknowledged: "
-            f"set --redis-wait-replicas {replicas}, so that the replicas confirm each write"
+            f"Redis has replicas that confirm no write, and a failover may lose reviews that were acknowledged: "
+            f"set --redis-wait-replicas {replicas}, the number of the replicas"
         )
     return warnings

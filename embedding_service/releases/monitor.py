@@ -53,7 +53,8 @@ class Monitor:
             except TwotowerError as error:
                 await self._set_serving(False)
                 delay_s = min(delay_s * 1.5, _MAX_DELAY_S) if isinstance(error, StoreUnavailable) else _MAX_DELAY_S
-                self._report(f"{error} ({error.__cause__})" if error.__cause__ else str(error))
+                cause = str(error.__cause__ or "")
+                self._report(str(error) if cause in str(error) else f"{error} ({cause})")
             except Exception:
                 _LOG.exception("unexpected error while watching the store")
                 await self._set_serving(False)

@@ -219,9 +219,10 @@ class EmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPopularity(self, request, context):
-        """Gets time-decayed review counts per product, for ranking's live popularity. All recorded reviews count,
-        those of anonymous names too, and all imported ones that have a time, except what was retracted, replaced
-        or deleted since.
+        """Gets time-decayed review counts per product, for ranking's live popularity. Recorded reviews count, those of
+        anonymous names too, and imported ones that have a time, except what was retracted, replaced or deleted
+        since. Of a user's reviews of one product on one day (UTC) the earliest counts; of those under an anonymous
+        name as many as the service is told to (20).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

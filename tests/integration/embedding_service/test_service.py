@@ -369,16 +369,18 @@ async def test_health_follows_redis(start_service: StartService, redis_server: R
     assert (await features(service, "u")).kind == types_pb2.USER_KIND_COLD
 
 
+@pytest.mark.parametrize("store", [NOWHERE, "redis+cluster://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/main"])
 async def test_a_redis_that_is_away_at_start_is_waited_for(
-    start_service: StartService, caplog: pytest.LogCaptureFixture
+    start_service: StartService, caplog: pytest.LogCaptureFixture, store: str
 ) -> None:
-    service = await start_service(store=NOWHERE)
+    service = await start_service(store=store)
     await health(service, health_pb2.HealthCheckResponse.NOT_SERVING)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.stub.DeleteUser(pb.DeleteUserRequest(user_id="u"))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    while "Redis at redis://127.0.0.1:1/0: Redis does not answer" not in caplog.text:  # noqa: ASYNC110 - the monitor has its own pace
+    while f"Redis at {store}: Redis does not answer" not in caplog.text:  # noqa: ASYNC110 - the monitor has its own pace
         await asyncio.sleep(0.01)
+    assert not [entry for entry in caplog.records if entry.exc_info or "\n" in entry.getMessage()]
 
 
 async def test_a_second_replica_follows_the_active_release(
