@@ -83,7 +83,7 @@ def fold_in(space: ItemFactors, histories: Sequence[Mapping[int, float]]) -> Flo
 
 
 def _solve_small(space: ItemFactors, items: np.ndarray, confidence: Float64) -> Float64:
-    """Push-through form, one (n, n) system a user: items and confidence (users, n) → (users, dim)."""
+    """Push-through form, one (n, n) system per user: items and confidence (users, n) → (users, dim)."""
     projected = space._projected[items]
     kernel = space.factors[items].astype(np.float64) @ projected.transpose(0, 2, 1)
     systems = np.eye(items.shape[1]) + (confidence - 1.0)[:, :, np.newaxis] * kernel
@@ -93,7 +93,7 @@ def _solve_small(space: ItemFactors, items: np.ndarray, confidence: Float64) -> 
 
 
 def _solve_large(space: ItemFactors, items: np.ndarray, confidence: Float64) -> Float64:
-    """Normal-equation form, one (dim, dim) system a user: items and confidence (users, n) → (users, dim)."""
+    """Normal-equation form, one (dim, dim) system per user: items and confidence (users, n) → (users, dim)."""
     dim = space.factors.shape[1]
     base = space.gram + space.regularization * np.eye(dim)
     rows = []

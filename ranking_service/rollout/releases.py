@@ -112,6 +112,7 @@ class Releases:
             return
         check_release_id(chosen)
         async with self._changing:
+            written = written.without(chosen)  # one release has one label, and this one answers
             await self._become(Labels(stable=chosen, previous=written.previous))
             # One after the other: what can't be served must not keep the other from being served.
             await self._try_to_become(replace(self._labels, canary=written.canary, canary_share=written.canary_share))

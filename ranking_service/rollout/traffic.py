@@ -24,6 +24,8 @@ from twotower.model import top_k
 _LOG = logging.getLogger(__name__)
 _WINDOW: Final = 1_000
 _MIN_REQUESTS: Final = 100
+_JUDGED_EVERY: Final = 50
+"""Requests of the canary: judging it costs a quarter of a millisecond."""
 _LATENCY_RATIO: Final = 1.5
 _LATENCY_SLACK_S: Final = 0.002
 _ERROR_DEVIATIONS: Final = 3.0
@@ -34,10 +36,11 @@ _SHADOW_LOG_S: Final = 60.0
 
 
 class Outcomes:
-    """The latest requests that a release answered."""
+    """The latest requests that a release answered; `total` counts all that there ever were."""
 
     def __init__(self) -> None:
         self._latest: deque[tuple[bool, float]] = deque(maxlen=_WINDOW)
+        self.total = 0
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -45,6 +48,7 @@ class Outcomes:
     def record(self, failed: bool, seconds: float) -> None:
         """Record a request."""
         self._latest.append((failed, seconds))
+        self.total += 1
 
     @property
     def failures(self) -> int:
@@ -109,6 +113,7 @@ class Traffic:
         self._ranker = ranker
         self._clock = clock
         self._outcomes: dict[str, Outcomes] = {}
+        self._judged = ""
         self._comparison = Comparison()
         self._comparing: asyncio.Task[None] | None = None
         self._dropping: asyncio.Task[None] | None = None
@@ -123,6 +128,8 @@ class Traffic:
     async def rank(self, served: ServedRelease, job: RankJob, timeout_s: float | None = None) -> Ranking:
         """Rank users, as :meth:`ranking_service.ranking.ranker.Ranker.rank`."""
         labels = self._releases.labels
+        if not labels.canary:
+            self._judged = ""
         start = self._clock()
         try:
             ranking = await self._ranker.rank(served, job, timeout_s)
@@ -141,10 +148,14 @@ class Traffic:
         return ranking
 
     def _record(self, served: ServedRelease, *, failed: bool, seconds: float) -> None:
-        self._outcomes.setdefault(served.release_id, Outcomes()).record(failed, seconds)
         labels = self._releases.labels
+        if labels.canary != self._judged:  # another one, or one that was taken away for a while, is judged anew
+            self._judged = labels.canary
+            self._outcomes.clear()
+        own = self._outcomes.setdefault(served.release_id, Outcomes())
+        own.record(failed, seconds)
         canary = self._outcomes.get(labels.canary)
-        if self._dropping or not canary or len(canary) % 50:
+        if self._dropping or own is not canary or canary.total % _JUDGED_EVERY:
             return
         if reason := why_worse(canary, self._outcomes.get(labels.stable, Outcomes())):
             self._dropping = asyncio.get_running_loop().create_task(self._drop(labels.canary, reason))

@@ -241,6 +241,20 @@ async def test_canary_and_shadow_survive_a_restart(registry: FolderRegistry, ids
         assert again.labels == Labels(stable=a, canary=b, canary_share=0.5, shadow=c)
 
 
+async def test_a_release_that_is_started_with_loses_its_other_label(
+    registry: FolderRegistry, ids: tuple[Path, str, str, str]
+) -> None:
+    _, a, b, c = ids
+    with ThreadPoolExecutor(1) as executor:
+        releases, again = releases_of(registry, executor), releases_of(registry, executor)
+        await releases.load(a)
+        await releases.set_canary(b, 0.5)
+        await releases.set_shadow(c)
+        await again.start(b)
+        assert again.labels == Labels(stable=b, shadow=c)
+        assert again.canary is None
+
+
 async def test_a_drained_release_leaves_memory(registry: FolderRegistry, ids: tuple[Path, str, str, str]) -> None:
     _, a, b, _ = ids
     with ThreadPoolExecutor(1) as executor:

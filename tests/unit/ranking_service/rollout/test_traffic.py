@@ -105,6 +105,33 @@ async def test_a_failing_canary_is_rolled_back(ids: tuple[Path, str, str], caplo
         assert "rolled back: 100.0% of its requests fail or are degraded" in caplog.text
 
 
+async def test_a_canary_that_is_set_again_is_judged_anew(ids: tuple[Path, str, str]) -> None:
+    root, a, b = ids
+    source = Source()
+    with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
+        releases = releases_of(FolderRegistry(root), loading)
+        ranker = Ranker(
+            FeatureLookup(source, any_space().mismatched), lambda _: PopularitySnapshot(), scoring, max_queue_users=100
+        )
+        traffic = Traffic(releases, ranker)
+        await releases.load(a)
+
+        async def ask(requests: int) -> None:
+            for i in range(requests):
+                await traffic.rank(releases.for_user(f"user {i}"), RankJob((f"user {i}",), 3, False))
+
+        await releases.set_canary(b, 1.0)
+        assert releases.canary
+        source.refused = releases.canary.space.als_id
+        await ask(99)  # one less than it is judged by
+        await releases.clear(b)
+        await ask(1)
+        source.refused = ""
+        await releases.set_canary(b, 1.0)
+        await ask(99)
+        assert (releases.labels.canary, traffic._dropping) == (b, None)
+
+
 async def test_a_shadow_is_compared_and_never_answers(ids: tuple[Path, str, str]) -> None:
     root, a, b = ids
     with ThreadPoolExecutor(1) as loading, ThreadPoolExecutor(1) as scoring:
