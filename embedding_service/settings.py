@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
 from twotower.service import ServerSettings, settings_config
@@ -63,6 +63,18 @@ class EmbeddingSettings(ServerSettings):
     max_queued_texts: int = Field(
         2048, gt=0, description="texts waiting for the encoder beyond which a call is answered RESOURCE_EXHAUSTED"
     )
+
+    @field_validator("releases", mode="before")
+    @classmethod
+    def _check_releases(cls, releases: object) -> object:
+        """Refuse a URL, which would otherwise be taken for a folder named ``s3:``."""
+        path = str(releases).removeprefix("file://")
+        if "://" in path:
+            raise ValueError(
+                f"must be a folder on this machine, got {path!r}: the embedding service reads no object store; copy "
+                "the releases into a folder, or mount the store as one"
+            )
+        return path
 
     @model_validator(mode="after")
     def _check(self) -> "EmbeddingSettings":

@@ -14,6 +14,25 @@ from typing import Any, Final, Protocol
 from twotower.errors import FieldViolation, InvalidArgument, NotFound, ReleaseInvalid
 from twotower.release import MANIFEST, Manifest, list_releases
 
+_PACKAGES: Final = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "adl": "adlfs",
+    "oss": "ossfs",
+    "hdfs": "pyarrow",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "webdav": "webdav4",
+    "hf": "huggingface_hub",
+}
+"""What fsspec needs for a protocol."""
 _TEMPORARY_PREFIX: Final = ".mirroring-"
 _RELEASE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -100,7 +119,10 @@ class MirroredRegistry:
         import fsspec
 
         self._files: Any
-        self._files, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidArgument([FieldViolation("releases", _why_unknown(url, error))]) from error
         self._cache = cache
 
     def fetch(self, release_id: str) -> Path:
@@ -109,7 +131,8 @@ class MirroredRegistry:
         if (target / MANIFEST).exists() and self._complete(target):
             return target
         source = self._path(release_id)
-        if not self._files.exists(f"{source}/{MANIFEST}"):
+        self._files.invalidate_cache()
+        if self.read(f"{release_id}/{MANIFEST}") is None:
             raise NotFound(f"no release at {release_id!r}: it has no {MANIFEST}")
         self._cache.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=self._cache))
@@ -125,20 +148,47 @@ class MirroredRegistry:
         return target
 
     def manifests(self) -> list[Manifest]:
-        """Return the manifests that can be read, newest first."""
+        """Return the manifests that can be read, newest first.
+
+        Raises:
+            ReleaseInvalid: the store does not let its folder be listed.
+        """
         manifests = []
-        for name in self._files.glob(f"{self._root}/*/{MANIFEST}"):
+        self._files.invalidate_cache()  # fsspec remembers listings, and releases come from elsewhere
+        try:
+            names = self._files.glob(f"{self._root}/*/{MANIFEST}")
+        except PermissionError as error:
+            raise ReleaseInvalid(f"releases: {self._root} may not be listed: {error}") from error
+        for name in names:
             with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
                 manifests.append(Manifest.from_json(self._files.cat_file(name).decode()))
         return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.release_id), reverse=True)
 
     def read(self, name: str) -> bytes | None:
-        """Read a small object."""
+        """Read a small object.
+
+        Object stores answer "forbidden" for a missing object if the caller may not list the bucket.
+
+        Raises:
+            ReleaseInvalid: the object is there and may not be read.
+        """
         try:
             data: bytes = self._files.cat_file(self._path(name))
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            if self._is_listed(name):
+                raise ReleaseInvalid(f"{name}: may not be read beside the releases: {error}") from error
+            return None
         return data
+
+    def _is_listed(self, name: str) -> bool:
+        self._files.invalidate_cache()
+        path = self._path(name)
+        try:
+            return path in self._files.ls(path.rpartition("/")[0], detail=False)
+        except (FileNotFoundError, PermissionError):
+            return False
 
     def write(self, name: str, data: bytes) -> None:
         """Write by one put: object stores replace an object at once."""
@@ -160,6 +210,15 @@ class MirroredRegistry:
             files = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8")).files
             return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
         return False
+
+
+def _why_unknown(url: str, error: Exception) -> str:
+    """Say which package a URL needs."""
+    protocol = url.partition("://")[0]
+    package = _PACKAGES.get(protocol)
+    if isinstance(error, ImportError):
+        return f"{protocol}:// needs a package that is not installed: `pip install {package or protocol}` ({error})"
+    return f"must be a folder, or a URL that fsspec knows, such as s3://bucket/releases, got {url!r}: {error}"
 
 
 def check_release_id(release_id: str) -> None:

@@ -1,5 +1,6 @@
 """Addresses, certificates, pings and reflection of a real server."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.support.certificates import write_certificates
@@ -71,3 +73,24 @@ async def test_reflection_answers_by_both_names() -> None:
         assert answers[0] == answers[1]
         assert "grpc.health.v1.Health" in {service.name for service in answers[0].list_services_response.service}
     await server.stop()
+
+
+async def test_frequent_pings_of_an_idle_client_are_tolerated() -> None:
+    server = Server("127.0.0.1:0", [], lambda _: None)
+    await server.start()
+    pings = [("grpc.keepalive_time_ms", 1500), ("grpc.keepalive_permit_without_calls", 1)]
+    options = [*pings, ("grpc.http2.max_pings_without_data", 0)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        # A server that minds hangs up after the third ping; the state is then IDLE.
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), 9)
+    await server.stop()
+
+
+def test_the_embedding_service_refuses_an_object_store(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "embedding_service", "--releases", "s3://bucket/releases"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("embedding_service: releases: must be a folder on this machine")
+    assert list(tmp_path.iterdir()) == []

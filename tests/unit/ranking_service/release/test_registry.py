@@ -2,14 +2,16 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
 
 from ranking_service.release.registry import MirroredRegistry, open_registry
 from tests.support.ranking import releases_of
 from tests.support.releases import write_random_release
-from twotower.errors import NotFound
+from twotower.errors import InvalidArgument, NotFound, ReleaseInvalid
 
 
 async def test_an_object_store_is_mirrored_and_damaged_copies_are_fetched_anew(tmp_path: Path) -> None:
@@ -37,3 +39,73 @@ async def test_an_object_store_is_mirrored_and_damaged_copies_are_fetched_anew(t
             assert {path.name for path in (tmp_path / "mirror").iterdir()} == {a, b}
     finally:
         store.rm("/bucket", recursive=True)
+
+
+class GuardedStore(DirFileSystem):  # type: ignore[misc]
+    """A folder as an object store that says "forbidden" for what is missing, and that caches listings."""
+
+    def __init__(self, root: Path, *, may_list: bool) -> None:
+        super().__init__(str(root), fsspec.filesystem("file", skip_instance_cache=True))
+        self.may_list, self.forbidden = may_list, ""
+        self.listings: dict[str, Any] = {}
+
+    def cat_file(self, path: str, *args: Any, **kwargs: Any) -> bytes:
+        if not self.exists(path) or (self.forbidden and path.endswith(self.forbidden)):
+            raise PermissionError("403: forbidden")
+        return bytes(super().cat_file(path, *args, **kwargs))
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> Any:
+        return self._cached("ls", path, lambda: super(GuardedStore, self).ls(path, detail=detail, **kwargs))
+
+    def glob(self, path: str, **kwargs: Any) -> Any:
+        return self._cached("glob", path, lambda: super(GuardedStore, self).glob(path, **kwargs))
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.listings.clear()
+
+    def _cached(self, kind: str, path: str, ask: Any) -> Any:
+        if not self.may_list:
+            raise PermissionError("403: forbidden")
+        return self.listings.setdefault(f"{kind} {path}", ask())
+
+
+def _guarded(tmp_path: Path, *, may_list: bool) -> tuple[MirroredRegistry, GuardedStore]:
+    registry, store = MirroredRegistry("memory://x", tmp_path / "mirror"), GuardedStore(tmp_path, may_list=may_list)
+    registry._files, registry._root = store, "releases"
+    return registry, store
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+def test_forbidden_means_missing_unless_the_object_is_listed(tmp_path: Path, may_list: bool) -> None:
+    registry, store = _guarded(tmp_path, may_list=may_list)
+    (tmp_path / "releases").mkdir()
+    assert registry.read("stable") is None
+    with pytest.raises(NotFound, match="missing"):
+        registry.fetch("missing")
+    (tmp_path / "releases/stable").write_text("a")
+    assert registry.read("stable") == b"a"
+    store.forbidden = "stable"
+    if may_list:  # it is there, and must not be taken for an empty one and overwritten
+        with pytest.raises(ReleaseInvalid, match="stable: may not be read"):
+            registry.read("stable")
+    else:
+        with pytest.raises(ReleaseInvalid, match="may not be listed"):
+            registry.manifests()
+
+
+def test_a_new_release_is_listed_at_once(tmp_path: Path) -> None:
+    registry, _ = _guarded(tmp_path, may_list=True)
+    (tmp_path / "releases").mkdir()
+    assert registry.manifests() == []
+    release_id = write_random_release(tmp_path / "releases", products=10).release_id
+    assert [manifest.release_id for manifest in registry.manifests()] == [release_id]
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [("abfs://bucket/releases", "pip install adlfs"), ("nothing://x", "must be a folder, or a URL that fsspec knows")],
+)
+def test_a_url_that_cannot_be_opened_names_what_is_missing(tmp_path: Path, url: str, sentence: str) -> None:
+    with pytest.raises(InvalidArgument, match=sentence) as caught:
+        open_registry(url, tmp_path)
+    assert [violation.field for violation in caught.value.violations] == ["releases"]
