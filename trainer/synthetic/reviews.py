@@ -6,7 +6,7 @@ texts that carry their rating and their product, and products that come and go w
 have a taste, so that collaborative filtering has something to find. What it cannot copy is language: texts are put
 together from phrases.
 
-Every row says that it is synthetic: brands are "Synthetic …", `keys` and `reviews.sourceURLs` carry the word.
+Every row says once that it is synthetic, in its `keys`; names are as short as those of real products.
 """
 
 import csv
@@ -14,6 +14,7 @@ import gzip
 import io
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -117,14 +118,14 @@ def _rows(reviews: int, rng: np.random.Generator) -> Iterator[dict[str, str]]:
             "id": product.product_id,
             "brand": product.brand,
             "categories": product.categories,
-            "keys": f"{MARKER}/{product.product_id}",
+            "keys": MARKER,
             "manufacturer": product.manufacturer,
             "name": product.name,
             "reviews.date": _date(float(days[row]), rng),
             "reviews.didPurchase": "" if rng.random() < 0.5 else "TRUE",
             "reviews.doRecommend": "TRUE" if rating >= 4 else "FALSE",
             "reviews.rating": str(rating),
-            "reviews.sourceURLs": f"https://{MARKER}.invalid/{product.product_id}",
+            "reviews.sourceURLs": f"https://reviews.invalid/{product.product_id}",
             "reviews.text": "" if rng.random() < 0.001 else _text(product, rating, rng),
             "reviews.title": "" if rng.random() < 0.006 else str(rng.choice(TITLES[rating])),
             "reviews.username": "" if rng.random() < 0.002 else names[row],
@@ -137,15 +138,18 @@ def _catalogue(count: int, rng: np.random.Generator) -> tuple[list[_Product], np
     shares = np.concatenate([[TOP_SHARE], (1 - TOP_SHARE) * tail / tail.sum()])
     launches = rng.uniform(0, DAYS - 250, count)
     products = []
+    namesakes: Counter[str] = Counter()
     for index in range(count):
         category = CATEGORIES[index % len(CATEGORIES)]
         style = STYLES[(index // len(CATEGORIES)) % len(STYLES)]
-        brand = f"Synthetic {rng.choice(category.brands)}"
+        brand = str(rng.choice(category.brands))
         noun = rng.choice(category.nouns)
+        name = f"{brand} {style} {noun}"
+        namesakes[name] += 1
         products.append(
             _Product(
                 product_id=f"SYN{index:05d}",
-                name=f"{brand} {style} {noun} {100 + index}",
+                name=name if namesakes[name] == 1 else f"{name} {namesakes[name]}",
                 brand=brand,
                 categories=f"{category.name},{style},{noun}",
                 # One product in forty has no manufacturer, as in the real set.

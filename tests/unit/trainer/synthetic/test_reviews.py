@@ -75,9 +75,20 @@ def test_two_reviews_of_one_user_are_more_alike_than_two_of_strangers(sample: Pa
     assert same > 1.5 * by_chance
 
 
-def test_every_row_says_that_it_is_synthetic(sample: Path) -> None:
+def test_every_row_says_once_that_it_is_synthetic(sample: Path) -> None:
     raw = sample.read_text(encoding="utf-8").splitlines()
-    assert all(line.lower().count("synthetic") >= 3 for line in raw[1:])
+    assert all(line.lower().count("synthetic") == 1 for line in raw[1:])
+
+
+def test_names_are_short_readable_and_told_apart(sample: Path) -> None:
+    columns = read_datafiniti(sample).columns
+    names = dict(zip(columns["id"], columns["name"], strict=True))
+    brands = dict(zip(columns["id"], columns["brand"], strict=True))
+    assert len(set(names.values())) == len(names) > 100
+    for product_id, name in names.items():
+        assert len(name) <= 40
+        assert name.startswith(f"{brands[product_id]} ")
+        assert brands[product_id].isalpha()
 
 
 def test_the_same_seed_gives_the_same_bytes_packed_or_not(tmp_path: Path) -> None:
