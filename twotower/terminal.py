@@ -21,7 +21,7 @@ Kind = Literal["number", "label", "text", "name"]
 _GAP: Final = 2
 _ENDLESS: Final = 2**20
 _RULE_WIDTH: Final = 80
-_KEPT_WIDTH: Final = {"label": 32, "text": 12, "name": 24}
+_KEPT_WIDTH: Final = {"label": 32, "text": 12, "name": 16}
 """What a column keeps, if its cells are that long, before the table is folded; numbers are always kept whole."""
 _NAME_LINES: Final = 3
 _JOINERS: Final = "\u200c\u200d"

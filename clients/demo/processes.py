@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients.errors import TwotowerError
+from twotower.environment import CACHE, PREFIX
 
 _STOP_WITHIN_S: Final = 20.0
 _POLL_S: Final = 0.05
@@ -91,6 +92,7 @@ class Service:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                env=_own_environment(),
             )
         self.id = ProcessId.of(name, self._process.pid)
 
@@ -164,16 +166,32 @@ class Services:
         return codes
 
 
-def run_module(module: str, *arguments: object) -> None:
+def run_module(module: str, *arguments: object, to_stderr: bool = False) -> None:
     """Run a Python module on this terminal to its end.
+
+    Args:
+        module: its name.
+        arguments: its command line.
+        to_stderr: whether its standard output goes to standard error.
 
     Raises:
         ProcessFailed: its exit code is not 0.
     """
     command = [module, *map(str, arguments)]
-    code = subprocess.run([sys.executable, "-m", *command], stdin=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(
+        [sys.executable, "-m", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno() if to_stderr else None,
+        check=False,
+        env=_own_environment(),
+    ).returncode
     if code:
         raise ProcessFailed(f"`python -m {' '.join(command[:2])}` ended with {describe_exit(code)}")
+
+
+def _own_environment() -> dict[str, str]:
+    """The environment without what it says of other services: the demo's must not store into them or call them."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name == CACHE}
 
 
 @contextlib.contextmanager

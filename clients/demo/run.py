@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
-from rich.rule import Rule
 
 from clients import tables
 from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, ProcessId, Services, describe_exit, run_module
 from clients.demo.session import RunDirectory, Session
-from clients.demo.story import tell
+from clients.demo.story import TimedAnswer, tell
 from clients.demo.users import DemoUsers, choose_users
 from clients.errors import DeadlineExceeded, TwotowerError
 from clients.recommender import TwotowerClient
 from twotower.release import Release, list_releases
+from twotower.terminal import Heading
 
 SAMPLE_REVIEWS: Final = 6000
 SAMPLE_SEED: Final = 7
@@ -38,13 +38,18 @@ class Demo:
         out: the terminal.
         reviews: review file; synthetic ones are made if None.
         keep_up: leave the services running.
+        to_stderr: what the trainer says goes to standard error, as what `out` shows.
+        seconds: step → how long it took.
+        answers: what the services answered.
     """
 
     directory: RunDirectory
     out: Console
     reviews: Path | None
     keep_up: bool
-    _seconds: dict[str, float] = field(default_factory=dict)
+    to_stderr: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    answers: dict[str, TimedAnswer] = field(default_factory=dict)
 
     def run(self) -> Session | None:
         """Go from the review file to the last table.
@@ -82,8 +87,8 @@ class Demo:
         users = choose_users(release)
         try:
             self._serve(services, release, ranking, embedding)
-            with self._step("Recommend"), TwotowerClient(ranking, embedding) as client:
-                tell(client, users, self.out)
+            with self._step("Recommend"), _client(ranking, embedding) as client:
+                self.answers = tell(client, users, self.out)
         except TwotowerError:
             services.check()  # a service that ended is the cause, and its log says why
             raise
@@ -94,9 +99,9 @@ class Demo:
         if reviews is None:
             reviews = self.directory.sample
             with self._step(f"Make {SAMPLE_REVIEWS:,} synthetic reviews"):
-                run_module("trainer", "sample-data", reviews, "--reviews", SAMPLE_REVIEWS, "--seed", SAMPLE_SEED)
+                self._run_trainer("sample-data", reviews, "--reviews", SAMPLE_REVIEWS, "--seed", SAMPLE_SEED)
         with self._step(f"Train {PRESET} on {reviews}"):
-            run_module("trainer", "train", "--reviews", reviews, "--preset", PRESET, "--out", self.directory.releases)
+            self._run_trainer("train", "--reviews", reviews, "--preset", PRESET, "--out", self.directory.releases)
         (manifest,) = list_releases(self.directory.releases)
         return Release.open(self.directory.releases / manifest.release_id)
 
@@ -104,7 +109,7 @@ class Demo:
         releases, log = str(self.directory.releases), self.directory.log
         with (
             self._step("Start Redis, the embedding service and the ranking service"),
-            TwotowerClient(ranking, embedding) as client,
+            _client(ranking, embedding) as client,
         ):
             store = ["--store", "embedded", "--data-dir", str(self.directory.data)]
             command = ["embedding_service", "--listen", embedding, "--releases", releases, *store]
@@ -115,8 +120,8 @@ class Demo:
             self.out.print(
                 f"embedding service on {embedding}, ranking service on {ranking}; logs in {self.directory.logs}"
             )
-        with self._step(f"Publish {release.release_id}"), TwotowerClient(ranking, embedding) as client:
-            run_module("trainer", "publish", release.path, "--embedding", embedding, "--ranking", ranking)
+        with self._step(f"Publish {release.release_id}"), _client(ranking, embedding) as client:
+            self._run_trainer("publish", release.path, "--embedding", embedding, "--ranking", ranking)
             _wait(services, client.wait_until_serving)
 
     def _stop(self, services: Services) -> None:
@@ -127,17 +132,25 @@ class Demo:
         if failed := [name for name, code in codes.items() if code]:
             raise ProcessFailed(f"the {failed[0]} did not stop cleanly (log: {self.directory.log(failed[0])})")
 
+    def _run_trainer(self, *arguments: object) -> None:
+        run_module("trainer", *arguments, to_stderr=self.to_stderr)
+
     @contextlib.contextmanager
     def _step(self, title: str) -> Iterator[None]:
-        self.out.print(Rule(title, align="left"))
+        self.out.print(Heading(title))
         start = time.monotonic()
         yield
-        self._seconds[title] = time.monotonic() - start
+        self.seconds[title] = time.monotonic() - start
 
     def _print_times(self) -> None:
-        self.out.print(Rule("Times", align="left"))
-        rows = {**self._seconds, "Total": sum(self._seconds.values())}
+        self.out.print(Heading("Times"))
+        rows = {**self.seconds, "Total": sum(self.seconds.values())}
         self.out.print(tables.fields_table({title: f"{seconds:.1f} s" for title, seconds in rows.items()}))
+
+
+def _client(ranking: str, embedding: str) -> TwotowerClient:
+    """A client of the demo's own services, whatever the variables say of others."""
+    return TwotowerClient(ranking, embedding, tls=False, http_proxy=False)
 
 
 def _wait(services: Services, wait: Callable[[float], None]) -> None:

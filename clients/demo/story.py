@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from rich.console import Console
-from rich.rule import Rule
 from rich.text import Text
 
 from clients import tables
 from clients.demo.users import DemoUsers
 from clients.recommender import TwotowerClient
 from clients.results import Recommendation, Recommendations
-from twotower.terminal import Listing
+from twotower.terminal import Heading, Listing
 
 K: Final = 5
 """Products asked for; fewer if the catalogue has fewer."""
@@ -40,29 +39,34 @@ def ask(client: TwotowerClient, user_id: str, k: int) -> TimedAnswer:
     return TimedAnswer(answer, first_ms, statistics.median(ms for _, ms in repeats))
 
 
-def tell(client: TwotowerClient, users: DemoUsers, out: Console) -> None:
-    """Print the whole story: tables with product names, predicted ratings and scores, each with release and times."""
+def tell(client: TwotowerClient, users: DemoUsers, out: Console) -> dict[str, TimedAnswer]:
+    """Print the whole story: tables with product names, predicted ratings and scores, each with release and times.
+
+    Returns:
+        The answers that it shows, by what they are.
+    """
     k = min(K, users.product_count)
     client.recommend(users.cold, k)  # opens the connection, so that no user's first answer pays for it
     answers = {}
-    for user_id in (users.warm, users.cold, users.anonymous):
-        timed = answers[user_id] = ask(client, user_id, k)
+    for kind, user_id in (("warm", users.warm), ("cold", users.cold), ("anonymous", users.anonymous)):
+        timed = answers[kind] = ask(client, user_id, k)
         out.print()
         out.print(tables.user_line(user_id, timed.answer.user))
         out.print(tables.recommendation_table(timed.answer.products))
         out.print(_latency_line(timed))
     out.print()
     _record(client, users, out)
-    after = ask(client, users.cold, k)
+    after = answers["cold_after_a_review"] = ask(client, users.cold, k)
     out.print()
     out.print(tables.user_line(users.cold, after.answer.user))
-    out.print(side_by_side(answers[users.cold].answer.products, after.answer.products))
+    out.print(side_by_side(answers["cold"].answer.products, after.answer.products))
     out.print(_latency_line(after))
+    return answers
 
 
 def side_by_side(before: tuple[Recommendation, ...], after: tuple[Recommendation, ...]) -> Listing:
     """Two answers for one user, rank by rank, and how far each product of the second moved."""
-    table = tables.listing("#", "Before", "Rating", "Score", "After", "Rating", "Score", "Moved")
+    table = tables.listing("#", "Before", "Rating", "Score", "After", "Rating after", "Score after", "Moved")
     rank_before = {product.product_id: rank for rank, product in enumerate(before)}
     for rank in range(max(len(before), len(after))):
         moved = _moved(rank_before.get(after[rank].product_id), rank) if rank < len(after) else Text("")
@@ -91,7 +95,7 @@ def _record(client: TwotowerClient, users: DemoUsers, out: Console) -> None:
     recorded, latency_ms = tables.timed(
         lambda: client.record_review(user_id, product.product_id, 5, title=REVIEW_TITLE, text=text)
     )
-    out.print(Rule(style="dim"))
+    out.print(Heading(), style="dim")
     out.print(tables.plain(f"{user_id} reviews {product.name!r}: 5 stars, {REVIEW_TITLE!r}"))
     for line in tables.review_lines(user_id, product.product_id, recorded):
         out.print(line)

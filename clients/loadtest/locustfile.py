@@ -2,14 +2,16 @@
 
 Run by Locust, which patches the process for gevent before it reads this file::
 
-    locust -f clients/loadtest/locustfile.py --headless -u 32 -t 60s --host 127.0.0.1:50052 --user-ids RELEASE_DIR
+    locust -f clients/loadtest/locustfile.py --headless -u 32 -t 60s
 """
 
 import logging
 import random
+import socket
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +21,11 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
 
-from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from clients.addresses import channel_tls
+from clients.demo.session import RUN_DIRECTORY
 from clients.errors import TwotowerError
-from clients.loadtest.user_ids import read_user_ids
+from clients.loadtest.reviewers import Reviewers
+from clients.loadtest.targets import newest_release, read_user_ids, services
 from clients.recommender import TwotowerClient
 from twotower.rpc import ChannelTls
 
@@ -29,27 +33,27 @@ from twotower.rpc import ChannelTls
 grpc.experimental.gevent.init_gevent()
 
 _LOG = logging.getLogger(__name__)
-REVIEWERS: Final = 1000
-"""Reviews are recorded for names of the load test's own, so that no real user's features change."""
+_WEB_PORT: Final = 8089
+_LAST_CALLS_S: Final = 10.0
 
 
 def add_options(parser: LocustArgumentParser) -> None:
     """Add options to Locust's own; each is an environment variable too (``LOCUST_BATCH_SIZE``)."""
     parser.add_argument(
         "--user-ids",
-        required=True,
         type=_user_ids,
         env_var="LOCUST_USER_IDS",
-        help="file with one user id per line, or a release directory",
+        help="file with one user id per line, or a release directory; the newest release of `make up` or of "
+        "run/releases if not given",
     )
     parser.add_argument(
-        "--embedding", default=DEFAULT_EMBEDDING, env_var="TWOTOWER_EMBEDDING", help="host:port, where reviews go"
+        "--embedding",
+        help="host:port of the embedding service, where reviews go; as --host, that of `make up` if not given  "
+        "[env var: TWOTOWER_EMBEDDING]",
     )
+    parser.add_argument("--tls", action="store_true", help="connect to the services by TLS  [env var: TWOTOWER_TLS]")
     parser.add_argument(
-        "--tls-ca",
-        type=Path,
-        env_var="TWOTOWER_TLS_CA",
-        help="PEM file of the services' certificate authority; plaintext if not given",
+        "--tls-ca", type=Path, help="PEM file of the services' certificate authority  [env var: TWOTOWER_TLS_CA]"
     )
     for name, default, text in (
         ("top-k", 10, "products wanted"),
@@ -59,12 +63,56 @@ def add_options(parser: LocustArgumentParser) -> None:
     ):
         variable = f"LOCUST_{name.upper().replace('-', '_')}"
         parser.add_argument(f"--{name}", type=type(default), default=default, env_var=variable, help=text)
+    parser.set_defaults(web_port=_free_port(_WEB_PORT))
 
 
-def read_users(environment: Environment, **_: Any) -> None:
-    """Read the user ids once per process."""
+def _free_port(wanted: int) -> int:
+    """The port wanted, or any other if it is taken."""
+    for port in (wanted, 0):
+        try:
+            with socket.create_server(("", port)) as taken:
+                return int(taken.getsockname()[1])
+        except OSError:
+            continue
+    return wanted
+
+
+def prepare(environment: Environment, **_: Any) -> None:
+    """Find the services and read the user ids, once per process; a problem ends the run before it begins."""
+    options = environment.parsed_options
+    if not options:
+        return
+    # The last calls may end, so that nothing is written after the writers were forgotten.
+    environment.stop_timeout = max(environment.stop_timeout, _LAST_CALLS_S)
+    path = options.user_ids or newest_release(RUN_DIRECTORY)
+    if path is None:
+        raise SystemExit("--user-ids: name a file or a release directory; there is no release in run/releases")
+    try:
+        Shopper.user_ids = read_user_ids(Path(path))
+        Shopper.addresses = services(environment.host, options.embedding, RUN_DIRECTORY)
+        connect(options).close()
+    except (OSError, ValueError, TwotowerError) as error:
+        raise SystemExit(str(error)) from error
+    environment.host = Shopper.addresses[0]  # what Locust's page and its statistics show
+    _LOG.info("ranking service %s, embedding service %s, users of %s", *Shopper.addresses, path)
+
+
+def connect(options: Any) -> TwotowerClient:
+    """Connect; gRPC lets the shoppers of a process share one connection."""
+    tls = channel_tls()
+    if options.tls_ca:
+        tls = replace(tls or ChannelTls(), ca=options.tls_ca)
+    elif options.tls:
+        tls = tls or ChannelTls()
+    return TwotowerClient(*Shopper.addresses, tls=tls or False)
+
+
+def forget_reviewers(environment: Environment, **_: Any) -> None:
+    """Delete the users who wrote reviews, however the test ended, and say so."""
     if environment.parsed_options:
-        Shopper.user_ids = read_user_ids(Path(environment.parsed_options.user_ids))
+        with connect(environment.parsed_options) as client:
+            if done := Shopper.reviewers.forget(client):
+                _LOG.info(done)
 
 
 def _user_ids(path: str) -> str:
@@ -77,7 +125,8 @@ def _user_ids(path: str) -> str:
 
 
 events.init_command_line_parser.add_listener(add_options)
-events.init.add_listener(read_users)
+events.init.add_listener(prepare)
+events.test_stop.add_listener(forget_reviewers)
 
 
 class Shopper(User):
@@ -85,17 +134,17 @@ class Shopper(User):
 
     wait_time = constant(0)
     user_ids: list[str]
+    addresses: tuple[str, str]
+    reviewers = Reviewers()
 
     def on_start(self) -> None:
-        """Connect; gRPC lets the shoppers of a process share one connection."""
-        options = self.environment.parsed_options
-        self._options = options
-        tls = ChannelTls(options.tls_ca) if options.tls_ca else None
-        self._client = TwotowerClient(ranking=self.host or DEFAULT_RANKING, embedding=options.embedding, tls=tls)
+        """Connect, and ask for something small: without a server the run ends at once."""
+        self._options = self.environment.parsed_options
+        self._client = connect(self._options)
         try:
-            self._product_ids = [product.product_id for product in self._client.list_products(1000).products]
+            self._client.list_products(1)
         except TwotowerError as error:
-            _LOG.error("no catalogue: %s", error)
+            _LOG.error("no answer: %s", error)
             self.environment.process_exit_code = 1
             if self.environment.runner:
                 self.environment.runner.quit()
@@ -110,7 +159,7 @@ class Shopper(User):
         """Make one call, of a kind drawn by the shares."""
         draw = random.random()
         if draw < self._options.review_share:
-            self._record_review()
+            self._measure("RecordReview", lambda: self.reviewers.review(self._client))
         elif draw < self._options.review_share + self._options.batch_share:
             users = random.choices(self.user_ids, k=self._options.batch_size)
             self._measure(
@@ -120,13 +169,6 @@ class Shopper(User):
         else:
             user = random.choice(self.user_ids)
             self._measure("Recommend", lambda: self._client.recommend(user, self._options.top_k))
-
-    def _record_review(self) -> None:
-        reviewer, product_id = f"loadtest-{random.randrange(REVIEWERS)}", random.choice(self._product_ids)
-        stars, numbers = random.randint(1, 5), random.sample(range(10_000), 12)
-        # Every text is new, so that none is in a cache.
-        text = f"Bought for the load test, numbers {' '.join(map(str, numbers))}."
-        self._measure("RecordReview", lambda: self._client.record_review(reviewer, product_id, stars, text=text))
 
     def _measure(self, name: str, send: Callable[[], object]) -> None:
         start = time.perf_counter()

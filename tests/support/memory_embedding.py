@@ -77,6 +77,7 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         if not 0 <= review.rating <= 5:
             raise InvalidArgument([FieldViolation(f"{path}.rating", f"must be 0 to 5, got {review.rating:g}")])
         own = self._memory.reviews.setdefault(review.user_id, {})
+        self._memory.recorded.append(review)
         duplicate = review.review_id in own
         own[review.review_id] = review
         return embedding_service_pb2.RecordReviewResponse(

@@ -17,6 +17,7 @@ class Memory:
     Attributes:
         products: the catalogue, in order; a product's score is its place from the end.
         reviews: user → review id → review.
+        recorded: every review that ever arrived.
         attempts: calls that arrived, by method name.
         failures: method name → errors that its next calls end with.
         degraded: answer as if the embedding service were away.
@@ -29,6 +30,7 @@ class Memory:
 
     products: list[types_pb2.Product] = field(default_factory=list)
     reviews: dict[str, dict[str, types_pb2.Review]] = field(default_factory=dict)
+    recorded: list[types_pb2.Review] = field(default_factory=list)
     attempts: Counter[str] = field(default_factory=Counter)
     failures: dict[str, list[Exception]] = field(default_factory=dict)
     degraded: bool = False

@@ -1,8 +1,11 @@
 """The Locust file runs, measures every kind of call, and counts errors as errors."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from tests.support.certificates import write_certificates
 from tests.support.memory_api import MemoryServer, memory_server, planned
-from twotower.errors import Overloaded
+from twotower.errors import Overloaded, StoreUnavailable
 from twotower.rpc import ServerTls
 
 Load = Callable[..., subprocess.CompletedProcess[str]]
@@ -67,7 +70,51 @@ def test_every_kind_of_call_is_measured(load: Load, server: MemoryServer) -> Non
         assert row["num_failures"] == 0
         # Calls that the end of the run cut off arrived and were not counted.
         assert 0 < row["num_requests"] <= server.memory.attempts[name.partition("(")[0]]
-    assert all(user.startswith("loadtest-") for user in server.memory.reviews)
+
+
+def test_the_load_test_reviews_no_real_product_and_forgets_its_users(load: Load, server: MemoryServer) -> None:
+    real = {product.product_id for product in server.memory.products}
+    done = load()
+    assert done.returncode == 0, done.stderr
+    written = server.memory.attempts["RecordReview"]
+    assert written > 0
+    assert len(server.memory.recorded) == written
+    assert not {review.product_id for review in server.memory.recorded} & real
+    assert all(review.user_id.startswith("loadtest-") for review in server.memory.recorded)
+    assert server.memory.reviews == {}
+    assert re.search(r"deleted the \d+ users loadtest-\w+-… of this load test, with their reviews", done.stderr)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_also_when_it_is_interrupted(server: MemoryServer, tmp_path: Path, number: signal.Signals) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("Ann\n")
+    services = ["--host", server.address, "--embedding", server.address]
+    options = ["--headless", "-u", "4", "-r", "4", "--user-ids", str(users), "--review-share", "0.5", *services]
+    with subprocess.Popen(
+        [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        while server.memory.attempts["RecordReview"] < 20:
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(number)
+        assert running.stderr
+        said = running.stderr.read()
+        running.wait(60)
+    assert server.memory.reviews == {}
+    assert "of this load test, with their reviews" in said
+
+
+def test_users_that_cannot_be_deleted_are_named(load: Load, server: MemoryServer) -> None:
+    planned(server, "DeleteUser", *[StoreUnavailable("Redis is away")] * 1000)
+    done = load()
+    assert re.search(
+        r"users of this load test are left, among loadtest-\w+-0 to -999: `twotower user delete` them", done.stderr
+    )
+    assert "Redis is away" in done.stderr
 
 
 def test_refused_calls_are_failures(load: Load, server: MemoryServer) -> None:
@@ -83,7 +130,7 @@ def test_no_server_ends_at_once(load: Load, unused_tcp_port: int) -> None:
     # Long enough for the first call to fail on a busy machine; a run that is over before that counts no failure.
     done = load(f"127.0.0.1:{unused_tcp_port}", "-t", "60s")
     assert done.returncode == 1
-    assert f"no catalogue: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
+    assert f"no answer: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
 
 
 def test_tls(load: Load, tmp_path: Path) -> None:
