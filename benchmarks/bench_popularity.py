@@ -18,8 +18,8 @@ from rich.console import Console
 
 from benchmarks import rig
 from trainer.data.cleaning import CleaningOptions
+from trainer.data.raw import SourceOptions
 from trainer.data.reviews import Reviews, read_reviews
-from trainer.data.sources import SourceOptions
 from trainer.evaluation.networks import test_scores
 from trainer.evaluation.period import Period
 from trainer.evaluation.run import periods_of
@@ -52,7 +52,7 @@ def aged(reviews: Reviews, training: int) -> Reviews:
 def main() -> None:
     """Train, let reviews arrive, and print."""
     metadata = os.environ.get("METADATA")
-    source = SourceOptions(metadata=Path(metadata) if metadata else None)
+    source = SourceOptions(metadata=[Path(metadata)] if metadata else ())
     path = Path(os.environ["REVIEWS"]) if "REVIEWS" in os.environ else rig.review_file()
     rows = evaluation_rows(read_reviews(path, CleaningOptions(), source)[0])
     fold = Fold(len(rows) * 9 // 10, np.arange(len(rows) * 9 // 10, len(rows)))

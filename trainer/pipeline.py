@@ -1,14 +1,14 @@
 """The training run: from a review file to a release."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from trainer.data.cleaning import CleaningOptions, CleaningReport
+from trainer.data.raw import SourceOptions
 from trainer.data.reviews import Reviews, read_reviews, training_rows
-from trainer.data.sources import SourceOptions
 from trainer.encoding.cache import ReviewVectors, VectorCache, encode_unique
 from trainer.features.als import ITERATIONS, fit_item_factors
 from trainer.features.catalogue import build_catalogue
@@ -29,7 +29,6 @@ from trainer.release.export import (
     golden_texts,
     golden_tolerance,
     library_versions,
-    replay_golden,
     write_release,
 )
 from twotower.als import ItemFactors
@@ -111,25 +110,47 @@ class TrainingResult:
 
 
 def train(
-    path: Path, out: Path, options: TrainingOptions, *, encoder_path: Path, cache: Path, progress: Progress
+    paths: Path | Sequence[Path],
+    out: Path,
+    options: TrainingOptions,
+    *,
+    encoder_path: Path,
+    cache: Path,
+    progress: Progress,
 ) -> TrainingResult:
-    """Train a preset on a review file and write the release ``<out>/<release id>``.
-
-    The same file, options and machine give the same release id.
-
-    Args:
-        path: the review file.
-        out: folder of releases.
-        options: see :class:`TrainingOptions`.
-        encoder_path: folder of the text encoder.
-        cache: folder of the vector cache.
-        progress: shows the stages.
+    """Read review files and train on them: see :func:`train_reviews`.
 
     Raises:
         InvalidFile: the file breaks a rule.
     """
     with progress.stage("read reviews"):
-        reviews, report = read_reviews(path, options.cleaning, options.source)
+        reviews, report = read_reviews(paths, options.cleaning, options.source)
+    return train_reviews(reviews, report, out, options, encoder_path=encoder_path, cache=cache, progress=progress)
+
+
+def train_reviews(
+    reviews: Reviews,
+    report: CleaningReport,
+    out: Path,
+    options: TrainingOptions,
+    *,
+    encoder_path: Path,
+    cache: Path,
+    progress: Progress,
+) -> TrainingResult:
+    """Train a preset on reviews and write the release ``<out>/<release id>``.
+
+    The same file, options and machine give the same release id.
+
+    Args:
+        reviews: in time order.
+        report: what cleaning found.
+        out: folder of releases.
+        options: see :class:`TrainingOptions`.
+        encoder_path: folder of the text encoder.
+        cache: folder of the vector cache.
+        progress: shows the stages.
+    """
     rows = training_rows(reviews, options.validation_fraction)
     catalogue = build_catalogue(reviews, rows)
     encoder = TextEncoder(encoder_path)
@@ -152,13 +173,12 @@ def train(
             encoder_path=encoder_path,
             encoder_id=encoder.encoder_id,
             golden_texts=replayed,
-            anonymous_names=options.cleaning.anonymous_names,
+            anonymous_names=reviews.anonymous_names,
             metrics=_metrics(options, inputs, fitted),
             dataset=_dataset(reviews, report, rows),
             versions=library_versions("implicit"),
         )
-        release = write_release(out, contents, fitted.network, reviews, vectors)
-        difference = replay_golden(release)
+        release, difference = write_release(out, contents, fitted.network, reviews, vectors)
     return TrainingResult(release, report, reviews, fitted, inputs, rows, difference)
 
 

@@ -3,6 +3,7 @@
 Training and serving both import this module, so a feature has one definition.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -50,6 +51,8 @@ MIN_RATING: Final = 0.0
 MAX_RATING: Final = 5.0
 MAX_ID_BYTES: Final = 256
 
+_CATEGORY_END: Final = re.compile(r",(?!\s)")
+
 TEXT_TEMPLATE_VERSION: Final = 1
 """Part of the encoder id: another template is another embedding space."""
 
@@ -67,6 +70,16 @@ def review_text(title: str, text: str) -> str:
 def product_text(name: str, brand: str, categories: str, manufacturer: str) -> str:
     """Text of a product as the encoder sees it: name, brand, categories, manufacturer; blanks leave no double space."""
     return " ".join(part.strip() for part in (name, brand, categories, manufacturer) if part.strip())
+
+
+def split_categories(categories: str) -> list[str]:
+    """Names of comma-separated categories; a comma before a blank belongs to a name (``Clothing, Shoes & Jewelry``)."""
+    return _CATEGORY_END.split(categories)
+
+
+def joined_categories(names: Iterable[str]) -> str:
+    """Comma-separated categories that :func:`split_categories` takes apart again; repeats are left out."""
+    return ",".join(dict.fromkeys(_CATEGORY_END.sub(", ", name.strip().rstrip(",")) for name in names))
 
 
 def anonymous_keys(names: Iterable[str]) -> frozenset[str]:

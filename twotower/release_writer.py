@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,8 +107,11 @@ class ReleaseWriter:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._parents: list[Path] = []
+        self._trees: list[Path] = []
 
     def __enter__(self) -> Self:
+        self._parents = [path for path in (*reversed(self._root.parents), self._root) if not path.exists()]
         self._root.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(self._root)
         self._directory = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=self._root))
@@ -117,6 +121,16 @@ class ReleaseWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
+        if kind is not None:
+            self._undo()
+
+    def _undo(self) -> None:
+        """Remove what this writer made, the last first; a folder that others use by now stays."""
+        for tree in reversed(self._trees):
+            shutil.rmtree(tree, ignore_errors=True)
+        for parent in reversed(self._parents):
+            with suppress(OSError):
+                parent.rmdir()
 
     def path(self, name: str) -> Path:
         """Where to write the file `name` (relative, may have folders)."""
@@ -196,12 +210,15 @@ class ReleaseWriter:
         """
         shared = self._root / ENCODERS / encoder_id
         if not shared.exists():
-            shared.parent.mkdir(exist_ok=True)
+            if not shared.parent.exists():
+                shared.parent.mkdir(exist_ok=True)
+                self._parents.append(shared.parent)
             copy = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=shared.parent))
             shutil.copytree(source, copy, dirs_exist_ok=True)
             copy.chmod(0o755)
             _fsync_tree(copy)
             copy.rename(shared)
+            self._trees.append(shared)
         for file in sorted(shared.iterdir()):
             target = self.path(f"encoder/{file.name}")
             try:
@@ -227,6 +244,7 @@ class ReleaseWriter:
         target = self._root / manifest.release_id
         if not target.exists():
             self._directory.rename(target)
+            self._trees.append(target)
             _fsync(self._root)
         return Release.open(target)
 

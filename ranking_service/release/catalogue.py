@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.errors import NotFound
-from twotower.features import Float32, Int64
+from twotower.features import Float32, Int64, split_categories
 from twotower.model import top_k
 from twotower.release import Product
 
@@ -147,7 +147,7 @@ class Catalogue:
 
     @cached_property
     def _rows_by_category(self) -> dict[str, list[int]]:
-        return _rows_by_name((row, product.categories.split(",")) for row, product in enumerate(self.products))
+        return _rows_by_name((row, split_categories(product.categories)) for row, product in enumerate(self.products))
 
 
 def _rows_by_name(rows_and_names: Iterable[tuple[int, Iterable[str]]]) -> dict[str, list[int]]:

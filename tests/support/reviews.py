@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.data.cleaning import CleaningOptions
-from trainer.data.raw import COLUMNS
+from trainer.data.raw import COLUMNS, SourceOptions
 from trainer.data.reviews import Reviews, read_reviews
-from trainer.data.sources import SourceOptions
 from trainer.encoding.cache import ReviewVectors
 from twotower.features import Int16, quantize, review_text
 

@@ -2,27 +2,31 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from trainer.cli.options import (
+    EXISTING,
     FILE,
     FOLDER,
     RecipeOptions,
     Services,
+    check_output,
+    cleaning_options,
     encoder_options,
+    output_file,
     recipe_options,
     reviews_option,
     service_options,
     source_options,
 )
-from trainer.data.sources import SourceOptions
+from trainer.data.raw import SourceOptions
 from trainer.network.presets import PRESETS
 from twotower.cli import STDOUT, json_file_option, json_option, print_json
-from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
+    from trainer.data.cleaning import CleaningOptions
     from trainer.progress import Progress
     from twotower.release import Release
 
@@ -43,27 +47,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Last share of the rows by time, held out to choose the epoch by; 0 trains on all.",
 )
-@click.option(
-    "--default-username", default=DEFAULT_USERNAME, show_default=True, help="Author of a review without a name."
-)
-@click.option(
-    "--anonymous-name",
-    "anonymous_names",
-    multiple=True,
-    default=ANONYMOUS_NAMES,
-    show_default=True,
-    help="Name that counts as anonymous.",
-)
-@click.option(
-    "--max-dropped",
-    type=click.FloatRange(0, 1),
-    default=0.01,
-    show_default=True,
-    help="Refuse a file of which more than this share is unusable.",
-)
-@click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
+@cleaning_options
 @encoder_options
-@click.option("--evaluation", type=FILE, help="Table of `twotower evaluate --json`, for the report.")
+@click.option("--evaluation", type=EXISTING, help="Table of `twotower evaluate --json`, for the report.")
 @click.option("--write-samples", type=FOLDER, help="Write negative_samples and final_df to this folder.")
 @click.option(
     "--samples-format",
@@ -81,17 +67,14 @@ if TYPE_CHECKING:
 @service_options
 def train(
     *,
-    reviews: Path,
+    reviews: tuple[Path, ...],
     source: SourceOptions,
+    cleaning: "CleaningOptions",
     out: Path,
     preset: str,
     chosen: RecipeOptions,
     seed: int,
     validation_fraction: float,
-    default_username: str,
-    anonymous_names: tuple[str, ...],
-    max_dropped: float,
-    strict: bool,
     encoder: Path | None,
     cache: Path,
     evaluation: Path | None,
@@ -100,13 +83,13 @@ def train(
     publish_it: bool,
     services: Services,
 ) -> None:
-    """Train a PRESET on a review file and write the release."""
-    import json
-
-    from trainer.data.cleaning import CleaningOptions
+    """Train a PRESET on review files and write the release."""
+    from trainer.data.reviews import read_reviews
     from trainer.encoding.export import cached_encoder
-    from trainer.pipeline import train as run
+    from trainer.network.tensorflow_runtime import check_backend
+    from trainer.pipeline import train_reviews
     from trainer.progress import Progress
+    from trainer.release.folders import check_folder
     from trainer.report.page import write_report
     from trainer.report.sample_files import write_sample_files
     from trainer.report.summary import print_curve, print_report, print_result
@@ -116,27 +99,47 @@ def train(
     recipe = chosen.recipe(preset)
     options = replace(
         recipe,
-        cleaning=CleaningOptions(default_username, anonymous_names, max_dropped, strict),
+        cleaning=cleaning,
         fit=replace(recipe.fit, seed=seed),
         source=source,
         validation_fraction=validation_fraction,
     )
+    check_backend()
+    check_folder(out, "--out")
+    if write_samples:
+        check_folder(write_samples, "--write-samples")
+    table = _table(evaluation)
+    with progress.stage("read reviews"):
+        cleaned, report = read_reviews(reviews, cleaning, source)
+    print_report(terminal, report)
     if encoder is None:
         with progress.stage("export encoder"):
             encoder = cached_encoder(cache)
-    result = run(reviews, out, options, encoder_path=encoder, cache=cache, progress=progress)
-    print_report(terminal, result.report)
+    result = train_reviews(cleaned, report, out, options, encoder_path=encoder, cache=cache, progress=progress)
     print_curve(terminal, result.fitted)
     print_result(terminal, result, progress.seconds)
     if write_samples:
         with progress.stage("write samples"):
             click.echo(f"samples: {', '.join(map(str, write_sample_files(write_samples, result, samples_format)))}")
     with progress.stage("write report"):
-        table = json.loads(evaluation.read_text(encoding="utf-8")) if evaluation else None
         page = write_report(out / "reports" / result.release.release_id, result, table)
     click.echo(f"report: {page}")
     if publish_it:
         _publish(result.release, services, progress)
+
+
+def _table(path: Path | None) -> Any:
+    """The table that ``twotower evaluate --json`` wrote."""
+    import json
+
+    if path is None:
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(
+            f"must be JSON of `twotower evaluate --json`: {error}", param_hint="--evaluation"
+        ) from error
 
 
 @click.command("publish")
@@ -183,6 +186,7 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @click.command("evaluate")
 @reviews_option
 @source_options
+@cleaning_options
 @click.option(
     "--presets",
     default="best",
@@ -193,7 +197,13 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @click.option("--folds", type=click.IntRange(1), default=4, show_default=True, help="Rolling temporal folds.")
 @recipe_options
 @json_file_option("Print the whole table as one JSON document, or write it to FILE.")
-@click.option("--markdown", "markdown_file", type=FILE, help="Write the table as it is shown here, in Markdown.")
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=FILE,
+    callback=output_file,
+    help="Write the table as it is shown here, in Markdown.",
+)
 @click.option(
     "--leak-audit",
     is_flag=True,
@@ -202,8 +212,9 @@ def sample_data(file: Path, reviews: int, seed: int) -> None:
 @encoder_options
 def evaluate(
     *,
-    reviews: Path,
+    reviews: tuple[Path, ...],
     source: SourceOptions,
+    cleaning: "CleaningOptions",
     presets: str,
     seeds: int,
     folds: int,
@@ -217,21 +228,25 @@ def evaluate(
     """Compare presets with baselines on rolling temporal folds."""
     import json
 
-    from trainer.data.cleaning import CleaningOptions
-    from trainer.data.reviews import read_reviews
+    from trainer.data.reviews import check_order, read_reviews
     from trainer.encoding.export import cached_encoder
     from trainer.evaluation.leak import audit
     from trainer.evaluation.run import evaluate_reviews
     from trainer.evaluation.show import markdown, print_table
+    from trainer.network.tensorflow_runtime import check_backend
     from trainer.progress import Progress
     from trainer.tuning.search_space import preset_in
     from twotower.terminal import console
 
     progress = Progress(console(stderr=True))
+    check_backend()
+    if json_file and json_file != STDOUT:
+        check_output(json_file, "--json")
     listed = [name.strip() for name in presets.split(",") if name.strip() not in ("", "none")]
     names = list(PRESETS) if presets == "all" else listed
     with progress.stage("read reviews"):
-        cleaned, _ = read_reviews(reviews, CleaningOptions(), source)
+        cleaned, _ = read_reviews(reviews, cleaning, source)
+    check_order(cleaned, reviews)
     if leak_audit:
         click.echo(audit(cleaned, folds=folds, progress=progress), err=json_file == STDOUT)
     tuned = preset_in(chosen.file) if chosen.file else None
@@ -260,7 +275,8 @@ def evaluate(
 @click.command("describe")
 @reviews_option
 @source_options
-@click.option("--html", "html_file", type=FILE, help="Write the pictures to this page.")
+@cleaning_options
+@click.option("--html", "html_file", type=FILE, callback=output_file, help="Write the pictures to this page.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0),
@@ -269,15 +285,22 @@ def evaluate(
     help="Of the negatives in the figures after sampling.",
 )
 @json_option
-def describe(*, reviews: Path, source: SourceOptions, html_file: Path | None, alpha: float, as_json: bool) -> None:
-    """Tell what is in a review file: sizes, ratings before and after sampling, popularity, missing values, dates."""
-    from trainer.data.cleaning import CleaningOptions
+def describe(
+    *,
+    reviews: tuple[Path, ...],
+    source: SourceOptions,
+    cleaning: "CleaningOptions",
+    html_file: Path | None,
+    alpha: float,
+    as_json: bool,
+) -> None:
+    """Tell what is in review files: sizes, ratings before and after sampling, popularity, missing values, dates."""
     from trainer.data.reviews import read_reviews
     from trainer.report.describe import description, print_description, write_pictures
     from trainer.report.summary import print_report
     from twotower.terminal import console
 
-    cleaned, report = read_reviews(reviews, CleaningOptions(), source)
+    cleaned, report = read_reviews(reviews, cleaning, source)
     found = description(cleaned, alpha)
     if html_file:
         write_pictures(html_file, cleaned)
@@ -292,18 +315,18 @@ def describe(*, reviews: Path, source: SourceOptions, html_file: Path | None, al
 
 
 @click.command("import-keras")
-@click.argument("model", type=FILE)
+@click.argument("model", type=EXISTING)
 @click.option(
     "--products",
-    type=FILE,
+    type=EXISTING,
     required=True,
     help="JSONL: product_id, name and, where known, brand, categories, manufacturer.",
 )
 @click.option(
-    "--item-factors", type=FILE, help=".npy (products, 64): the ALS factors that the network was trained with."
+    "--item-factors", type=EXISTING, help=".npy (products, 64): the ALS factors that the network was trained with."
 )
 @click.option(
-    "--global-mean", type=FILE, help=".npy (384,): the mean review embedding, what users without a history have."
+    "--global-mean", type=EXISTING, help=".npy (384,): the mean review embedding, what users without a history have."
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @encoder_options
@@ -319,11 +342,15 @@ def import_keras(
 ) -> None:
     """Make a release of a Keras MODEL with the contracted inputs."""
     from trainer.encoding.export import cached_encoder
+    from trainer.network.tensorflow_runtime import check_backend
     from trainer.progress import Progress
+    from trainer.release.folders import check_folder
     from trainer.release.import_keras import ImportedFiles
     from trainer.release.import_keras import import_keras as run
     from twotower.terminal import console
 
+    check_backend()
+    check_folder(out, "--out")
     files = ImportedFiles(products, item_factors, global_mean)
     with Progress(console(stderr=True)).stage("import") as on_progress:
         release = run(model, files, out, encoder or cached_encoder(cache), on_progress)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from trainer.data.sources import Format, SourceOptions
+from trainer.data.raw import Format, SourceOptions
 from trainer.network.presets import preset_named
+from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
     from trainer.pipeline import TrainingOptions
@@ -20,8 +22,15 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 Command = Callable[..., None]
 
+PATHS = click.Path(exists=True, path_type=Path)
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
 reviews_option = click.option(
-    "--reviews", type=FILE, required=True, help="Review file: 25-column CSV, Amazon review JSONL, or Parquet."
+    "--reviews",
+    type=PATHS,
+    required=True,
+    multiple=True,
+    help="Review file (CSV, JSON or Parquet, packed or not), or a folder of them; may be repeated.",
 )
 
 
@@ -34,25 +43,144 @@ def source_options(command: Command) -> Command:
         type=click.Choice(get_args(Format)),
         default="auto",
         show_default=True,
-        help="Told by the file's content if auto. All but Parquet may be gzipped.",
+        help="Told by the file's content if auto, as are gzip, zip, xz and zstd.",
     )
-    @click.option("--metadata", type=FILE, help="Of the amazon format: the products' metadata JSONL.")
+    @click.option(
+        "--metadata", type=PATHS, multiple=True, help="File of the products, in any of the formats; may be repeated."
+    )
     @click.option(
         "--column",
         "columns",
         multiple=True,
         metavar="NAME=COLUMN",
-        help="The file's own COLUMN for the schema's NAME.",
+        help="The file's own COLUMN for user, product, rating, date, title, text, name, brand, categories or "
+        "manufacturer; usual names are recognised.",
     )
+    @click.option("--delimiter", default="", help="Of CSV: a character, comma, semicolon or tab; told if not given.")
+    @click.option("--no-header", is_flag=True, help="The first line is data; --column then takes numbers: product=1.")
+    @click.option("--names", default="", help="Comma-separated names of the columns of a file without a header.")
+    @click.option("--encoding", default="", help="Of CSV and JSON, e.g. windows-1252; told if not given.")
+    @click.option(
+        "--date-format", default="", help="iso, s, ms, us or ns since 1970, or e.g. %d/%m/%Y; told if not given."
+    )
+    @click.option(
+        "--rating-scale", metavar="LOW-HIGH", default="", help="Lowest and highest rating; 0-5 stars if not given."
+    )
+    @click.option("--zero-is-unrated", is_flag=True, help="Leave out the rows whose rating is 0.")
     @functools.wraps(command)
-    def run(*, file_format: Format, metadata: Path | None, columns: tuple[str, ...], **others: object) -> None:
+    def run(
+        *,
+        file_format: Format,
+        metadata: tuple[Path, ...],
+        columns: tuple[str, ...],
+        delimiter: str,
+        no_header: bool,
+        names: str,
+        encoding: str,
+        date_format: str,
+        rating_scale: str,
+        zero_is_unrated: bool,
+        **others: object,
+    ) -> None:
         pairs = [column.partition("=") for column in columns]
         if not all(name and own for name, _, own in pairs):
             raise click.BadParameter("must be NAME=COLUMN", param_hint="--column")
-        source = SourceOptions(file_format, metadata, {name: own for name, _, own in pairs})
+        source = SourceOptions(
+            file_format,
+            metadata,
+            {name: own for name, _, own in pairs},
+            delimiter,
+            no_header,
+            tuple(names.split(",")) if names else (),
+            encoding,
+            date_format,
+            _scale(rating_scale),
+            zero_is_unrated,
+        )
         command(source=source, **others)
 
     return run
+
+
+def _scale(text: str) -> tuple[float, float] | None:
+    """The lowest and the highest rating of ``LOW-HIGH``."""
+    if not text:
+        return None
+    number = r"-?\d+(?:\.\d+)?"
+    match = re.fullmatch(rf"\s*({number})\s*(?:-|\.\.|:|to)\s*({number})\s*", text)
+    if not match or float(match[1]) >= float(match[2]):
+        raise click.BadParameter("must be LOW-HIGH, e.g. 1-10", param_hint="--rating-scale")
+    return float(match[1]), float(match[2])
+
+
+def cleaning_options(command: Command) -> Command:
+    """How a file is cleaned; the command gets `cleaning`."""
+
+    @click.option(
+        "--default-username", default=DEFAULT_USERNAME, show_default=True, help="Author of a review without a name."
+    )
+    @click.option(
+        "--anonymous-name",
+        "more_names",
+        multiple=True,
+        help=f"Name that counts as anonymous, beside {', '.join(ANONYMOUS_NAMES)}; may be repeated.",
+    )
+    @click.option(
+        "--only-anonymous-name",
+        "only_names",
+        multiple=True,
+        help="Name that counts as anonymous in place of those three; may be repeated.",
+    )
+    @click.option(
+        "--max-dropped",
+        type=click.FloatRange(0, 1),
+        default=0.01,
+        show_default=True,
+        help="Refuse a file of which more than this share is unusable.",
+    )
+    @click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
+    @functools.wraps(command)
+    def run(
+        *,
+        default_username: str,
+        more_names: tuple[str, ...],
+        only_names: tuple[str, ...],
+        max_dropped: float,
+        strict: bool,
+        **others: object,
+    ) -> None:
+        from trainer.data.cleaning import CleaningOptions
+        from twotower.features import id_problem
+
+        if not default_username.strip() or (problem := id_problem(default_username)):
+            message = problem if default_username.strip() else "must not be blank"
+            raise click.BadParameter(str(message), param_hint="--default-username")
+        names = (*(only_names or ANONYMOUS_NAMES), *more_names)
+        command(cleaning=CleaningOptions(default_username, names, max_dropped, strict), **others)
+
+    return run
+
+
+def output_file(_context: click.Context, option: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that could not be written at the end of the work."""
+    if path is not None:
+        check_output(path, option.opts[0])
+    return path
+
+
+def check_output(path: Path, flag: str) -> None:
+    """Refuse a file that could not be written: its folder must be there.
+
+    Raises:
+        BadParameter: naming the option.
+    """
+    from trainer.release.folders import check_folder
+
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"must be in a folder that is there, {path.parent} is not", param_hint=flag)
+    check_folder(path.parent, flag)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise click.BadParameter(f"must be writable, {path} is not", param_hint=flag)
 
 
 def encoder_options(command: Command) -> Command:

@@ -1,19 +1,23 @@
 """The sub-command `tune`."""
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from trainer.cli.options import FILE, FOLDER, encoder_options, source_options
-from trainer.data.sources import SourceOptions
+from trainer.cli.options import FOLDER, PATHS, cleaning_options, encoder_options, source_options
+from trainer.data.raw import SourceOptions
 from trainer.measure.metrics import Group
 from trainer.network.presets import PRESETS
 
+if TYPE_CHECKING:
+    from trainer.data.cleaning import CleaningOptions
+
 
 @click.command("tune")
-@click.argument("reviews", type=FILE)
+@click.argument("reviews", type=PATHS, nargs=-1, required=True)
 @source_options
+@cleaning_options
 @click.option(
     "--preset",
     type=click.Choice(tuple(PRESETS)),
@@ -75,8 +79,9 @@ from trainer.network.presets import PRESETS
 @encoder_options
 def tune(
     *,
-    reviews: Path,
+    reviews: tuple[Path, ...],
     source: SourceOptions,
+    cleaning: "CleaningOptions",
     preset: str,
     trials: int,
     study_folder: Path,
@@ -94,8 +99,7 @@ def tune(
     Writes best.json, for `--options` of `train` and `evaluate`, and report.html with Optuna's plots into the folder of
     the study.
     """
-    from trainer.data.cleaning import CleaningOptions
-    from trainer.data.reviews import read_reviews
+    from trainer.data.reviews import check_order, read_reviews
     from trainer.encoding.export import cached_encoder
     from trainer.progress import Progress
     from trainer.tuning.results import print_trials, ranked, write_best, write_page
@@ -105,7 +109,8 @@ def tune(
 
     progress = Progress(console(stderr=True))
     with progress.stage("read reviews"):
-        cleaned, _ = read_reviews(reviews, CleaningOptions(), source)
+        cleaned, _ = read_reviews(reviews, cleaning, source)
+    check_order(cleaned, reviews)
     options = TuneOptions(preset, objective, folds, seeds, share, SearchOptions(trials, seed, timeout_s))
     with tune_reviews(
         cleaned, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress

@@ -4,20 +4,25 @@
 field               rule                                     otherwise
 ==================  =======================================  ==========================================
 id                  1 to 256 bytes                           row dropped
-reviews.rating      a number from 0 to 5                     row dropped
+reviews.rating      a number from 0 to 5, or on the scale    row dropped
 reviews.username    not blank, at most 256 bytes             blank: the placeholder; too long: row dropped
 reviews.title       not blank                                ``No Title``
 reviews.text        not blank                                ``No Review``
-reviews.date        ISO 8601, with or without zone: UTC      kept *undated*: after all dated rows
+reviews.date        of the column's one kind of date         kept *undated*: after all dated rows
 manufacturer        not blank                                most frequent one of the training period
 reviews.id          1 to 256 bytes, unique for the user      a hash of the review's content
 ==================  =======================================  ==========================================
+
+Titles, texts and what is said of products lose HTML: tags go, entities become characters. A name that fills blanks and
+stands for many rows is nobody: see :func:`is_shared_placeholder`.
 
 A file of which more than `max_dropped` of the rows would be dropped is refused; with `strict`, one with any problem but
 a missing ``reviews.id``, which no rule asks for.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -25,9 +30,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.columns import CHUNK_ROWS, Repeated, Strings
+from trainer.data.columns import Repeated, Strings
+from trainer.data.dates import FIRST_YEAR, LAST_YEAR, read_dates
 from trainer.data.ordering import ordered
-from trainer.data.raw import RawReviews
+from trainer.data.raw import RawReviews, SourceOptions
+from trainer.data.values import without_markup
 from twotower.errors import FieldViolation, InvalidFile
 from twotower.features import (
     ANONYMOUS_NAMES,
@@ -46,6 +53,11 @@ from twotower.features import (
 from twotower.release_users import UNDATED
 
 _SHOWN: Final = 5
+_DECIMAL_COMMA: Final = re.compile(r"^([+-]?\d+),(\d+)$")
+_FEW_ROWS: Final = 10
+_MANY_ROWS: Final = 100
+_SMALL_SHARE: Final = 0.01
+_MARKED_UP: Final = ("title", "text", "name", "brand", "categories", "manufacturer")
 _FILLS: Final = {"reviews.username": DEFAULT_USERNAME, "reviews.title": NO_TITLE, "reviews.text": NO_TEXT}
 _KEPT: Final = {
     "user_id": "reviews.username",
@@ -100,7 +112,7 @@ class Problem:
     rule: str
     action: str
     row_count: int
-    examples: tuple[tuple[int, str], ...]
+    examples: tuple[tuple[int | str, str], ...]
 
     def __str__(self) -> str:
         shown = ", ".join(f"row {row}: {value[:60]!r}" for row, value in self.examples)
@@ -118,11 +130,13 @@ class CleaningReport:
         rows_read: rows of the file.
         rows_kept: rows that are left.
         problems: in the order of the rules.
+        notes: sentences on what was recognised, guessed, counted or left out.
     """
 
     rows_read: int
     rows_kept: int
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,28 +162,39 @@ class CleanRows:
     manufacturer: Repeated
 
 
-def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanRows, CleaningReport]:
+def is_shared_placeholder(rows: int, of: int) -> bool:
+    """Whether the name that fills blanks stands for so many rows that it is nobody.
+
+    More than 100 rows, or more than 10 that are more than 1 % of all: one person would hardly have written them.
+    """
+    return rows > _MANY_ROWS or (rows > _FEW_ROWS and rows > _SMALL_SHARE * of)
+
+
+def clean(
+    path: Path | str, raw: RawReviews, options: CleaningOptions, source: SourceOptions | None = None
+) -> tuple[CleanRows, CleaningReport, tuple[str, ...]]:
     """Apply the rules and order the rows.
+
+    Returns:
+        The rows, what was found, and the names that stand for anybody.
 
     Raises:
         InvalidFile: too many rows would be dropped, or any problem under `strict`, each named with its rows.
     """
+    source = source or SourceOptions()
     columns = dict(raw.columns)
+    notes = list(raw.notes)
     blank = {
         name: columns[name].distinct.test(lambda value: not value.strip()) for name in (*_FILLS, "id", "manufacturer")
     }
     problems = _Problems(raw)
-    rating = _numbers(columns["reviews.rating"])
-    # False for NaN.
-    rated = (rating >= MIN_RATING) & (rating <= MAX_RATING)
-    usable = problems.report(
-        "reviews.rating", ~rated, f"must be a number from {MIN_RATING:g} to {MAX_RATING:g}", "dropped"
-    )
+    rating, usable, rated_rows = _ratings(raw, source, problems, notes)
     no_id = _too_long(columns["id"].distinct) | blank["id"]
     usable &= problems.report("id", no_id[columns["id"].code], "must be 1 to 256 bytes", "dropped")
     user = columns["reviews.username"]
     long_name = ~blank["reviews.username"] & _too_long(user.distinct)
     usable &= problems.report("reviews.username", long_name[user.code], "must be at most 256 bytes", "dropped")
+    nameless = int((blank["reviews.username"][user.code] & usable).sum())
     for name, fill in {**_FILLS, "reviews.username": options.default_username}.items():
         problems.report(name, blank[name][columns[name].code], "must not be blank", f"filled with {fill!r}")
         columns[name] = columns[name].filled(blank[name], fill)
@@ -177,39 +202,104 @@ def clean(path: Path, raw: RawReviews, options: CleaningOptions) -> tuple[CleanR
     problems.report(
         "manufacturer", no_maker, "must not be blank", "filled with the most frequent one of the training period"
     )
-    time_us = _times(columns["reviews.date"])
-    problems.report(
-        "reviews.date", time_us == UNDATED, "must be an ISO 8601 date", "kept undated, after all dated rows"
-    )
-    report = CleaningReport(len(raw.row_numbers) + len(raw.malformed), int(usable.sum()), tuple(problems.reported))
+    time_us, columns["reviews.date"], kind = read_dates(columns["reviews.date"], source.date_format)
+    date_rule = f"must be a date from {FIRST_YEAR} to {LAST_YEAR}" + (f" ({kind})" if kind else "")
+    problems.report("reviews.date", time_us == UNDATED, date_rule, "kept undated, after all dated rows")
+    notes += _date_notes(raw, time_us, kind)
+    anonymous_names = options.anonymous_names
+    if is_shared_placeholder(nameless, int(usable.sum())) and not options.is_anonymous(options.default_username):
+        anonymous_names = (*anonymous_names, options.default_username)
+        notes.append(
+            f"{nameless:,} rows have no user name: {options.default_username!r}, which fills them, counts as anonymous"
+        )
+    report = CleaningReport(rated_rows + len(raw.malformed), int(usable.sum()), tuple(problems.reported), tuple(notes))
     _refuse(path, report, options)
     rows = np.flatnonzero(usable)
-    order, review_id = ordered({name: column.take(rows) for name, column in columns.items()}, time_us[rows])
+    used = {name: column.take(rows) for name, column in columns.items()}
+    order, review_id = ordered(used, time_us[rows])
+    if repeats := _repeats(used):
+        report = replace(report, notes=(*notes, f"{repeats:,} rows repeat another exactly: all are kept and count"))
     rows = rows[order]
     kept = {field: columns[column].take(rows) for field, column in _KEPT.items()}
-    return CleanRows(review_id=review_id, rating=rating[rows].astype(np.float32), time_us=time_us[rows], **kept), report
+    kept |= {field: _without_markup(kept[field]) for field in _MARKED_UP}
+    cleaned = CleanRows(review_id=review_id, rating=rating[rows].astype(np.float32), time_us=time_us[rows], **kept)
+    return cleaned, report, anonymous_names
+
+
+def _ratings(
+    raw: RawReviews, source: SourceOptions, problems: "_Problems", notes: list[str]
+) -> tuple[Float64, NDArray[np.bool_], int]:
+    """Stars of every row, (rows,) float64; which rows are usable; and how many were not left out as unrated."""
+    given = _numbers(raw.columns["reviews.rating"])
+    low, high = source.rating_scale or (MIN_RATING, MAX_RATING)
+    zeros = int((given == 0).sum())
+    unrated = (given == 0) & source.zero_is_unrated
+    # False for NaN.
+    rated = (given >= low) & (given <= high)
+    problems.report("reviews.rating", ~rated & ~unrated, f"must be a number from {low:g} to {high:g}", "dropped")
+    known = given[np.isfinite(given) & ~unrated]
+    if len(known) and (known.min() < low or known.max() > high):
+        hint = f"ratings reach from {known.min():g} to {known.max():g}: --rating-scale LOW-HIGH reads another scale"
+        if zeros and not source.zero_is_unrated:
+            hint += f"; {zeros:,} are 0: --zero-is-unrated leaves them out if that means not rated"
+        notes.append(hint)
+    if source.rating_scale:
+        notes.append(f"ratings from {low:g} to {high:g} are read as {_stars(low, high)[0]:g} to {MAX_RATING:g} stars")
+    if source.zero_is_unrated:
+        notes.append(f"{zeros:,} rows with the rating 0 are left out as not rated")
+    elif zeros and low <= 0 and len(known[known != 0]) and known[known != 0].min() >= 1:
+        notes.append(f"{zeros:,} ratings are 0 and count as zero stars: --zero-is-unrated leaves such rows out")
+    lowest, factor = _stars(low, high)
+    stars = given if not source.rating_scale else np.clip(lowest + (given - low) * factor, MIN_RATING, MAX_RATING)
+    return stars, rated & ~unrated, len(given) - int(unrated.sum())
+
+
+def _stars(low: float, high: float) -> tuple[float, float]:
+    """Stars of the lowest rating of a scale, and stars per point; a scale that ends at five stars is ours."""
+    if low >= MIN_RATING and high == MAX_RATING:
+        return low, 1.0
+    lowest = 1.0 if low >= 1 else MIN_RATING
+    return lowest, (MAX_RATING - lowest) / (high - low)
+
+
+def _date_notes(raw: RawReviews, time_us: Int64, kind: str) -> list[str]:
+    notes = []
+    if kind and kind != "ISO 8601" and (time_us != UNDATED).any():
+        notes.append(f"{raw.names.get('reviews.date', 'reviews.date')} is read as {kind}")
+    if len(time_us) and (time_us == UNDATED).all():
+        notes.append(
+            "no row has a date that is read: the rows have no order, no user has a history while the network learns, "
+            "and there is no temporal evaluation (--column date=… names the column, --date-format how it is written)"
+        )
+    return notes
+
+
+def _repeats(columns: Mapping[str, Repeated]) -> int:
+    """How many rows have the same user, product, rating, date, title and text as one before them."""
+    import pandas as pd
+
+    same = ("id", "reviews.username", "reviews.date", "reviews.rating", "reviews.title", "reviews.text", "reviews.id")
+    return int(pd.DataFrame({name: columns[name].code for name in same}).duplicated().sum())
+
+
+def _without_markup(column: Repeated) -> Repeated:
+    import pyarrow.compute as pc
+
+    marked = pc.match_substring_regex(column.distinct.array, "[<&]")
+    if not pc.any(marked).as_py():
+        return column
+    plain = Strings.of(without_markup(value) if "<" in value or "&" in value else value for value in column.distinct)
+    again = plain.numbered()
+    return Repeated(again.distinct, again.code[column.code])
 
 
 def _numbers(column: Repeated) -> Float64:
-    """Read numbers: (rows,) float64, NaN where a string is no number."""
+    """Read numbers: (rows,) float64, NaN where a string is no number; a comma may be the decimal sign."""
     import pandas as pd
 
-    distinct = pd.Series([value.strip() for value in column.distinct], dtype=object)
+    distinct = pd.Series([_DECIMAL_COMMA.sub(r"\1.\2", value.strip()) for value in column.distinct], dtype=object)
     values: Float64 = pd.to_numeric(distinct, errors="coerce").to_numpy(np.float64)
     return values[column.code]
-
-
-def _times(column: Repeated) -> Int64:
-    """Read dates: (rows,) int64 microseconds since 1970, UTC; :data:`UNDATED` where a string is no date."""
-    import pandas as pd
-
-    times_us = np.empty(len(column.distinct), np.int64)
-    for start in range(0, len(times_us), CHUNK_ROWS):
-        part = pd.Series([value.strip() for value in column.distinct[start : start + CHUNK_ROWS]], dtype=object)
-        dates = pd.to_datetime(part, utc=True, format="ISO8601", errors="coerce")
-        microseconds = dates.astype("datetime64[us, UTC]").astype("int64").to_numpy()
-        times_us[start : start + CHUNK_ROWS] = np.where(dates.isna().to_numpy(), UNDATED, microseconds)
-    return times_us[column.code]
 
 
 class _Problems:
@@ -229,7 +319,7 @@ class _Problems:
         rows = np.flatnonzero(broken)
         if len(rows):
             values = self._raw.columns[field]
-            examples = tuple((self._raw.row_numbers[row], values[row]) for row in rows[:_SHOWN].tolist())
+            examples = tuple((self._raw.row_label(row), values[row]) for row in rows[:_SHOWN].tolist())
             self.reported.append(Problem(self._raw.names.get(field, field), rule, action, len(rows), examples))
         return ~broken
 
@@ -242,7 +332,7 @@ def _too_long(values: Strings) -> NDArray[np.bool_]:
     return np.asarray(bad.to_numpy(zero_copy_only=False), bool)
 
 
-def _refuse(path: Path, report: CleaningReport, options: CleaningOptions) -> None:
+def _refuse(path: Path | str, report: CleaningReport, options: CleaningOptions) -> None:
     dropped = report.rows_read - report.rows_kept
     refused = list(report.problems) if options.strict else []
     if not refused and (dropped > options.max_dropped * report.rows_read or not report.rows_kept):
@@ -252,4 +342,5 @@ def _refuse(path: Path, report: CleaningReport, options: CleaningOptions) -> Non
         if not options.strict:
             bound = f"must be at most {options.max_dropped:.1%} of the rows, got {dropped:,} of {report.rows_read:,}"
             violations.append(FieldViolation("dropped rows", bound))
+            violations += [FieldViolation("--rating-scale", note) for note in report.notes if "--rating-scale" in note]
         raise InvalidFile(path, violations)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.columns import CHUNK_ROWS, Repeated, Strings
-from trainer.data.raw import REVIEW_ID
+from trainer.data.names import REVIEW_ID
 from twotower.features import Int64, id_problem
 
 _SEPARATOR: Final = "\x1f"

@@ -1,45 +1,66 @@
-"""Parquet files with the columns of the review schema."""
+"""Parquet files, in whatever names their columns have."""
 
-import hashlib
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer.data.columns import CHUNK_ROWS, Builder, Strings
-from trainer.data.raw import RawReviews, columns_in, with_review_id
-from twotower.errors import FieldViolation, InvalidFile
+from trainer.data.files import digest_of, open_bytes, refused
+from trainer.data.names import candidates, chosen_columns, refuse_header
+from trainer.data.raw import RawReviews, SourceOptions, absent_note, names_note, with_absent
+from trainer.data.values import text_of
 
 
-def read_parquet(path: Path, names: Mapping[str, str]) -> RawReviews:
-    """Read a Parquet file; values of any type become strings, null becomes "".
-
-    Args:
-        path: the file.
-        names: column of the schema → column of the file, where the file calls it otherwise.
+def read_parquet(path: Path, options: SourceOptions) -> RawReviews:
+    """Read a Parquet file, packed or not; values of any type become strings, null becomes "".
 
     Raises:
-        InvalidFile: not Parquet, a column missing, or no rows.
+        InvalidFile: not Parquet, a needed column missing, or no rows.
     """
     import pyarrow
     import pyarrow.parquet
 
+    chosen = chosen_columns(options.columns)
+    sha256 = digest_of(path)
     try:
-        table = pyarrow.parquet.ParquetFile(path)
+        table = pyarrow.parquet.ParquetFile(_seekable(path))
         header = table.schema_arrow.names
-        wanted = columns_in(path, header, names, "file")
+        mapped = candidates(header, chosen)
+        refuse_header(path, header, mapped, chosen)
+        wanted = {name: own[0] for name, own in mapped.items()}
         builder = Builder(wanted)
         for batch in table.iter_batches(CHUNK_ROWS, columns=list(wanted.values())):
             builder.extend(_strings(batch.column(column)) for column in wanted.values())
     except (pyarrow.ArrowException, OSError) as error:
-        raise InvalidFile(path, [FieldViolation("file", f"must be readable Parquet: {error}")]) from error
+        raise refused(path, "file", f"must be readable Parquet: {error}") from error
     rows = table.metadata.num_rows
     if not rows:
-        raise InvalidFile(path, [FieldViolation("rows", "must be at least 1, got 0")])
-    columns = with_review_id(builder.finish(), rows)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        raise refused(path, "rows", "must be at least 1, got 0")
+    notes = (*names_note(wanted), *absent_note(wanted))
     # As in a spreadsheet: the header is row 1.
-    return RawReviews(columns, range(2, rows + 2), {}, len(header), sha256, names=names)
+    columns = with_absent(builder.finish(), rows)
+    return RawReviews(columns, range(2, rows + 2), {}, len(header), sha256, names=wanted, notes=notes)
+
+
+def read_table(path: Path) -> Iterator[Mapping[str, object]]:
+    """The rows of a Parquet file."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        for batch in pyarrow.parquet.ParquetFile(_seekable(path)).iter_batches(CHUNK_ROWS):
+            yield from batch.to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise refused(path, "file", f"must be readable Parquet: {error}") from error
+
+
+def _seekable(path: Path) -> Path | io.BytesIO:
+    with path.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            return path
+    with open_bytes(path) as packed:
+        return io.BytesIO(packed.read())
 
 
 def _strings(column: Any) -> Strings:
@@ -50,11 +71,4 @@ def _strings(column: Any) -> Strings:
         column = column.dictionary_decode()
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return Strings(column.cast(pa.large_string()).fill_null(""))
-    return Strings.of(_text(value) for value in column.to_pylist())
-
-
-def _text(value: object) -> str:
-    if value is None or value != value:  # noqa: PLR0124 - NaN
-        return ""
-    isoformat = getattr(value, "isoformat", None)
-    return str(isoformat() if isoformat else value)
+    return Strings.of(text_of(value) for value in column.to_pylist())

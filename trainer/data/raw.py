@@ -1,19 +1,16 @@
-"""A review file as it is, before any rule: its columns, and what every reader of a file does first."""
+"""A review file as it is, before any rule: its columns, and what every reader of a file is told."""
 
-import codecs
-import gzip
-import hashlib
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Final, Literal
 
 import numpy as np
 
 from trainer.data.columns import Repeated, Strings
-from twotower.errors import FieldViolation, InvalidFile
+from trainer.data.files import fingerprint
+from trainer.data.names import COLUMNS_READ
 
 COLUMNS: Final = (
     "id",
@@ -42,24 +39,38 @@ COLUMNS: Final = (
     "reviews.username",
     "upc",
 )
-"""All columns, in the file's order."""
-REQUIRED: Final = (
-    "id",
-    "name",
-    "brand",
-    "categories",
-    "manufacturer",
-    "reviews.date",
-    "reviews.rating",
-    "reviews.text",
-    "reviews.title",
-    "reviews.username",
-)
-"""Columns that a file must have."""
-REVIEW_ID: Final = "reviews.id"
-"""Column that is read where a file has it."""
-_GZIP_MAGIC: Final = b"\x1f\x8b"
-_CHUNK_BYTES: Final = 2**20
+"""All columns of Datafiniti's schema, in its files' order."""
+Format = Literal["auto", "csv", "json", "parquet", "datafiniti", "amazon"]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a file is.
+
+    Attributes:
+        format: ``csv`` (any delimiter; also called ``datafiniti``), ``json`` (lines, an array or one object after
+            another; also called ``amazon``) or ``parquet``; ``auto`` tells by the content.
+        metadata: files of the products, of any of the formats.
+        columns: column of the schema → column of the file, where the file calls it otherwise.
+        delimiter: of CSV; told by the content if "".
+        no_header: the first line is data, and the columns are called 1, 2, 3 …
+        header: names of the columns of a file without a header.
+        encoding: of CSV and JSON; told by the content if "".
+        date_format: ``iso``, ``s``, ``ms``, ``us``, ``ns`` or a strptime format; told by the content if "".
+        rating_scale: the lowest and the highest rating; stars as they are, 0 to 5, if None.
+        zero_is_unrated: leave out the rows whose rating is 0.
+    """
+
+    format: Format = "auto"
+    metadata: Sequence[Path] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    delimiter: str = ""
+    no_header: bool = False
+    header: Sequence[str] = ()
+    encoding: str = ""
+    date_format: str = ""
+    rating_scale: tuple[float, float] | None = None
+    zero_is_unrated: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,98 +78,83 @@ class RawReviews:
     """A file as it is, before any rule.
 
     Attributes:
-        columns: column → one string per row; those of :data:`REQUIRED` and :data:`REVIEW_ID` (blanks if the file has
-            no such column).
-        row_numbers: (rows,) number of each row as a spreadsheet shows it: the header is row 1.
+        columns: column → one string per row; all of :data:`~trainer.data.names.COLUMNS_READ`, blanks for those that
+            the file does not have.
+        row_numbers: (rows,) number of each row as a spreadsheet shows it: a header is row 1.
         malformed: rows that are left out, by number → how many fields such a row has in place of the header's, or its
             text.
         fields: number of fields of the header.
-        sha256: of the uncompressed bytes, hex.
+        sha256: of the unpacked bytes, hex.
         row_rule: what a row must be; that it has as many fields as the header if "".
         names: column → what the file calls it, where that differs.
+        notes: sentences on what was recognised, guessed or absent.
+        files: name of each file and how many rows come before it; of several files alone.
     """
 
     columns: dict[str, Repeated]
     row_numbers: Sequence[int]
-    malformed: Mapping[int, int | str]
+    malformed: Mapping[int | str, int | str]
     fields: int
     sha256: str
     row_rule: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    files: tuple[tuple[str, int], ...] = ()
+
+    def row_label(self, row: int) -> int | str:
+        """Number of a row, and its file if there are several."""
+        number = self.row_numbers[row]
+        names = [name for name, first in self.files if first <= row]
+        return f"{number} of {names[-1]}" if names else number
 
 
-def columns_in(path: Path, header: Sequence[str], names: Mapping[str, str], owner: str) -> dict[str, str]:
-    """Columns to read: column of the schema → column of the file.
-
-    Args:
-        path: the file.
-        header: its columns.
-        names: column of the schema → column of the file, where the file calls it otherwise.
-        owner: of the columns, in the message of the error.
-
-    Raises:
-        InvalidFile: a column of :data:`REQUIRED` is missing.
-    """
-    called = {name: names.get(name, name) for name in (*REQUIRED, REVIEW_ID)}
-    if missing := [called[name] for name in REQUIRED if called[name] not in header]:
-        message = f"column is missing; the {owner} has: {', '.join(header[:30])}"[:500]
-        raise InvalidFile(path, [FieldViolation(name, message) for name in missing])
-    return {name: column for name, column in called.items() if column in header}
+def with_absent(columns: dict[str, Repeated], rows: int) -> dict[str, Repeated]:
+    """All columns that are read, blanks for those that a file does not have."""
+    blank = Repeated(Strings.of([""]), np.zeros(rows, np.int32))
+    return {name: columns.get(name, blank) for name in COLUMNS_READ}
 
 
-def with_review_id(columns: dict[str, Repeated], rows: int) -> dict[str, Repeated]:
-    """Add a blank :data:`REVIEW_ID` to columns that have none."""
-    return {REVIEW_ID: Repeated(Strings.of([""]), np.zeros(rows, np.int32)), **columns}
+def absent_note(columns: Mapping[str, object]) -> tuple[str, ...]:
+    """A sentence on the columns that a file does not have, if it lacks any but the review's id."""
+    absent = [name for name in COLUMNS_READ if name not in columns and name != "reviews.id"]
+    return (f"columns that the file does not have, read as blank: {', '.join(absent)}",) if absent else ()
 
 
-@contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, gzipped or not, to read its uncompressed bytes.
-
-    Raises:
-        InvalidFile: not readable, or a broken gzip stream; also while it is read.
-    """
-    try:
-        with path.open("rb") as raw:
-            compressed = raw.read(2) == _GZIP_MAGIC
-            raw.seek(0)
-            if compressed:
-                with gzip.GzipFile(fileobj=raw) as unpacked:
-                    yield cast(IO[bytes], unpacked)
-            else:
-                yield raw
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InvalidFile(path, [FieldViolation("file", f"must be whole gzip: {error}")]) from error
-    except OSError as error:
-        raise InvalidFile(path, [FieldViolation("file", f"must be readable: {error.strerror or error}")]) from error
+def names_note(names: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence on columns that were recognised by another name than the schema's."""
+    pairs = [f"{column} is {own}" for column, own in names.items() if own != column]
+    return (f"columns: {', '.join(pairs)}",) if pairs else ()
 
 
-def inspect_text(path: Path) -> str:
-    """Hex sha256 of the uncompressed bytes.
-
-    Raises:
-        InvalidFile: not UTF-8, with the offset and the line, or a NUL byte.
-    """
-    digest = hashlib.sha256()
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset, lines = 0, 1
-    with open_bytes(path) as file:
-        while True:
-            chunk = file.read(_CHUNK_BYTES)
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                line = lines + chunk[: max(0, error.start - pending)].count(b"\n")
-                byte, position = error.object[error.start], offset - pending + error.start
-                message = f"must be UTF-8, got byte 0x{byte:02x} at offset {position}, line {line}"
-                raise InvalidFile(path, [FieldViolation("encoding", message)]) from error
-            if b"\0" in chunk:
-                position = offset + chunk.index(b"\0")
-                message = f"must be CSV text, got a NUL byte at offset {position}"
-                raise InvalidFile(path, [FieldViolation("file", message)])
-            if not chunk:
-                return digest.hexdigest()
-            digest.update(chunk)
-            offset += len(chunk)
-            lines += chunk.count(b"\n")
+def joined(parts: Sequence[tuple[Path, RawReviews]]) -> RawReviews:
+    """Several files as one: the rows of the first, then those of the second, and so on."""
+    raws = [raw for _, raw in parts]
+    if len(raws) == 1:
+        return raws[0]
+    columns = {}
+    for name in COLUMNS_READ:
+        distinct = Strings.joined(raw.columns[name].distinct for raw in raws).numbered()
+        firsts = np.cumsum([0, *(len(raw.columns[name].distinct) for raw in raws)])
+        codes = [
+            distinct.code[first:last][raw.columns[name].code]
+            for raw, (first, last) in zip(raws, pairwise(firsts), strict=True)
+        ]
+        columns[name] = Repeated(distinct.distinct, np.concatenate(codes))
+    numbers = np.concatenate([np.asarray(raw.row_numbers, np.int64) for raw in raws])
+    before = np.cumsum([0, *(len(raw.row_numbers) for raw in raws)]).tolist()
+    malformed: dict[int | str, int | str] = {
+        f"{number} of {path.name}": wrong if isinstance(wrong, str) else f"{wrong} fields in place of {raw.fields}"
+        for path, raw in parts
+        for number, wrong in raw.malformed.items()
+    }
+    return RawReviews(
+        columns,
+        numbers.tolist(),
+        malformed,
+        0,
+        fingerprint([raw.sha256 for raw in raws]),
+        "must be a row like the others of its file",
+        {},
+        tuple(f"{path.name}: {note}" for path, raw in parts for note in raw.notes),
+        tuple((path.name, first) for (path, _), first in zip(parts, before, strict=False)),
+    )

@@ -1,7 +1,8 @@
 """Cleaned reviews: what every later stage of the trainer works on."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,12 @@ from numpy.typing import NDArray
 
 from trainer.data.cleaning import CleaningOptions, CleaningReport, CleanRows, clean
 from trainer.data.columns import Repeated, Strings
-from trainer.data.sources import SourceOptions, read_source
-from twotower.features import Float32, Int32, Int64
+from trainer.data.dates import moment
+from trainer.data.files import refused
+from trainer.data.raw import SourceOptions
+from trainer.data.shared_names import shared_names, too_many_reviews
+from trainer.data.sources import read_source
+from twotower.features import ANONYMOUS_NAMES, Float32, Int32, Int64, anonymous_keys, is_anonymous
 from twotower.release_users import UNDATED
 
 
@@ -41,8 +46,9 @@ class Reviews:
         texts: the same.
         user_ids: the same, the names of the authors.
         anonymous: (users,) bool, whether the name stands for anybody.
-        products: what the first row of each says.
-        sha256: of the file's uncompressed bytes.
+        products: what most rows of each say.
+        sha256: of the file's unpacked bytes.
+        anonymous_names: the names that stand for anybody.
     """
 
     review_ids: Strings
@@ -56,6 +62,7 @@ class Reviews:
     anonymous: NDArray[np.bool_]
     products: list[ProductText]
     sha256: str
+    anonymous_names: tuple[str, ...] = ANONYMOUS_NAMES
 
     def __len__(self) -> int:
         return len(self.review_ids)
@@ -70,7 +77,7 @@ class Reviews:
         dated = self.time_us[self.dated]
         if not len(dated):
             return None
-        first, last = (datetime.fromtimestamp(time_us / 1e6, UTC) for time_us in dated[[0, -1]].tolist())
+        first, last = (moment(time_us) for time_us in dated[[0, -1]].tolist())
         return first, last
 
 
@@ -79,19 +86,35 @@ def training_rows(reviews: Reviews, validation_fraction: float) -> int:
     return max(1, len(reviews) - int(len(reviews) * validation_fraction))
 
 
+def check_order(reviews: Reviews, paths: Sequence[Path]) -> None:
+    """Refuse reviews without an order in time, for what compares earlier with later ones.
+
+    Raises:
+        InvalidFile: no review has a date.
+    """
+    if not reviews.dated.any():
+        message = (
+            "no row has a date that is read, so there is no earlier and no later: a temporal evaluation needs both"
+        )
+        raise refused(", ".join(map(str, paths)), "reviews.date", f"{message} (--column date=…, --date-format)")
+
+
 def read_reviews(
-    path: Path, options: CleaningOptions, source: SourceOptions | None = None
+    paths: Path | Sequence[Path], options: CleaningOptions, source: SourceOptions | None = None
 ) -> tuple[Reviews, CleaningReport]:
-    """Read, clean and order a review file.
+    """Read, clean and order review files; a folder means the files in it.
 
     Raises:
         InvalidFile: see :func:`trainer.data.sources.read_source` and :func:`trainer.data.cleaning.clean`.
     """
-    raw = read_source(path, source or SourceOptions())
-    rows, report = clean(path, raw, options)
+    source = source or SourceOptions()
+    raw = read_source(paths, source)
+    called = str(paths) if isinstance(paths, Path) else ", ".join(map(str, paths))
+    rows, report, anonymous_names = clean(called, raw, options, source)
     user, users = number_by_appearance(rows.user_id.code)
     product, products = number_by_appearance(rows.product_id.code)
     user_ids = rows.user_id.distinct.take(users)
+    keys = anonymous_keys(anonymous_names)
     reviews = Reviews(
         review_ids=rows.review_id,
         user=user,
@@ -101,11 +124,14 @@ def read_reviews(
         titles=rows.title,
         texts=rows.text,
         user_ids=user_ids,
-        anonymous=user_ids.test(options.is_anonymous),
+        anonymous=user_ids.test(lambda name: is_anonymous(name, keys)),
         products=_products(rows, product, len(products)),
         sha256=raw.sha256,
+        anonymous_names=anonymous_names,
     )
-    return reviews, report
+    too_many_reviews(called, reviews.user, reviews.anonymous, user_ids)
+    shared = shared_names(reviews.user, reviews.product, reviews.time_us, reviews.anonymous, user_ids)
+    return reviews, replace(report, notes=(*report.notes, *map(str, shared)))
 
 
 def number_by_appearance(values: Int32) -> tuple[Int32, Int32]:
@@ -121,8 +147,30 @@ def number_by_appearance(values: Int32) -> tuple[Int32, Int32]:
 
 
 def _products(rows: CleanRows, product: Int32, count: int) -> list[ProductText]:
-    """What the first row of each product says."""
+    """What most rows of each product say, blanks aside; a product without a name is called by its id."""
     first = np.zeros(count, np.int64)
     first[product[::-1]] = np.arange(len(product))[::-1]
-    columns = (rows.product_id, rows.name, rows.brand, rows.categories, rows.manufacturer)
-    return [ProductText(*texts) for texts in zip(*(column.take(first) for column in columns), strict=True)]
+    ids = rows.product_id.take(first)[:]
+    fields = [
+        _most_frequent(product, column, count) for column in (rows.name, rows.brand, rows.categories, rows.manufacturer)
+    ]
+    return [
+        ProductText(product_id, name if name.strip() else product_id, *others)
+        for product_id, name, *others in zip(ids, *fields, strict=True)
+    ]
+
+
+def _most_frequent(product: Int32, column: Repeated, count: int) -> list[str]:
+    """The value that most rows of each product have, blanks aside; of several, the one that comes first."""
+    blank = column.distinct.test(lambda value: not value.strip())
+    rows = np.flatnonzero(~blank[column.code])
+    pairs, first, times = np.unique(
+        product[rows].astype(np.int64) * len(blank) + column.code[rows], return_index=True, return_counts=True
+    )
+    owner, value = np.divmod(pairs, len(blank))
+    values = np.full(count, -1, np.int64)
+    best = np.lexsort((-first, times))
+    # Of several assignments to one place the last stays: the most frequent, and of those the first.
+    values[owner[best]] = value[best]
+    texts = iter(column.distinct.take(values[values >= 0])[:])
+    return [next(texts) if number >= 0 else "" for number in values.tolist()]

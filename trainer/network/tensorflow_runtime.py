@@ -5,6 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from twotower.cores import usable_cores
+from twotower.errors import FieldViolation, InvalidArgument
+
+
+def check_backend() -> None:
+    """Refuse another backend of Keras than TensorFlow, which the environment may ask for, before anything is loaded.
+
+    Raises:
+        InvalidArgument: naming the variable.
+    """
+    backend = os.environ.get("KERAS_BACKEND", "")
+    if backend not in ("", "tensorflow"):
+        message = f"must be tensorflow or not set, got {backend!r}: networks are fitted and read by TensorFlow"
+        raise InvalidArgument([FieldViolation("KERAS_BACKEND", message)])
+    if not backend:
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever ~/.keras/keras.json says
 
 
 def load_tensorflow() -> None:
@@ -13,6 +28,7 @@ def load_tensorflow() -> None:
     TensorFlow's C++ part says on the process's standard error at every start that there is no GPU, whatever the log
     level, so standard error is shut during the import. A failure to import is a Python exception and is seen.
     """
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(threads, str(usable_cores()))

@@ -34,8 +34,11 @@ _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 def write_release(
     root: Path, contents: ReleaseContents, network: Any, reviews: Reviews, vectors: ReviewVectors
-) -> Release:
+) -> tuple[Release, float]:
     """Write a trained release under `root`, whole or not at all, and open it as serving will.
+
+    Returns:
+        The release, and the largest difference of its replayed golden requests.
 
     Args:
         root: folder of releases.
@@ -48,7 +51,8 @@ def write_release(
         writer.write(contents)
         write_keras(writer, network)
         _write_users(writer, reviews, vectors, contents.space)
-        return writer.commit(contents.manifest())
+        release = writer.commit(contents.manifest())
+        return release, replay_golden(release)
 
 
 def library_versions(*more: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """A Keras file made into a servable release."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.files import inspect_text
+from trainer.data.records import records
+from trainer.data.values import text_of, without_markup
 from trainer.features.als import CONFIDENCE_PER_STAR, REGULARIZATION
 from trainer.network.keras_graph import graph_weights
 from trainer.network.tensorflow_runtime import load_tensorflow
@@ -21,6 +23,7 @@ from twotower.features import (
     ALS_DIM,
     BERT_COLUMNS,
     BERT_DIM,
+    MAX_RATING,
     Float32,
     dequantize,
     id_problem,
@@ -89,6 +92,7 @@ def import_keras(
     vectors = encoder.encode(texts, on_progress).fixed_point
     space = ItemFactors(factors, files.regularization, files.confidence_per_star)
     rows = product_rows(factors, dequantize(vectors))
+    golden = _golden(network, space, mean, rows)
     contents = ReleaseContents(
         preset="imported",
         weights=weights,
@@ -97,8 +101,8 @@ def import_keras(
         catalogue=products,
         product_rows=rows,
         scoring=RatingScoring(),
-        golden=_golden(network, space, mean, rows),
-        golden_tolerance=GOLDEN_TOLERANCE,
+        golden=golden,
+        golden_tolerance=golden_bound(golden),
         encoder_path=encoder_path,
         encoder_id=encoder.encoder_id,
         golden_texts=golden_texts(texts, vectors),
@@ -110,8 +114,19 @@ def import_keras(
         write_keras(writer, network)
         writer.no_users()
         release = writer.commit(contents.manifest())
-    replay_golden(release)
-    return release
+        replay_golden(release)
+        return release
+
+
+def golden_bound(golden: Golden) -> float:
+    """Allowed difference of the golden scores: a share of their size, as of five stars, and absolute for smaller ones.
+
+    Raises:
+        InvalidArgument: a score is not finite.
+    """
+    if not np.isfinite(golden.scores).all():
+        raise InvalidArgument([FieldViolation("network", "must answer with finite numbers on users and products")])
+    return GOLDEN_TOLERANCE * max(1.0, float(np.abs(golden.scores).max()) / MAX_RATING)
 
 
 def _load(model: Path) -> Any:
@@ -131,27 +146,57 @@ def _load(model: Path) -> Any:
 
 def _products(path: Path) -> list[Product]:
     products, problems = [], []
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidFile(path, [FieldViolation("file", f"must be readable UTF-8: {error}")]) from error
-    for number, line in enumerate(lines, start=1):
+    for number, row in records(inspect_text(path)):
         try:
-            row = json.loads(line)
-            product_id, name = str(row["product_id"]), str(row["name"])
-        except (ValueError, KeyError, TypeError):
-            problems.append(FieldViolation(f"line {number}", "must be a JSON object with product_id and name"))
-            continue
-        if problem := id_problem(product_id):
-            problems.append(FieldViolation(f"line {number}: product_id", problem))
-        brand, categories, manufacturer = (str(row.get(key) or "") for key in ("brand", "categories", "manufacturer"))
-        figures = int(row.get("review_count") or 0), float(row.get("mean_rating") or 0.0)
-        products.append(Product(product_id, name, brand, categories, manufacturer, *figures))
+            products.append(_product(row))
+        except InvalidArgument as error:
+            problems += [
+                FieldViolation(f"line {number}{name and ': '}{name}", description)
+                for name, description in ((item.field, item.description) for item in error.violations)
+            ]
     if len({product.product_id for product in products}) != len(products):
         problems.append(FieldViolation("product_id", "must be unique"))
     if problems or not products:
         raise InvalidFile(path, problems[:20] or [FieldViolation("lines", "must be at least 1, got 0")])
     return products
+
+
+def _product(row: Mapping[str, object] | str) -> Product:
+    """A product of a record.
+
+    Raises:
+        InvalidArgument: naming the key.
+    """
+    if isinstance(row, str) or not {"product_id", "name"} <= row.keys():
+        raise InvalidArgument([FieldViolation("", "must be a JSON object with product_id and name")])
+    product_id, name, brand, categories, manufacturer = (
+        without_markup(text_of(row.get(key))) if key != "product_id" else text_of(row.get(key)).strip()
+        for key in ("product_id", "name", "brand", "categories", "manufacturer")
+    )
+    count, mean = _figure(row, "review_count"), _figure(row, "mean_rating")
+    problems = [FieldViolation(key, problem) for key, problem in (("product_id", id_problem(product_id)),) if problem]
+    problems += [
+        FieldViolation(key, f"must be a {what}, got {row[key]!r}"[:200])
+        for key, value, what in (
+            ("review_count", count, "whole number from 0"),
+            ("mean_rating", mean, "number from 0 to 5"),
+        )
+        if value is None
+    ]
+    if count is None or mean is None or problems:
+        raise InvalidArgument(problems)
+    return Product(product_id, name or product_id, brand, categories, manufacturer, int(count), mean)
+
+
+def _figure(row: Mapping[str, object], key: str) -> float | None:
+    """A number that a product may have: 0 where it is absent, None where it is none that it could be."""
+    value = row.get(key)
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**31:
+        return None
+    fits = value == int(value) if key == "review_count" else value <= MAX_RATING
+    return float(value) if fits else None
 
 
 def _array(path: Path | None, shape: tuple[int, ...]) -> Float32:

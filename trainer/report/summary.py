@@ -18,10 +18,11 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 
 
 def print_report(console: Console, report: CleaningReport) -> None:
-    """Print what was filled and dropped."""
+    """Print what was recognised, filled and dropped, in whole lines."""
     console.print(f"{report.rows_read:,} rows read, {report.rows_kept:,} kept")
-    for problem in report.problems:
-        console.print(Padding(plain(f"{problem.field} {problem}"), (0, 0, 0, 2), expand=False))
+    lines = [*report.notes, *(f"{problem.field} {problem}" for problem in report.problems)]
+    for line in lines:
+        console.print(Padding(plain(line), (0, 0, 0, 2), expand=False))
 
 
 def print_curve(console: Console, fitted: Fitted) -> None:

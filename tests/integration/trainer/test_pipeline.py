@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from tests.support.trained import train_tiny_result
 from trainer.cli.commands import train
 from trainer.data.cleaning import CleaningOptions
-from trainer.data.datafiniti_csv import read_datafiniti
+from trainer.data.delimited import read_delimited
 from trainer.data.reviews import read_reviews, training_rows
 from trainer.features.history import AsOfFeatures
 from trainer.features.samples import draw_samples
@@ -162,7 +162,7 @@ def test_the_real_file_gives_120_000_samples(data_path: Path) -> None:
     assert (report.rows_read, report.rows_kept, len(reviews), len(reviews.products)) == (30_000, 30_000, 30_000, 271)
     assert (~reviews.dated).sum() == 46 + 8
     counts = {problem.field: problem.row_count for problem in report.problems}
-    raw = read_datafiniti(path).columns
+    raw = read_delimited(path).columns
     for field in ("reviews.title", "reviews.username", "manufacturer"):
         assert counts[field] == sum(not value.strip() for value in raw[field])
     rows = training_rows(reviews, 0.1)

@@ -9,10 +9,10 @@ from twotower.errors import InvalidFile
 
 
 def test_columns_of_another_name_are_mapped(tmp_path: Path) -> None:
-    columns = ["stars" if name == "reviews.rating" else name for name in ROW]
-    path = write_csv(tmp_path / "r.csv", [{"stars": "3"}], columns)
-    with pytest.raises(InvalidFile, match=r"reviews\.rating: column is missing"):
+    columns = ["how_good" if name == "reviews.rating" else name for name in ROW]
+    path = write_csv(tmp_path / "r.csv", [{"how_good": "3"}], columns)
+    with pytest.raises(InvalidFile, match=r"reviews\.rating is missing"):
         read_file(path)
-    assert read_file(path, columns={"reviews.rating": "stars"}).rating.tolist() == [3.0]
-    with pytest.raises(InvalidFile, match="--column stars: must be one of id, "):
-        read_file(path, columns={"stars": "reviews.rating"})
+    assert read_file(path, columns={"reviews.rating": "how_good"}).rating.tolist() == [3.0]
+    with pytest.raises(InvalidFile, match=r"--column ratng: must be one of id, .*did you mean rating"):
+        read_file(path, columns={"ratng": "how_good"})

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from trainer.cli.commands import sample_data
 from trainer.data.cleaning import CleaningOptions
-from trainer.data.datafiniti_csv import read_datafiniti
+from trainer.data.delimited import read_delimited
 from trainer.data.raw import COLUMNS
 from trainer.data.reviews import read_reviews
 from trainer.synthetic.reviews import write_synthetic
@@ -25,7 +25,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_shape_is_the_real_sets(sample: Path) -> None:
-    raw = read_datafiniti(sample)
+    raw = read_delimited(sample)
     columns = raw.columns
     assert (len(raw.row_numbers), raw.fields, raw.malformed) == (6000, len(COLUMNS), {})
     assert Counter(columns["id"]).most_common(1)[0][1] / 6000 == pytest.approx(0.28, abs=0.03)
@@ -45,7 +45,7 @@ def test_it_cleans_without_loss(sample: Path) -> None:
 
 
 def test_text_carries_product_and_rating(sample: Path) -> None:
-    columns = read_datafiniti(sample).columns
+    columns = read_delimited(sample).columns
     nouns = [categories.rsplit(",", 1)[1] for categories in columns["categories"]]
     named = [noun in text for noun, text in zip(nouns, columns["reviews.text"], strict=True) if text]
     assert np.mean(named) == 1.0

@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.reviews import read_file
 from trainer.data.cleaning import CleaningOptions
+from trainer.data.raw import SourceOptions
 from trainer.data.reviews import read_reviews
-from trainer.data.sources import SourceOptions
 from twotower.errors import InvalidFile
 
 DUMP_2014 = {
@@ -56,7 +56,9 @@ def write_lines(path: Path, *rows: object) -> Path:
 def test_amazon_dumps_of_all_years(
     tmp_path: Path, row: object, meta: object, expected: tuple[str, ...], suffix: str
 ) -> None:
-    reviews = read_file(write_lines(tmp_path / f"r{suffix}", row), metadata=write_lines(tmp_path / f"m{suffix}", meta))
+    reviews = read_file(
+        write_lines(tmp_path / f"r{suffix}", row), metadata=[write_lines(tmp_path / f"m{suffix}", meta)]
+    )
     assert (reviews.user_ids, reviews.rating.tolist(), reviews.titles, reviews.texts) == (  # type: ignore[comparison-overlap]
         ["A1"],
         [4.0],
@@ -82,12 +84,12 @@ def test_bad_amazon_lines_are_named_by_line_and_key(tmp_path: Path) -> None:
 
 def test_a_key_that_no_line_has_is_named(tmp_path: Path) -> None:
     row = {key: value for key, value in DUMP_2014.items() if key != "overall"}
-    with pytest.raises(InvalidFile, match="overall or rating: no line has this key"):
+    with pytest.raises(InvalidFile, match=r"reviews\.rating is missing.*--column reviews\.rating=COLUMN"):
         read_file(write_lines(tmp_path / "r.jsonl", row))
 
 
 def test_a_broken_metadata_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match=r"line: must be a JSON object, broken in 1 lines \(2\)"):
         read_file(
-            write_lines(tmp_path / "r.jsonl", DUMP_2014), metadata=write_lines(tmp_path / "m.jsonl", META_2014, "[]")
+            write_lines(tmp_path / "r.jsonl", DUMP_2014), metadata=[write_lines(tmp_path / "m.jsonl", META_2014, "[]")]
         )
