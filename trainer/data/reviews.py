@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.cleaning import CleaningOptions, CleaningReport, CleanRows, clean
+from trainer.data.cleaning import CleaningOptions, CleaningReport, clean
 from trainer.data.columns import Repeated, Strings
 from trainer.data.dates import moment
 from trainer.data.files import refused
@@ -49,6 +49,7 @@ class Reviews:
         products: what most rows of each say.
         sha256: of the file's unpacked bytes.
         anonymous_names: the names that stand for anybody.
+        said: name, brand, categories and manufacturer as each row has them, for :meth:`products_of`.
     """
 
     review_ids: Strings
@@ -63,9 +64,25 @@ class Reviews:
     products: list[ProductText]
     sha256: str
     anonymous_names: tuple[str, ...] = ANONYMOUS_NAMES
+    said: tuple[Repeated, ...] = ()
 
     def __len__(self) -> int:
         return len(self.review_ids)
+
+    def products_of(self, rows: int) -> list[ProductText]:
+        """What most of the first `rows` rows say of each product; of a product that comes later, what all say."""
+        if not self.said:
+            return self.products
+        known = np.arange(rows)
+        texts = _products(
+            [text.product_id for text in self.products],
+            self.product[:rows],
+            [column.take(known) for column in self.said],
+        )
+        seen = np.bincount(self.product[:rows], minlength=len(self.products)) > 0
+        return [
+            text if is_seen else later for text, later, is_seen in zip(texts, self.products, seen.tolist(), strict=True)
+        ]
 
     @property
     def dated(self) -> NDArray[np.bool_]:
@@ -115,6 +132,7 @@ def read_reviews(
     product, products = number_by_appearance(rows.product_id.code)
     user_ids = rows.user_id.distinct.take(users)
     keys = anonymous_keys(anonymous_names)
+    said = (rows.name, rows.brand, rows.categories, rows.manufacturer)
     reviews = Reviews(
         review_ids=rows.review_id,
         user=user,
@@ -125,9 +143,10 @@ def read_reviews(
         texts=rows.text,
         user_ids=user_ids,
         anonymous=user_ids.test(lambda name: is_anonymous(name, keys)),
-        products=_products(rows, product, len(products)),
+        products=_products(rows.product_id.distinct.take(products)[:], product, said),
         sha256=raw.sha256,
         anonymous_names=anonymous_names,
+        said=said,
     )
     too_many_reviews(called, reviews.user, reviews.anonymous, user_ids)
     shared = shared_names(reviews.user, reviews.product, reviews.time_us, reviews.anonymous, user_ids)
@@ -146,14 +165,9 @@ def number_by_appearance(values: Int32) -> tuple[Int32, Int32]:
     return number.astype(np.int32), np.asarray(distinct, np.int32)
 
 
-def _products(rows: CleanRows, product: Int32, count: int) -> list[ProductText]:
-    """What most rows of each product say, blanks aside; a product without a name is called by its id."""
-    first = np.zeros(count, np.int64)
-    first[product[::-1]] = np.arange(len(product))[::-1]
-    ids = rows.product_id.take(first)[:]
-    fields = [
-        _most_frequent(product, column, count) for column in (rows.name, rows.brand, rows.categories, rows.manufacturer)
-    ]
+def _products(ids: Sequence[str], product: Int32, said: Sequence[Repeated]) -> list[ProductText]:
+    """What most rows say of each product, blanks aside; a product without a name is called by its id."""
+    fields = [_most_frequent(product, column, len(ids)) for column in said]
     return [
         ProductText(product_id, name if name.strip() else product_id, *others)
         for product_id, name, *others in zip(ids, *fields, strict=True)

@@ -14,11 +14,11 @@ def build_catalogue(reviews: Reviews, rows: int) -> list[Product]:
     A missing manufacturer is filled with the one that most of these reviews have (of several, the first in alphabetical
     order); with nothing if none of them has one.
     """
-    product = reviews.product[:rows]
+    product, texts = reviews.product[:rows], reviews.products_of(rows)
     counts = np.bincount(product, minlength=len(reviews.products))
     stars = np.bincount(product, weights=reviews.rating[:rows].astype(np.float64), minlength=len(reviews.products))
     manufacturers = Counter[str]()
-    for text, count in zip(reviews.products, counts.tolist(), strict=True):
+    for text, count in zip(texts, counts.tolist(), strict=True):
         if count and text.manufacturer.strip():
             manufacturers[text.manufacturer] += count
     most_frequent = min(manufacturers, key=lambda name: (-manufacturers[name], name), default="")
@@ -32,5 +32,5 @@ def build_catalogue(reviews: Reviews, rows: int) -> list[Product]:
             review_count=count,
             mean_rating=total / count if count else 0.0,
         )
-        for text, count, total in zip(reviews.products, counts.tolist(), stars.tolist(), strict=True)
+        for text, count, total in zip(texts, counts.tolist(), stars.tolist(), strict=True)
     ]

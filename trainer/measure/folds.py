@@ -56,6 +56,7 @@ def select(reviews: Reviews, rows: Int64) -> Reviews:
         user_ids=reviews.user_ids.take(users),
         anonymous=reviews.anonymous[users],
         products=[reviews.products[product] for product in products.tolist()],
+        said=tuple(column.take(rows) for column in reviews.said),
     )
 
 
