@@ -81,7 +81,7 @@ def test_every_row_says_once_that_it_is_synthetic(sample: Path) -> None:
 
 
 def test_names_are_short_readable_and_told_apart(sample: Path) -> None:
-    columns = read_datafiniti(sample).columns
+    columns = read_delimited(sample).columns
     names = dict(zip(columns["id"], columns["name"], strict=True))
     brands = dict(zip(columns["id"], columns["brand"], strict=True))
     assert len(set(names.values())) == len(names) > 100
