@@ -91,7 +91,15 @@ def upsert_products(
 
 
 @product.command("added")
-@click.option("-n", "--limit", default=100, show_default=True, metavar="N", type=click.IntRange(1, _LARGEST_PAGE))
+@click.option(
+    "-n",
+    "--limit",
+    default=100,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(1, _LARGEST_PAGE),
+    help="Products to list.",
+)
 @json_option
 @asks("ranking")
 def list_added_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:

@@ -93,8 +93,34 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         for product in updated:
             self._memory.products[rows[product.product_id]] = product
         self._memory.products += inserted
+        self._memory.added.update(product.product_id for product in inserted)
         return ranking_service_pb2.UpsertProductsResponse(
             release_id=RELEASE_ID, inserted_count=len(inserted), updated_count=len(updated)
+        )
+
+    async def ListAddedProducts(self, request: Any, context: Any) -> Any:
+        self._memory.arrive("ListAddedProducts", request)
+        added = [product for product in self._memory.products if product.product_id in self._memory.added]
+        answer = ranking_service_pb2.ListAddedProductsResponse(release_id=RELEASE_ID, total_count=len(added))
+        for product in added[: request.page_size]:
+            answer.products.add(product=product, release_id=RELEASE_ID, served=True)
+        return answer
+
+    async def RemoveAddedProducts(self, request: Any, context: Any) -> Any:
+        self._memory.arrive("RemoveAddedProducts", request)
+        removed = self._memory.added & set(request.product_ids)
+        self._memory.added -= removed
+        self._memory.products = [p for p in self._memory.products if p.product_id not in removed]
+        return ranking_service_pb2.RemoveAddedProductsResponse(release_id=RELEASE_ID, removed_count=len(removed))
+
+    async def WithdrawProducts(self, request: Any, context: Any) -> Any:
+        self._memory.arrive("WithdrawProducts", request)
+        before, ids = set(self._memory.withdrawn), set(request.product_ids)
+        self._memory.withdrawn = before - ids if request.restore else before | ids
+        return ranking_service_pb2.WithdrawProductsResponse(
+            release_id=RELEASE_ID,
+            changed_count=len(before ^ self._memory.withdrawn),
+            withdrawn_count=len(self._memory.withdrawn),
         )
 
     def _find(self, product_id: str) -> types_pb2.Product:
@@ -124,6 +150,8 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         brands: Counter[str] = Counter()
         result = []
         for row, product in zip(self._scored(), self._memory.products, strict=True):
+            if row.product_id in self._memory.withdrawn:
+                continue
             if (not request.include_seen and row.product_id in seen) or not _passes(row, product, request.filter):
                 continue
             brands[row.brand] += 1

@@ -18,6 +18,8 @@ class Memory:
         products: the catalogue, in order; a product's score is its place from the end.
         reviews: user → review id → review.
         recorded: every review that ever arrived.
+        added: ids of upserted products.
+        withdrawn: ids of withdrawn products.
         attempts: calls that arrived, by method name.
         failures: method name → errors that its next calls end with.
         degraded: answer as if the embedding service were away.
@@ -31,6 +33,8 @@ class Memory:
     products: list[types_pb2.Product] = field(default_factory=list)
     reviews: dict[str, dict[str, types_pb2.Review]] = field(default_factory=dict)
     recorded: list[types_pb2.Review] = field(default_factory=list)
+    added: set[str] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
     failures: dict[str, list[Exception]] = field(default_factory=dict)
     degraded: bool = False

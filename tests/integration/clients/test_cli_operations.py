@@ -125,6 +125,22 @@ def test_a_bad_file_of_products_is_refused_whole(
     assert server.memory.attempts["UpsertProducts"] == 0
 
 
+def test_upserted_products_are_listed_and_removed(run: Run) -> None:
+    run("product", "upsert", "--id", "new", "--name", "Brand-new", "--brand", "Bolt")
+    listed = run("product", "added").output
+    assert "Brand-new" in listed
+    assert "1 of 1 upserted products" in listed
+    assert "1 removed" in run("product", "remove", "new", "p1").output
+    assert "0 of 0 upserted products" in run("product", "added").output
+
+
+def test_withdrawn_products_are_not_recommended_until_they_are_restored(run: Run) -> None:
+    assert "2 withdrawn, 2 in all" in run("product", "withdraw", "p0", "p1").output
+    answer = json.loads(run("recommend", "Maria", "-k", "2", "--json").output)
+    assert [p["product_id"] for p in answer["products"]] == ["p2", "p3"]
+    assert "1 restored, 1 still withdrawn" in run("product", "restore", "p0").output
+
+
 def test_a_product_without_a_name_is_refused_by_the_server(run: Run) -> None:
     result = run("product", "upsert", "--id", "new")
     assert (result.exit_code, result.stderr) == (1, "Error: products[0].name: must not be empty\n")

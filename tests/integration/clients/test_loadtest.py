@@ -22,7 +22,7 @@ LOCUSTFILE = Path(__file__).parents[3] / "clients" / "loadtest" / "locustfile.py
 
 @pytest.fixture
 def load(server: MemoryServer, tmp_path: Path) -> Load:
-    """Run two seconds of load."""
+    """Run four seconds of load."""
     users = tmp_path / "users.txt"
     users.write_text("Ann\nBo\n")
 
@@ -36,7 +36,7 @@ def load(server: MemoryServer, tmp_path: Path) -> Load:
             "-r",
             "4",
             "-t",
-            "2s",
+            "4s",
             "--host",
             host,
             "--embedding",
@@ -55,7 +55,7 @@ def load(server: MemoryServer, tmp_path: Path) -> Load:
             "--user-ids",
             str(users),
         ]
-        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options, *shares]
+        command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *shares, *options]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
 
     return run
@@ -74,7 +74,7 @@ def test_every_kind_of_call_is_measured(load: Load, server: MemoryServer) -> Non
 
 def test_the_load_test_reviews_no_real_product_and_forgets_its_users(load: Load, server: MemoryServer) -> None:
     real = {product.product_id for product in server.memory.products}
-    done = load()
+    done = load(server.address, "--review-share", "1")
     assert done.returncode == 0, done.stderr
     written = server.memory.attempts["RecordReview"]
     assert written > 0
@@ -110,7 +110,7 @@ def test_also_when_it_is_interrupted(server: MemoryServer, tmp_path: Path, numbe
 
 def test_users_that_cannot_be_deleted_are_named(load: Load, server: MemoryServer) -> None:
     planned(server, "DeleteUser", *[StoreUnavailable("Redis is away")] * 1000)
-    done = load()
+    done = load(server.address, "--review-share", "1")
     assert re.search(
         r"users of this load test are left, among loadtest-\w+-0 to -999: `twotower user delete` them", done.stderr
     )
