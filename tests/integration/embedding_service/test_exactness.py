@@ -218,7 +218,11 @@ class Machine(RuleBasedStateMachine):
         for product, hour, count, offset in columns:
             counted[product, hour] += count
             offsets[product, hour] += offset
-        contents_ = [*self.log.values(), *self.anonymous_log.values()]
+        # Of a user, product and day the earliest counts.
+        earliest: dict[tuple[str, str, int], Content] = {}
+        for (user, _), content in sorted(self.log.items(), key=lambda item: item[1].time_s):
+            earliest.setdefault((user, content.product, content.time_s // 86_400), content)
+        contents_ = [*earliest.values(), *self.anonymous_log.values()]
         assert counted == Counter((content.product, content.time_s // 3600) for content in contents_)
         expected: Counter[tuple[str, int]] = Counter()
         for content in contents_:
