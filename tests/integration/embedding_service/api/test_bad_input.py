@@ -32,6 +32,7 @@ STEMS: dict[int, Callable[[Any], st.SearchStrategy[Any]]] = {
     FieldDescriptor.TYPE_STRING: lambda _: TEXTS,
     FieldDescriptor.TYPE_BYTES: lambda _: BLOBS,
     FieldDescriptor.TYPE_FLOAT: lambda _: FLOATS,
+    FieldDescriptor.TYPE_BOOL: lambda _: st.booleans(),
     FieldDescriptor.TYPE_UINT32: lambda _: NUMBERS.map(lambda n: abs(n) % 2**32),
     FieldDescriptor.TYPE_UINT64: lambda _: NUMBERS.map(lambda n: abs(n) % 2**64),
     FieldDescriptor.TYPE_ENUM: lambda _: st.one_of(st.integers(0, 3), NUMBERS.map(lambda n: n % 2**31)),
