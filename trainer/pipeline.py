@@ -33,6 +33,7 @@ from trainer.release.export import (
 )
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
+from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import Float32, Int32, dequantize, product_rows, product_text, review_text
 from twotower.release import Product, Release
 from twotower.release_writer import ReleaseContents
@@ -152,6 +153,7 @@ def train_reviews(
         progress: shows the stages.
     """
     rows = training_rows(reviews, options.validation_fraction)
+    check_trainable(reviews, rows, options.preset)
     catalogue = build_catalogue(reviews, rows)
     encoder = TextEncoder(encoder_path)
     vectors, product_vectors, replayed = encode_reviews(reviews, catalogue, encoder, VectorCache(cache), progress)
@@ -180,6 +182,20 @@ def train_reviews(
         )
         release, difference = write_release(out, contents, fitted.network, reviews, vectors)
     return TrainingResult(release, report, reviews, fitted, inputs, rows, difference)
+
+
+def check_trainable(reviews: Reviews, rows: int, preset: Preset) -> None:
+    """Refuse reviews that a preset can't be trained on, before the long work.
+
+    Raises:
+        InvalidArgument: fewer than two products in the training period, or no dates for a preset that learns from them.
+    """
+    if not (reviews.product[:rows] != reviews.product[0]).any():
+        message = "must be at least 2 in the training period, or there are no negatives"
+        raise InvalidArgument([FieldViolation("products", message)])
+    if preset.loss == "listwise" and not reviews.dated.any():
+        message = f"{preset.name} learns what comes after what, and no row has a date: --preset v5_power needs none"
+        raise InvalidArgument([FieldViolation("reviews.date", message)])
 
 
 def prepare(

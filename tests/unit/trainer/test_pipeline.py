@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.reviews import random_row, read, review_vectors, text_vector
 from trainer.features.catalogue import build_catalogue
 from trainer.network.presets import preset_named
-from trainer.pipeline import TrainingInputs, TrainingOptions, prepare
+from trainer.pipeline import TrainingInputs, TrainingOptions, check_trainable, prepare
 from trainer.progress import Progress
+from twotower.errors import InvalidArgument
 from twotower.features import dequantize, product_text
 
 TRAINING = 60
@@ -68,3 +70,13 @@ def test_later_reviews_change_nothing_of_the_training_period(
     assert alone.tables.products.tobytes() == beside.tables.products[:products].tobytes()
     assert alone.global_mean.tobytes() == beside.global_mean.tobytes()
     assert len(beside.validation) == 4 * len(later)
+
+
+def test_what_cannot_be_trained_on_is_refused_before_the_work(tmp_path: Path) -> None:
+    one = read(tmp_path / "one.csv", [{"reviews.username": f"u{n}"} for n in range(5)])
+    with pytest.raises(InvalidArgument, match="products: must be at least 2"):
+        check_trainable(one, 4, preset_named("v5_power"))
+    undated = read(tmp_path / "undated.csv", [{"id": f"P{n % 2}", "reviews.date": ""} for n in range(6)])
+    with pytest.raises(InvalidArgument, match=r"reviews\.date: best learns what comes after what"):
+        check_trainable(undated, 5, preset_named("best"))
+    check_trainable(undated, 5, preset_named("v5_power"))
