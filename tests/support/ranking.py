@@ -16,7 +16,7 @@ from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.releases import Releases
 from ranking_service.upstream.user_batch import UserBatch, UserContext
 from ranking_service.upstream.user_spaces import UserSpaces
-from tests.support.embedding import to_columns, warm_user
+from tests.support.fake_embedding import to_columns, warm_user
 from tests.support.releases import ReferenceScorer, product_id, random_product, random_user_rows
 from tests.support.spaces import any_space
 from twotower.features import USER_DIM, Float32

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ranking_service.bootstrap import RankingService
 from ranking_service.settings import RankingSettings
-from tests.support.embedding import FakeEmbedding, warm_user
+from tests.support.fake_embedding import FakeEmbedding, warm_user
 from tests.support.releases import product_id, random_user_rows, write_random_release
 from twotower.release import Release
 from twotower.rpc import open_async_channel

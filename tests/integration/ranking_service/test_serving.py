@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from tests.integration.ranking_service.conftest import PRODUCTS, SEEN, Clients, ranking_settings, running
-from tests.support.embedding import FakeEmbedding, warm_user
+from tests.support.fake_embedding import FakeEmbedding, warm_user
 from tests.support.releases import product_id, write_random_release
 from twotower.features import ALS_DIM, user_rows
 from twotower.model import score_catalogue

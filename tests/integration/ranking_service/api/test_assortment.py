@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from tests.integration.ranking_service.conftest import Clients, ranking_settings, running
-from tests.support.embedding import FakeEmbedding
+from tests.support.fake_embedding import FakeEmbedding
 from tests.support.releases import product_id, write_random_release
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import release_service_pb2, types_pb2

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from tests.integration.ranking_service.conftest import Clients, ranking_settings, running
-from tests.support.embedding import FakeEmbedding, warm_user
+from tests.support.fake_embedding import FakeEmbedding, warm_user
 from tests.support.releases import product_id, random_user_rows, write_random_release
 from twotower.release import Release
 from twotower.v1 import ranking_service_pb2 as pb

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.ranking_service.conftest import Clients, ranking_settings, running
-from tests.support.embedding import FakeEmbedding, warm_user
+from tests.support.fake_embedding import FakeEmbedding, warm_user
 from tests.support.releases import product_id, random_user_rows, write_random_release
 from twotower.model import score_catalogue
 from twotower.release import Release

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ranking_service.upstream.embedding_client import EmbeddingClient
-from tests.support.embedding import FakeEmbedding, warm_user
+from tests.support.fake_embedding import FakeEmbedding, warm_user
 from tests.support.releases import random_user_rows, write_random_release
 from twotower.errors import EmbeddingUnavailable, SpaceMismatch
 from twotower.rpc import open_async_channel

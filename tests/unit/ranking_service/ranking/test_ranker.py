@@ -13,7 +13,7 @@ from ranking_service.ranking.ranker import Ranker
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.upstream.feature_lookup import FeatureLookup
-from tests.support.embedding import to_columns, warm_user
+from tests.support.fake_embedding import to_columns, warm_user
 from tests.support.releases import product_id, random_user_rows, write_random_release
 from tests.support.spaces import any_space
 from twotower.model import score_catalogue

@@ -16,7 +16,7 @@ from ranking_service.release.registry import FolderRegistry
 from ranking_service.release.served import open_served
 from ranking_service.rollout.traffic import Outcomes, Traffic, compare, why_worse
 from ranking_service.upstream.feature_lookup import FeatureLookup
-from tests.support.embedding import to_columns, warm_user
+from tests.support.fake_embedding import to_columns, warm_user
 from tests.support.ranking import releases_of
 from tests.support.releases import ReferenceScorer, random_user_rows, write_random_release
 from tests.support.spaces import any_space

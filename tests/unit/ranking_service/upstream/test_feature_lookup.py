@@ -6,7 +6,7 @@ import pytest
 from ranking_service.release.served import ServedRelease
 from ranking_service.upstream.feature_lookup import FeatureLookup, cold_start, from_columns
 from ranking_service.upstream.user_batch import UserContext
-from tests.support.embedding import to_columns
+from tests.support.fake_embedding import to_columns
 from tests.support.ranking import Clock, FakeFeatures
 from tests.support.releases import product_id, unit_vectors
 from tests.support.spaces import any_space
