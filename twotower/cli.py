@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn, TypeVar
 
 import click
-import numpy as np
 
 from twotower.grpc_environment import quiet_grpc
 
@@ -74,7 +73,7 @@ def print_json(answer: Any, **first: object) -> None:
 def _jsonable(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, np.ndarray | np.generic):
+    if hasattr(value, "tolist"):  # an array or a number of numpy
         return value.tolist()
     if dataclasses.is_dataclass(value):
         return vars(value)
