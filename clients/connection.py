@@ -7,7 +7,10 @@ from typing import Any, Final, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from clients.addresses import (
+from clients.calls import EMBEDDING_SERVICE, METHODS, Call, Deadlines, Method
+from clients.calls.fields import seconds
+from clients.errors import FieldViolation, InvalidArgument, TwotowerError, from_rpc_error
+from twotower.addresses import (
     channel_tls,
     embedding_address,
     is_loopback,
@@ -15,9 +18,6 @@ from clients.addresses import (
     ranking_address,
     warn_of_misspelt,
 )
-from clients.calls import EMBEDDING_SERVICE, METHODS, Call, Deadlines, Method
-from clients.calls.fields import seconds
-from clients.errors import FieldViolation, InvalidArgument, TwotowerError, from_rpc_error
 from twotower.rpc import ChannelTls
 
 ChannelT = TypeVar("ChannelT", grpc.Channel, grpc.aio.Channel)

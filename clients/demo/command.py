@@ -11,10 +11,10 @@ import click
 from rich.console import Console
 
 from clients import tables
-from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, exit_on_signals
 from clients.demo.run import Demo
 from clients.demo.session import RunDirectory, Session
+from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from twotower.cli import json_option, print_json
 from twotower.environment import EMBEDDING, RANKING, TLS, TLS_CA, TLS_CERTIFICATE, TLS_KEY, read
 

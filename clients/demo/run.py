@@ -12,13 +12,13 @@ from typing import Final
 from rich.console import Console
 
 from clients import tables
-from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessFailed, ProcessId, Services, describe_exit, run_module
 from clients.demo.session import RunDirectory, Session
 from clients.demo.story import TimedAnswer, tell
 from clients.demo.users import DemoUsers, choose_users
 from clients.errors import DeadlineExceeded, TwotowerError
 from clients.recommender import TwotowerClient
+from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from twotower.release import Release, list_releases
 from twotower.terminal import Heading
 

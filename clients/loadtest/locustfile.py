@@ -21,12 +21,12 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
 
-from clients.addresses import channel_tls
 from clients.demo.session import RUN_DIRECTORY
 from clients.errors import TwotowerError
 from clients.loadtest.reviewers import Reviewers
 from clients.loadtest.targets import newest_release, read_user_ids, services
 from clients.recommender import TwotowerClient
+from twotower.addresses import channel_tls
 from twotower.rpc import ChannelTls
 
 # Before the first channel: gRPC then yields to the other greenlets while it waits.

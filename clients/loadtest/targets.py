@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from clients.addresses import embedding_address, ranking_address
 from clients.demo.session import RunDirectory, Session
+from twotower.addresses import embedding_address, ranking_address
 from twotower.environment import EMBEDDING, RANKING, read
 from twotower.release import list_releases
 from twotower.release_users import USER_IDS

@@ -12,11 +12,12 @@ import click
 
 from trainer.data.raw import Format, SourceOptions
 from trainer.network.presets import preset_named
+from twotower.call_options import address_option, tls_options
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
+from twotower.rpc import ChannelTls
 
 if TYPE_CHECKING:
     from trainer.pipeline import TrainingOptions
-    from twotower.rpc import ChannelTls
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -259,27 +260,20 @@ class Services:
     Attributes:
         embedding, ranking: ``host:port``.
         timeout_s: of the one call to each.
-        tls_ca: PEM file of their certificate authority; None is plaintext.
+        tls: what the channels verify the services by; None is plaintext.
     """
 
     embedding: str
     ranking: str
     timeout_s: float
-    tls_ca: Path | None
-
-    @property
-    def tls(self) -> "ChannelTls | None":
-        """What the channels verify the services by."""
-        from twotower.rpc import ChannelTls
-
-        return ChannelTls(ca=self.tls_ca) if self.tls_ca else None
+    tls: ChannelTls | None
 
 
 def service_options(command: Command) -> Command:
     """Where the services are, the same for `publish` and for `train --publish`; the command gets `services`."""
 
-    @_address("embedding", "127.0.0.1:50051")
-    @_address("ranking", "127.0.0.1:50052")
+    @address_option("embedding")
+    @address_option("ranking")
     @click.option(
         "--timeout",
         "timeout_s",
@@ -288,22 +282,9 @@ def service_options(command: Command) -> Command:
         show_default=True,
         help="Seconds per service.",
     )
-    @click.option(
-        "--tls-ca", type=FILE, help="PEM file of the services' certificate authority; plaintext if not given."
-    )
+    @tls_options
     @functools.wraps(command)
-    def run(*, embedding: str, ranking: str, timeout_s: float, tls_ca: Path | None, **others: object) -> None:
-        command(services=Services(embedding, ranking, timeout_s, tls_ca), **others)
+    def run(*, embedding: str, ranking: str, timeout_s: float, tls: ChannelTls | None, **others: object) -> None:
+        command(services=Services(embedding, ranking, timeout_s, tls), **others)
 
     return run
-
-
-def _address(service: str, default: str) -> Callable[[Command], Command]:
-    return click.option(
-        f"--{service}",
-        envvar=f"TWOTOWER_{service.upper()}",
-        default=default,
-        show_default=True,
-        show_envvar=True,
-        help=f"host:port of the {service} service.",
-    )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clients.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from clients.demo.processes import ProcessId
 from clients.demo.session import RunDirectory, Session
 from clients.loadtest.targets import newest_release, read_user_ids, services
+from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
 from twotower.release import Manifest
 
 GOLDEN_MANIFEST = next(Path(__file__).parents[2].glob("golden/releases/v2/*/manifest.json"))

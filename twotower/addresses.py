@@ -1,6 +1,6 @@
 """Where the services are and how they are reached: what is given, or else what the variables ``TWOTOWER_…`` say.
 
-Both clients and all commands read them here.
+The clients of `clients` and all commands that call a service read them here.
 """
 
 import ipaddress
@@ -10,7 +10,6 @@ from os import environ
 from pathlib import Path
 from typing import Final
 
-from clients.errors import FieldViolation, InvalidArgument
 from twotower.environment import (
     EMBEDDING,
     HTTP_PROXY,
@@ -24,6 +23,7 @@ from twotower.environment import (
     read,
     read_flag,
 )
+from twotower.errors import FieldViolation, InvalidArgument
 from twotower.rpc import ChannelTls
 
 DEFAULT_RANKING: Final = "127.0.0.1:50052"
