@@ -179,9 +179,8 @@ def _load(entry: EntryPoint) -> click.Command:
             f"`twotower {entry.name}` needs the extra {extra!r} (no module {error.name!r}): pip install "
             f"'twotower[{extra}]'"
         )
-        return click.Command(
-            entry.name, callback=lambda: _fail(message), help=message, context_settings={"ignore_unknown_options": True}
-        )
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        return click.Command(entry.name, callback=lambda: _fail(message), help=message, context_settings=anything)
     assert isinstance(command, click.Command)
     return command
 

@@ -33,9 +33,10 @@ def test_help_imports_nothing_heavy() -> None:
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = EntryPoint("train", "trainer.no_such_module:train", cli.GROUP)
     monkeypatch.setattr(cli, "entry_points", lambda **_: [broken])
-    result = CliRunner().invoke(cli.main, ["train"])
-    assert result.exit_code == 1
-    assert "pip install 'twotower[trainer]'" in result.output
+    for arguments in ([], ["Maria"], ["add", "--user", "Maria", "--json"]):
+        result = CliRunner().invoke(cli.main, ["train", *arguments])
+        assert result.exit_code == 1
+        assert "pip install 'twotower[trainer]'" in result.output
 
 
 def test_a_domain_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
