@@ -82,7 +82,7 @@ def test_the_load_test_reviews_no_real_product_and_forgets_its_users(load: Load,
     assert not {review.product_id for review in server.memory.recorded} & real
     assert all(review.user_id.startswith("loadtest-") for review in server.memory.recorded)
     assert server.memory.reviews == {}
-    assert re.search(r"deleted the \d+ users loadtest-\w+-… of this load test, with their reviews", done.stderr)
+    assert re.search(r"deleted the [\d,]+ users loadtest-\w+-… of this load test, with their reviews", done.stderr)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
