@@ -9,11 +9,13 @@ benchmarks. The last line is JSON.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks import rig
@@ -39,6 +41,7 @@ NEW_REVIEWS: Final = (0, 1, 10, 100, 1000)
 NEXT: Final = 300
 LEADS_COUNTS: Final = "1: counts"
 LEADS_POSTERIOR: Final = "1: posterior"
+LogOf = Callable[[Float64], Float32]
 _YEAR_US: Final = 365 * US_PER_DAY
 
 
@@ -68,17 +71,23 @@ def main() -> None:
         f"prior weighs {scoring.prior_reviews:g} reviews, with live ones at least {scoring.least_reviews:.0f}; one "
         f"review moves a share by at most {1 / max(scoring.least_reviews, scoring.prior_reviews + 1):.2%}"
     )
-    lines = compare(period, test_scores(period, fitted.network), scoring)
-    new = new_products(period, test_scores(period, fitted.network), scoring)
+    network = test_scores(period, fitted.network)
+    lines, new = compare(period, network, scoring), new_products(period, network, scoring)
     rig.print_json(**{f"after_{reviews}": values for reviews, values in lines.items()}, new_products=new)
+
+
+def not_to_rank(period: Period) -> NDArray[np.bool_]:
+    """(test rows, products): what the user had reviewed before, but for the answer."""
+    seen = period.seen.copy()
+    seen[np.arange(len(seen)), period.target] = False
+    return seen
 
 
 def compare(period: Period, network: Float32, scoring: LiftScoring) -> dict[int, dict[str, float]]:
     """Print the table, and return it."""
     later = aged(period.reviews, period.fold.training)
     counts = [c.copy() for c in live_counts(later, period.fold.test, scoring.half_life_days)]
-    seen = period.seen.copy()
-    seen[np.arange(len(seen)), period.target] = False
+    seen = not_to_rank(period)
     columns = ("network", "frozen", "counts", "posterior", LEADS_COUNTS, LEADS_POSTERIOR)
     print("new reviews", *(f"{name:>12}" for name in columns))
     lines: dict[int, dict[str, float]] = {}
@@ -117,8 +126,7 @@ def new_products(period: Period, network: Float32, scoring: LiftScoring) -> dict
         log_popularity=np.where(added, np.log(POPULARITY_FLOOR + scoring.new_product_share), scoring.log_popularity),
     )
     counts = [c.copy() for c in live_counts(period.reviews, period.fold.test, scoring.half_life_days)]
-    seen = period.seen.copy()
-    seen[np.arange(len(seen)), period.target] = False
+    seen = not_to_rank(period)
     print(f"{int(added.sum())} products are new; their share begins at {scoring.new_product_share:.5f}")
     values: dict[str, dict[str, float]] = {}
     for name, own in (("as unpopular ones", scoring), ("as new ones", with_share)):
@@ -130,9 +138,8 @@ def new_products(period: Period, network: Float32, scoring: LiftScoring) -> dict
     return values
 
 
-def _each(network: Float32, counts: list[Float64], scoring: LiftScoring, log: object) -> Float32:
+def _each(network: Float32, counts: list[Float64], scoring: LiftScoring, log: LogOf) -> Float32:
     """Scores of rows, each with the popularity of its own moment."""
-    assert callable(log)
     return np.stack([scoring.scores(row[np.newaxis], log(own))[0] for row, own in zip(network, counts, strict=True)])
 
 

@@ -92,7 +92,6 @@ class Outboxes:
     async def drain(self) -> None:
         """Empty the outboxes that this process knows to have entries."""
         async with self._draining:
-            self._woken.clear()
             names, self._dirty = self._dirty, set()
             try:
                 for name in list(names):

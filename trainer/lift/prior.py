@@ -48,13 +48,13 @@ def fit_prior(reviews: Reviews, folds: list[Fold], half_life_days: float) -> Pop
     `prior_reviews` is the smallest whose nDCG@10 is within one standard error, of the paired difference, of the best.
     """
     test = np.concatenate([fold.test for fold in folds])
-    evidence = np.array([counts.sum() for counts in live_counts(reviews, test, half_life_days)])
+    evidence, new_product_share = _evidence(reviews, test, half_life_days)
     least_reviews = _OF_THE_QUIETEST * float(np.quantile(evidence, _QUIETEST))
     quality = np.concatenate([_quality(reviews, fold, half_life_days, least_reviews) for fold in folds], axis=1)
     losses = quality[int(quality.mean(axis=1).argmax())] - quality
     allowed = losses.std(axis=1) / np.sqrt(losses.shape[1])
     chosen = PRIOR_REVIEWS[int(np.flatnonzero(losses.mean(axis=1) <= allowed)[0])]
-    return PopularityPrior(chosen, least_reviews, _new_product_share(reviews, test, half_life_days))
+    return PopularityPrior(chosen, least_reviews, new_product_share)
 
 
 def _quality(reviews: Reviews, fold: Fold, half_life_days: float, least_reviews: float) -> Float64:
@@ -71,14 +71,18 @@ def _quality(reviews: Reviews, fold: Fold, half_life_days: float, least_reviews:
     return np.stack([ndcg(expected_ranks(of_weight, target, seen)) for of_weight in scores])
 
 
-def _new_product_share(reviews: Reviews, rows: Int64, half_life_days: float) -> float:
-    """Geometric mean, at the moments of `rows`, of the live shares of products that had their first review lately."""
+def _evidence(reviews: Reviews, rows: Int64, half_life_days: float) -> tuple[Float64, float]:
+    """Sum of live counts at the moment of each of `rows`, (rows,), and the share that new products have then.
+
+    The share is the geometric mean over moments and over the products that had their first review lately.
+    """
     first_us = np.full(len(reviews.products), np.iinfo(np.int64).max)
     np.minimum.at(first_us, reviews.product, reviews.time_us)
-    total, number = 0.0, 0
-    for row, counts in zip(rows.tolist(), live_counts(reviews, rows, half_life_days), strict=True):
+    sums, total, number = np.empty(len(rows)), 0.0, 0
+    for index, counts in enumerate(live_counts(reviews, rows, half_life_days)):
+        row, sums[index] = rows[index], counts.sum()
         age_days = (reviews.time_us[row] - first_us) / US_PER_DAY
         new = counts[(age_days > 0) & (age_days <= NEW_PRODUCT_DAYS)]
-        total += float(np.log(new / max(counts.sum(), 1e-12) + POPULARITY_FLOOR).sum())
+        total += float(np.log(new / max(sums[index], 1e-12) + POPULARITY_FLOOR).sum())
         number += len(new)
-    return max(0.0, float(np.exp(total / number)) - POPULARITY_FLOOR) if number else 0.0
+    return sums, max(0.0, float(np.exp(total / number)) - POPULARITY_FLOOR) if number else 0.0
