@@ -3,10 +3,10 @@
 So it is there whole or not at all.
 """
 
+import filecmp
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -17,9 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from twotower.als import ItemFactors
+from twotower.errors import NotFound, ReleaseInvalid, TwotowerError
 from twotower.features import ANONYMOUS_NAMES, BERT_DIM, Float32, Int16
 from twotower.model import TwoTowerWeights, product_fusion, run_layers
 from twotower.release import (
@@ -39,6 +41,7 @@ from twotower.release import (
 )
 from twotower.release_users import REVIEW_IDS, USER_ARRAYS, USER_IDS, user_array
 from twotower.scoring import LiftScoring, Scoring
+from twotower.temporary_folders import TemporaryFolder, remove_abandoned
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,18 @@ class ReleaseContents:
         )
 
 
+class WriteFailed(TwotowerError):
+    """A disk that is full, read-only or failing."""
+
+
 class ReleaseWriter:
     """Writes one release; a context manager that leaves nothing behind unless :meth:`commit` was reached.
 
     Args:
         root: folder of releases; made if missing.
+
+    Raises:
+        WriteFailed: on leaving, in place of an error of the file system.
     """
 
     def __init__(self, root: Path) -> None:
@@ -112,17 +122,27 @@ class ReleaseWriter:
 
     def __enter__(self) -> Self:
         self._parents = [path for path in (*reversed(self._root.parents), self._root) if not path.exists()]
-        self._root.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self._root)
-        self._directory = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{os.getpid()}-", dir=self._root))
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(self._root / ENCODERS, TEMPORARY_PREFIX)
+            self._folder = TemporaryFolder(self._root, TEMPORARY_PREFIX).__enter__()
+        except OSError as error:
+            self._undo()
+            raise self._failed(error) from error
+        self._directory = self._folder.tree
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._folder.__exit__(kind, error, trace)
         if kind is not None:
             self._undo()
+        if isinstance(error, OSError | SafetensorError):
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> WriteFailed:
+        return WriteFailed(f"{self._root}: the release could not be written, and nothing of it was left: {error}")
 
     def _undo(self) -> None:
         """Remove what this writer made, the last first; a folder that others use by now stays."""
@@ -209,27 +229,28 @@ class ReleaseWriter:
         Where links can't be had it is copied.
         """
         shared = self._root / ENCODERS / encoder_id
-        if not shared.exists():
+        if not _same_files(source, shared):
             if not shared.parent.exists():
                 shared.parent.mkdir(exist_ok=True)
                 self._parents.append(shared.parent)
-            copy = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=shared.parent))
-            shutil.copytree(source, copy, dirs_exist_ok=True)
-            copy.chmod(0o755)
-            _fsync_tree(copy)
-            copy.rename(shared)
-            self._trees.append(shared)
-        for file in sorted(shared.iterdir()):
+            with TemporaryFolder(shared.parent, TEMPORARY_PREFIX) as folder:
+                shutil.copytree(source, folder.tree, dirs_exist_ok=True)
+                folder.tree.chmod(0o755)
+                _fsync_tree(folder.tree)
+                if not shared.exists():
+                    self._trees.append(shared)
+                folder.replace(shared)
+        for file in sorted(source.iterdir()):
             target = self.path(f"encoder/{file.name}")
             try:
-                os.link(file, target)
+                os.link(shared / file.name, target)
             except OSError:
                 shutil.copy2(file, target)
 
     def commit(self, manifest: Manifest) -> Release:
         """Hash every file, write the manifest, fsync, rename.
 
-        Writing the same content again finds it there and changes nothing.
+        Writing the same content again finds it there and changes nothing; what was damaged since is replaced.
         """
         paths = sorted(path for path in self._directory.rglob("*") if path.is_file())
         files = {
@@ -242,9 +263,10 @@ class ReleaseWriter:
         self._directory.chmod(0o755)
         _fsync_tree(self._directory)
         target = self._root / manifest.release_id
-        if not target.exists():
-            self._directory.rename(target)
-            self._trees.append(target)
+        if not _is_sound(target):
+            if not target.exists():
+                self._trees.append(target)
+            self._folder.replace(target)
             _fsync(self._root)
         return Release.open(target)
 
@@ -266,12 +288,20 @@ def _write_parts(path: Path, dtype: np.dtype[Any], row_shape: tuple[int, ...], p
         np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *row_shape)})
 
 
-def _remove_abandoned(root: Path) -> None:
-    """Remove the temporary directories of writers that were killed."""
-    for path in root.glob(f"{TEMPORARY_PREFIX}*"):
-        pid = path.name.removeprefix(TEMPORARY_PREFIX).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(path, ignore_errors=True)
+def _is_sound(path: Path) -> bool:
+    """Whether a whole release is there."""
+    try:
+        Release.open(path)
+    except (NotFound, ReleaseInvalid, OSError):
+        return False
+    return True
+
+
+def _same_files(source: Path, copy: Path) -> bool:
+    """Whether a folder holds the files of another, byte for byte."""
+    return all(
+        (copy / file.name).is_file() and filecmp.cmp(file, copy / file.name, shallow=False) for file in source.iterdir()
+    )
 
 
 def _fsync(path: Path) -> None:

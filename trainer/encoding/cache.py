@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from twotower.encoder import Encoded
+from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import BERT_DIM, Int16, Int32, Int64
 from twotower.wire import fixed_point_to_bytes
 
@@ -54,10 +55,16 @@ class VectorCache:
 
     Args:
         folder: where the file is kept; made if missing.
+
+    Raises:
+        InvalidArgument: by any method, naming the folder that can't be written, is full or holds something else.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(folder, error) from error
         self._path = folder / CACHE_FILE
         with self._open() as connection:
             connection.execute("PRAGMA journal_mode = WAL")  # readers beside a writer; a kill leaves the last commit
@@ -74,20 +81,28 @@ class VectorCache:
                 for key, data in connection.execute(
                     f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})", wanted
                 ):
-                    into[row_of[key]] = np.frombuffer(data, "<i2")
-                    missing[row_of[key]] = False
+                    if len(data) == into.itemsize * BERT_DIM:  # one that a fault of the disk cut short is made anew
+                        into[row_of[key]] = np.frombuffer(data, "<i2")
+                        missing[row_of[key]] = False
         return np.flatnonzero(missing)
 
     def put(self, keys: Sequence[bytes], vectors: Int16) -> None:
         """Store vectors, (keys, 384) int16; all or none."""
         rows = [(key, fixed_point_to_bytes(vector)) for key, vector in zip(keys, vectors, strict=True)]
         with self._open() as connection, connection:
-            connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=60.0)) as connection:
-            yield connection
+        try:
+            with closing(sqlite3.connect(self._path, timeout=60.0)) as connection:
+                yield connection
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> InvalidArgument:
+    return InvalidArgument([FieldViolation("--cache", f"must be a folder for encoded texts, {path}: {error}")])
 
 
 def text_key(encoder_id: str, text: str) -> bytes:

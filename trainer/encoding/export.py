@@ -4,21 +4,22 @@ import dataclasses
 import hashlib
 import importlib.resources
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, EncoderConfig, import_openvino
+from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import TEXT_TEMPLATE_VERSION
+from twotower.temporary_folders import TemporaryFolder, remove_abandoned
 
 MODEL_NAME: Final = "all-MiniLM-L6-v2"
 GRAPH_VERSION: Final = 2
 """Version of the exported graph: 1 took one text per call, 2 takes any number of texts of one length."""
+_TEMPORARY_PREFIX: Final = ".encoder-"
 
 
 def bundled_model_path() -> Path:
@@ -42,7 +43,7 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
     bf16).
 
     Args:
-        directory: folder to write; must not exist. It appears whole or not at all.
+        directory: folder to write; one that is there is kept. It appears whole or not at all.
         model_path: folder of a sentence-transformer; the bundled all-MiniLM-L6-v2 if None.
         precision: inference precision recorded in the encoder's config, ``f32`` or ``bf16``; :func:`native_precision`
             if None.
@@ -77,21 +78,18 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
             PooledEncoder().eval(), example_input={"input_ids": example}, input=[("input_ids", [-1, -1])]
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".encoder-", dir=directory.parent))
-    try:
-        ov.save_model(model, temporary / MODEL_XML, compress_to_fp16=True)
-        assert (temporary / MODEL_BIN).is_file()
-        transformer.tokenizer.backend_tokenizer.save(str(temporary / TOKENIZER))
+    with TemporaryFolder(directory.parent, _TEMPORARY_PREFIX) as folder:
+        ov.save_model(model, folder.tree / MODEL_XML, compress_to_fp16=True)
+        assert (folder.tree / MODEL_BIN).is_file()
+        transformer.tokenizer.backend_tokenizer.save(str(folder.tree / TOKENIZER))
         config = EncoderConfig(
             MODEL_NAME if model_path is None else model_path.name,
             int(transformer.max_seq_length),
             precision or native_precision(),
         )
-        (temporary / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)
-        temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (folder.tree / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+        folder.tree.chmod(0o755)
+        folder.move(directory)  # another run may have been faster; its export is as good
     return directory
 
 
@@ -111,6 +109,7 @@ def cached_encoder(cache: Path) -> Path:
         native_precision(),
         *(f"{name} {version(name)}" for name in libraries),
     ]
+    remove_abandoned(cache / "encoders", _TEMPORARY_PREFIX)
     directory = cache / "encoders" / hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     if not directory.exists():
         script = (
@@ -120,7 +119,9 @@ def cached_encoder(cache: Path) -> Path:
         result = subprocess.run(
             [sys.executable, "-c", script, str(directory)], capture_output=True, text=True, check=False
         )
-        # Another run may have been faster; its export is as good.
-        if result.returncode and not directory.exists():
-            raise RuntimeError(f"the encoder could not be exported:\n{result.stderr}")
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
+            raise InvalidArgument(
+                [FieldViolation("--cache", f"the encoder can't be exported to {directory}: {reason}")]
+            )
     return directory
