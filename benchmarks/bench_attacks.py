@@ -132,7 +132,7 @@ def _forge(token: str) -> str:
 async def memory_bomb(target: Target) -> None:
     """Four requests of 16 MB that are nothing but empty messages, then as many as fit below 4 MiB."""
     async with target.stubs() as (_, _, channel):
-        record = channel.unary_unary(_RECORD)
+        record: Any = channel.unary_unary(_RECORD)
 
         async def bomb() -> None:
             for size in (16 * 2**20, *[4 * 2**20 - 64] * 5):
@@ -144,7 +144,7 @@ async def memory_bomb(target: Target) -> None:
 async def gzip_bomb(target: Target) -> None:
     """Four requests of 256 MB of zeros, which gzip makes 256 kB of."""
     async with target.stubs() as (_, _, channel):
-        record = channel.unary_unary(_RECORD)
+        record: Any = channel.unary_unary(_RECORD)
         calls = (record(bytes(2**28), timeout=30, compression=grpc.Compression.Gzip) for _ in range(4))
         await asyncio.gather(*(target.ask(call) for call in calls))
 
