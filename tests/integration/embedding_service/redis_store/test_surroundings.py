@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -22,6 +23,11 @@ from tests.support.stored_reviews import ENCODER, SPACE, new_review
 from twotower.errors import StoreUnavailable
 
 PASSWORD = "5ecr3t/?#@%:+ é"
+
+
+def appended(folder: Path) -> Path:
+    """The file that Redis appends to."""
+    return max((folder / "appendonlydir").glob("*.incr.aof"), key=lambda file: int(file.name.split(".")[2]))
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ async def test_a_data_folder_may_have_any_name_and_commands_find_its_redis(tmp_p
         await same.close()
     await store.close()
     await server.stop()
-    assert (tmp_path / name / "appendonly.aof").stat().st_size > 0
+    assert appended(tmp_path / name).stat().st_size > 0
 
 
 async def test_a_file_that_ends_in_a_write_is_loaded_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -87,14 +93,45 @@ async def test_a_file_that_ends_in_a_write_is_loaded_and_said(tmp_path: Path, ca
         await store.record(ENCODER, [new_review(f"r{number}")])
         await store.close()
         await server.stop()
-        file = tmp_path / "appendonly.aof"
+        file = appended(tmp_path)
         os.truncate(file, file.stat().st_size - (7 if number == 0 else 0))
 
 
-async def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "appendonly.aof").write_text("garbage that is no command\n" * 3)
-    with pytest.raises(StoreUnavailable, match=r"appendonly\.aof is damaged .*redis-check-aof --fix"):
+async def test_a_damaged_file_is_refused_with_what_to_do_and_that_works(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    await server.start()
+    store = RedisUserStore(connect(server.url, timeout_s=5.0, connections=1))
+    await store.record(ENCODER, [new_review("r1")])
+    await store.close()
+    await server.stop()
+    whole = appended(tmp_path).read_bytes()
+    appended(tmp_path).write_bytes(whole + b"garbage that is no command\n" * 3)
+    with pytest.raises(StoreUnavailable, match=r"appendonlydir is damaged: keep a copy .* Bad file format") as raised:
         await RedisServer(tmp_path).start()
+    told = str(raised.value).split("`")[1]
+    await asyncio.to_thread(subprocess.run, told, shell=True, input=b"y\n", check=True, stdout=subprocess.DEVNULL)
+    assert appended(tmp_path).read_bytes() == whole
+    await server.start()
+    await server.stop()
+
+
+async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "appendonly.aof").write_bytes(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n")
+    server = RedisServer(tmp_path)
+    await server.start()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.get("k") == b"v"
+    await server.stop()
+
+
+async def test_the_servers_log_is_bounded_and_only_its_end_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "redis.log").open("wb") as log:
+        log.truncate(3 << 30)
+    server = RedisServer(tmp_path)
+    await server.start()
+    assert (tmp_path / "redis.log").stat().st_size < 1 << 20
+    assert (tmp_path / "redis.log.1").stat().st_size == 3 << 30
+    await server.stop()
 
 
 async def test_a_folder_that_can_not_be_one_is_one_sentence(tmp_path: Path) -> None:
