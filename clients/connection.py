@@ -11,9 +11,9 @@ from clients.calls import EMBEDDING_SERVICE, METHODS, Call, Deadlines, Method
 from clients.calls.fields import seconds
 from clients.errors import FieldViolation, InvalidArgument, TwotowerError, from_rpc_error
 from twotower.addresses import (
+    ChannelSettings,
     channel_tls,
     embedding_address,
-    is_loopback,
     proxied,
     ranking_address,
     warn_of_misspelt,
@@ -84,10 +84,9 @@ class Connection(Generic[ChannelT]):
             raise InvalidArgument([FieldViolation("deadlines", f"must be a Deadlines, got {deadlines!r}")])
         self._addresses = ranking_address(ranking), embedding_address(embedding)
         self._deadlines = deadlines or Deadlines()
-        self._tls = channel_tls(tls)
-        use_proxy = proxied(http_proxy)
-        self._ranking: ChannelT = self._connect(self._addresses[0], use_proxy)
-        self._embedding: ChannelT = self._connect(self._addresses[1], use_proxy)
+        self._settings = ChannelSettings(channel_tls(tls), proxied(http_proxy))
+        self._ranking: ChannelT = self._connect(self._addresses[0])
+        self._embedding: ChannelT = self._connect(self._addresses[1])
         self._stubs: dict[type[Message], Any] = {
             method.request: self._channel(method.service).unary_unary(
                 method.path, _serialize, method.response.FromString
@@ -95,9 +94,10 @@ class Connection(Generic[ChannelT]):
             for method in METHODS
         }
 
-    def _connect(self, address: str, use_proxy: bool) -> ChannelT:
-        options = [*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(use_proxy and not is_loopback(address)))]
-        channel: ChannelT = self._open(address, self._tls, options)
+    def _connect(self, address: str) -> ChannelT:
+        channel: ChannelT = self._open(
+            address, self._settings.tls, [*_CHANNEL_OPTIONS, *self._settings.options(address)]
+        )
         return channel
 
     @staticmethod
@@ -116,5 +116,5 @@ class Connection(Generic[ChannelT]):
         return self._deadlines.of(call.method.pace) if timeout_s is None else seconds(timeout_s, "timeout_s")
 
     def _failed(self, call: Call[Any], error: grpc.RpcError, deadline_s: float) -> TwotowerError:
-        method, tls = call.method, self._tls is not None
+        method, tls = call.method, self._settings.tls is not None
         return from_rpc_error(error, self._server(method.service), method.name, tls=tls, deadline_s=deadline_s)

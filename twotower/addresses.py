@@ -6,9 +6,12 @@ The clients of `clients` and all commands that call a service read them here.
 import ipaddress
 import re
 import warnings
+from dataclasses import dataclass
 from os import environ
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import grpc
 
 from twotower.environment import (
     EMBEDDING,
@@ -24,7 +27,7 @@ from twotower.environment import (
     read_flag,
 )
 from twotower.errors import FieldViolation, InvalidArgument
-from twotower.rpc import ChannelTls
+from twotower.rpc import ChannelTls, open_channel
 
 DEFAULT_RANKING: Final = "127.0.0.1:50052"
 DEFAULT_EMBEDDING: Final = "127.0.0.1:50051"
@@ -121,6 +124,30 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+@dataclass(frozen=True)
+class ChannelSettings:
+    """How the services are reached.
+
+    Attributes:
+        tls: what they are verified by; None for plaintext.
+        http_proxy: whether the proxy of the environment is used, for addresses beyond this machine.
+    """
+
+    tls: ChannelTls | None = None
+    http_proxy: bool = False
+
+    def options(self, address: str) -> list[tuple[str, Any]]:
+        """gRPC's options of a channel to an address."""
+        return [("grpc.enable_http_proxy", int(self.http_proxy and not is_loopback(address)))]
+
+    def open(self, address: str) -> grpc.Channel:
+        """Open a blocking channel."""
+        return open_channel(address, self.tls, self.options(address))
+
+
+PLAINTEXT: Final = ChannelSettings()
 
 
 def warn_of_misspelt(stacklevel: int) -> None:

@@ -1,18 +1,22 @@
-"""Options of commands that call the services: where they are, how to trust them, and the way to them."""
+"""Options of commands that call the services: where they are, how they are reached, and which release is meant."""
 
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import click
 
 from twotower import environment
-from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING, checked_address
+from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING, ChannelSettings, checked_address
 from twotower.errors import InvalidArgument
+from twotower.release import MANIFEST, list_releases
 from twotower.rpc import ChannelTls
 
 Command = Callable[..., Any]
+Service = Literal["ranking", "embedding"]
+LATEST: Final = "latest"
+_LISTED_RELEASES: Final = 5
 
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TLS = (
@@ -40,8 +44,39 @@ class _Address(click.ParamType):  # type: ignore[type-arg]  # generic for mypy a
             self.fail(error.violations[0].description, param, ctx)
 
 
-def address_option(service: Literal["ranking", "embedding"]) -> Callable[[Command], Command]:
-    """Add ``--ranking`` or ``--embedding``."""
+def calls(*services: Service) -> Callable[[Command], Command]:
+    """Add the options of a command that calls these services.
+
+    The command gets each address by the name of its service, and `channels`, a
+    :class:`twotower.addresses.ChannelSettings`.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(
+            *,
+            tls: bool,
+            tls_ca: Path | None,
+            tls_certificate: Path | None,
+            tls_key: Path | None,
+            http_proxy: bool,
+            **others: Any,
+        ) -> Any:
+            if (tls_certificate is None) != (tls_key is None):
+                raise click.UsageError("--tls-certificate and --tls-key go together")
+            files = ChannelTls(tls_ca, tls_certificate, tls_key)
+            trust = files if tls or files != ChannelTls() else None
+            return command(channels=ChannelSettings(trust, http_proxy), **others)
+
+        decorated = _tls_options(_proxy_option(run))
+        for service in reversed(services):
+            decorated = _address_option(service)(decorated)
+        return decorated
+
+    return decorate
+
+
+def _address_option(service: Service) -> Callable[[Command], Command]:
     return click.option(
         f"--{service}",
         type=_Address(),
@@ -54,22 +89,8 @@ def address_option(service: Literal["ranking", "embedding"]) -> Callable[[Comman
     )
 
 
-def tls_options(command: Command) -> Command:
-    """Add ``--tls``, ``--tls-ca``, ``--tls-certificate`` and ``--tls-key``.
-
-    The command gets `tls`, a :class:`twotower.rpc.ChannelTls` or None for plaintext.
-    """
-
-    @functools.wraps(command)
-    def run(
-        *, tls: bool, tls_ca: Path | None, tls_certificate: Path | None, tls_key: Path | None, **others: Any
-    ) -> Any:
-        if (tls_certificate is None) != (tls_key is None):
-            raise click.UsageError("--tls-certificate and --tls-key go together")
-        files = ChannelTls(tls_ca, tls_certificate, tls_key)
-        return command(tls=files if tls or files != ChannelTls() else None, **others)
-
-    decorated: Command = run
+def _tls_options(command: Command) -> Command:
+    decorated = command
     for flag, variable, text in reversed(_TLS):
         is_file = flag != "--tls"
         decorated = click.option(
@@ -78,10 +99,58 @@ def tls_options(command: Command) -> Command:
     return decorated
 
 
-proxy_option = click.option(
+_proxy_option = click.option(
     "--http-proxy",
     is_flag=True,
     envvar=environment.HTTP_PROXY,
     show_envvar=True,
     help="Connect through the proxy that http_proxy, https_proxy or grpc_proxy names.",
 )
+
+
+def release_argument(command: Command) -> Command:
+    """Add RELEASE and ``--releases``; the command gets `release`, the folder of the release that is meant."""
+
+    @click.argument("release", metavar="RELEASE")
+    @click.option(
+        "--releases",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="TWOTOWER_EMBEDDING_RELEASES",  # as the embedding service, which opens the release too
+        default=Path("run/releases"),
+        show_default=True,
+        show_envvar=True,
+        help=f"Folder of releases, where an id and {LATEST!r} are looked for.",
+    )
+    @functools.wraps(command)
+    def run(*, release: str, releases: Path, **others: Any) -> Any:
+        return command(release=_release_folder(release, releases), **others)
+
+    return run
+
+
+def _release_folder(release: str, releases: Path) -> Path:
+    """The folder of a release that is named by its folder, by its id or as the newest one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(release)
+    if (path / MANIFEST).exists():
+        return path
+    inside = [manifest.release_id for manifest in list_releases(path)]
+    if inside:
+        raise click.BadParameter(f"{release} is a folder of releases, name one: {_some(inside)}", param_hint="RELEASE")
+    ids = [manifest.release_id for manifest in list_releases(releases)]
+    if release == LATEST and ids:
+        return releases / ids[0]
+    if release in ids:
+        return releases / release
+    there = f"which has {_some(ids)}" if ids else "which has none (--releases names another folder)"
+    meant = "" if release == LATEST else f"{release!r} is neither the folder of a release nor the id of one: "
+    raise click.BadParameter(f"{meant}no such release in {releases}, {there}", param_hint="RELEASE")
+
+
+def _some(release_ids: list[str]) -> str:
+    """The newest ids."""
+    more = len(release_ids) - _LISTED_RELEASES
+    return ", ".join(release_ids[:_LISTED_RELEASES]) + (f" and {more} more" if more > 0 else "")

@@ -33,6 +33,7 @@ _EXTRAS: Final = {
     "ranking_service": "ranking",
 }
 _JSON: Final = "twotower.json"
+_UNREAD_JSON: Final = "twotower.json.unread"
 STDOUT: Final = Path("-")
 _ASCII: Final = {"·": "-", "–": "-", "−": "-", "─": "-", "…": "~", "▲": "^", "▼": "v", "×": "x", "→": ">"}
 """What stands for a character that standard output can't show; "?" for all others."""
@@ -119,6 +120,11 @@ class DomainErrorGroup(click.Group):
         _show_what_can_be_shown(sys.stdout)
         return super().main(*args, **kwargs)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note whether JSON is wanted: an option that is unknown is refused before ``--json`` is read."""
+        ctx.meta[_UNREAD_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
         for sentence in misspelt(os.environ):
@@ -127,7 +133,8 @@ class DomainErrorGroup(click.Group):
         try:
             return super().invoke(ctx)
         except (click.ClickException, TwotowerError) as error:
-            if ctx.meta.get(_JSON):
+            unread = ctx.meta[_UNREAD_JSON] and isinstance(error, click.UsageError) and _JSON not in ctx.meta
+            if ctx.meta.get(_JSON) or unread:
                 kind = _JsonUsageError if isinstance(error, click.UsageError) else _JsonFailure
                 raise kind(error) from error
             if isinstance(error, click.ClickException):

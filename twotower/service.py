@@ -4,6 +4,7 @@ Needs pydantic-settings, which the extras of the services bring. It must not imp
 has set what gRPC reads when it is imported.
 """
 
+import itertools
 import logging
 import sys
 from collections.abc import Callable, Coroutine
@@ -91,7 +92,7 @@ class ServerSettings(BaseSettings):
 def read_settings(package: str, kind: type[SettingsT]) -> SettingsT:
     """Read flags and environment, and prepare the process for gRPC; a wrong setting ends it with one sentence."""
     try:
-        settings = CliApp.run(kind)
+        settings = CliApp.run(kind, cli_args=_with_values(kind, sys.argv[1:]))
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
@@ -100,6 +101,15 @@ def read_settings(package: str, kind: type[SettingsT]) -> SettingsT:
         sys.exit(f"{package}: {'; '.join(problems)}")
     prepare_grpc()
     return settings
+
+
+def _with_values(kind: type[BaseSettings], arguments: list[str]) -> list[str]:
+    """Arguments in which every flag has a value: of a setting that is true or false, ``--flag`` alone means true."""
+    flags = {f"--{name.replace('_', '-')}" for name, field in kind.model_fields.items() if field.annotation is bool}
+    return [
+        f"{argument}=true" if argument in flags and after.startswith("-") else argument
+        for argument, after in itertools.pairwise([*arguments, "-"])
+    ]
 
 
 def configure_logging(package: str, level: str = "INFO") -> None:

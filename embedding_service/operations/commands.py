@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
+from twotower.addresses import ChannelSettings
+from twotower.call_options import calls, release_argument
+from twotower.cli import json_option, print_json
 
 if TYPE_CHECKING:
+    from embedding_service.operations.verify import Verified
     from embedding_service.redis_store.user_store import RedisUserStore
 
 _PATH = click.Path(path_type=Path)
@@ -90,7 +94,7 @@ def _on_store(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
     for option in reversed(_STORE_OPTIONS):
         option(run)
-    return run
+    return json_option(run)
 
 
 @contextlib.contextmanager
@@ -113,7 +117,7 @@ def _counting(unit: str) -> Iterator[Callable[[int], None]]:
 @click.command()
 @click.option("--repair", is_flag=True, help="Mend what differs from the logs.")
 @_on_store
-async def verify(store: "RedisUserStore", repair: bool) -> None:
+async def verify(store: "RedisUserStore", repair: bool, as_json: bool) -> None:
     """Recompute sums, counts, seen products and popularity from the logs and compare them bit for bit.
 
     Exit code 1 if anything differs and is not repaired.
@@ -122,6 +126,17 @@ async def verify(store: "RedisUserStore", repair: bool) -> None:
 
     with _counting("users") as count:
         verified = await Verifier(store).verify(repair=repair, on_progress=count)
+    if as_json:
+        fields = ("user_id", "encoder_id", "problem")
+        problems = [dict(zip(fields, problem, strict=True)) for problem in verified.problems]
+        print_json({**vars(verified), "problems": problems, "clean": verified.clean})
+    else:
+        _print_verified(verified)
+    if not (verified.clean or verified.repaired):
+        raise SystemExit(1)
+
+
+def _print_verified(verified: "Verified") -> None:
     click.echo(f"{verified.users} users, {verified.reviews} reviews")
     for user_id, encoder_id, problem in verified.problems:
         click.echo(f"  {user_id!r}, encoder {encoder_id}: {problem}")
@@ -134,42 +149,48 @@ async def verify(store: "RedisUserStore", repair: bool) -> None:
         click.echo("clean" if verified.clean else "repaired")
     else:
         click.echo("not clean: --repair makes it what the logs say")
-        raise SystemExit(1)
 
 
 @click.command()
 @_on_store
-async def migrate(store: "RedisUserStore") -> None:
+async def migrate(store: "RedisUserStore", as_json: bool) -> None:
     """Bring a store that an earlier version wrote to this version's schema; stop every embedding service first."""
     from embedding_service.operations.verify import Verifier
     from embedding_service.redis_store.keys import SCHEMA_VERSION
 
     version = await Verifier(store).migrate()
+    if as_json:
+        print_json({"version_before": version, "version": SCHEMA_VERSION})
+        return
     click.echo(f"schema version {version} " + ("already" if version == SCHEMA_VERSION else f"→ {SCHEMA_VERSION}"))
 
 
 @click.command()
 @_on_store
-async def du(store: "RedisUserStore") -> None:
+async def du(store: "RedisUserStore", as_json: bool) -> None:
     """Print the memory that users take, by kind of key (sampled)."""
     from embedding_service.operations.usage import usage
     from embedding_service.redis_store.keys import LOG_KIND
 
     memory = await usage(store.client)
     users = max(memory.users, 1)
+    without_log = sum(memory.bytes_of(kind) for kind in memory.keys if kind != LOG_KIND) / users
+    sizes = {kind: {"keys": keys, "bytes": memory.bytes_of(kind)} for kind, keys in sorted(memory.keys.items())}
+    if as_json:
+        print_json({"users": memory.users, "kinds": sizes, "bytes_per_user_without_log": without_log})
+        return
     click.echo(f"{'kind':<14}{'keys':>10}{'bytes':>14}{'per key':>10}{'per user':>10}")
-    for kind, keys in sorted(memory.keys.items()):
-        size = memory.bytes_of(kind)
-        click.echo(f"{kind:<14}{keys:>10}{size:>14.0f}{size / keys:>10.0f}{size / users:>10.0f}")
-    without_log = sum(memory.bytes_of(kind) for kind in memory.keys if kind != LOG_KIND)
-    click.echo(f"{memory.users} users, {without_log / users:.0f} bytes per user without the log")
+    for kind, size in sizes.items():
+        keys, total = size["keys"], size["bytes"]
+        click.echo(f"{kind:<14}{keys:>10}{total:>14.0f}{total / keys:>10.0f}{total / users:>10.0f}")
+    click.echo(f"{memory.users} users, {without_log:.0f} bytes per user without the log")
 
 
 @click.command("export-users")
 @click.argument("file", type=_PATH)
 @_option("--releases", type=_PATH, default=Path("run/releases"), show_default=True, help="Folder of releases.")
 @_on_store
-async def export_users(store: "RedisUserStore", file: Path, releases: Path) -> None:
+async def export_users(store: "RedisUserStore", file: Path, releases: Path, as_json: bool) -> None:
     """Write every user's state in the active release's space to a Parquet FILE, one row per user.
 
     Needs the extra 'parquet'.
@@ -188,33 +209,40 @@ async def export_users(store: "RedisUserStore", file: Path, releases: Path) -> N
     manifest = Release.open(releases / active.release_id, verify=False).manifest
     with _counting("users") as count:
         rows = await export.export_users(store, Space(manifest.encoder_id, manifest.als_id), file, count)
+    if as_json:
+        print_json({"users": rows, "file": file, "release_id": active.release_id})
+        return
     click.echo(f"{rows} users in {file}")
 
 
 @click.command()
-@click.argument("release", type=_PATH)
-@click.option(
-    "--embedding", default="127.0.0.1:50051", show_default=True, help="host:port of an embedding service without users."
-)
-def replay(release: Path, embedding: str) -> None:
+@release_argument
+@calls("embedding")
+@json_option
+def replay(release: Path, embedding: str, channels: ChannelSettings, as_json: bool) -> None:
     """Feed the reviews of a RELEASE through a live service and compare its features with the offline ones.
 
-    Round n is every user's nth review. After each round the running means must be those of the users' first n reviews
-    bit for bit, and the ALS vectors within 1e-5; exit code 1 if not. The service must know none of the users.
+    RELEASE is the folder of a release, or the id of one in --releases, or `latest`. Round n is every user's nth review.
+    After each round the running means must be those of the users' first n reviews bit for bit, and the ALS vectors
+    within 1e-5; exit code 1 if not. The embedding service must know none of the users.
     """
     from embedding_service.operations.replay import replay_release
     from twotower.release import Release
 
     opened = Release.open(release)
     with _counting("reviews") as count:
-        replayed = replay_release(opened, embedding, on_progress=count)
-    click.echo(
-        f"{replayed.reviews} reviews of {replayed.users} users in {replayed.rounds} rounds, "
-        f"{replayed.compared} states compared"
-    )
-    click.echo(
-        f"running means that differ: {replayed.different_means}; largest difference of an ALS element: "
-        f"{replayed.worst_als:.2e}"
-    )
-    if replayed.different_means or replayed.worst_als > replayed.ALS_TOLERANCE:
+        replayed = replay_release(opened, embedding, channels, on_progress=count)
+    equal = not replayed.different_means and replayed.worst_als <= replayed.ALS_TOLERANCE
+    if as_json:
+        print_json(replayed, release_id=opened.release_id, equal=equal)
+    else:
+        click.echo(
+            f"{replayed.reviews} reviews of {replayed.users} users in {replayed.rounds} rounds, "
+            f"{replayed.compared} states compared"
+        )
+        click.echo(
+            f"running means that differ: {replayed.different_means}; largest difference of an ALS element: "
+            f"{replayed.worst_als:.2e}"
+        )
+    if not equal:
         raise SystemExit(1)

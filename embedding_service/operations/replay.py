@@ -7,12 +7,12 @@ from typing import ClassVar, Final
 import grpc
 import numpy as np
 
+from twotower.addresses import PLAINTEXT, ChannelSettings
 from twotower.als import fold_in
 from twotower.errors import NotReady, StoreUnavailable
 from twotower.features import ALS_DIM, Int64, running_mean
 from twotower.release import Release
 from twotower.release_users import UNDATED
-from twotower.rpc import open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -43,7 +43,12 @@ class Replayed:
     worst_als: float = 0.0
 
 
-def replay_release(release: Release, address: str, on_progress: Callable[[int], None] = lambda _: None) -> Replayed:
+def replay_release(
+    release: Release,
+    address: str,
+    channels: ChannelSettings = PLAINTEXT,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Replayed:
     """Send every user's first review, compare, send every user's second one, and so on.
 
     They are sent with the release's embeddings, as an import that leaves folding in to the service.
@@ -51,6 +56,7 @@ def replay_release(release: Release, address: str, on_progress: Callable[[int], 
     Args:
         release: its ``users/`` are replayed.
         address: ``host:port`` of an embedding service that knows none of the users.
+        channels: how it is reached.
         on_progress: called with the number of reviews sent since the last call.
 
     Raises:
@@ -59,7 +65,7 @@ def replay_release(release: Release, address: str, on_progress: Callable[[int], 
     """
     users = _Users(release)
     replayed = Replayed(users=len(users.user_ids))
-    with open_channel(address) as channel:
+    with channels.open(address) as channel:
         stub = EmbeddingServiceStub(channel)
         try:
             while (rows := users.rows_with(replayed.rounds)).size:

@@ -23,11 +23,14 @@ from trainer.cli.options import (
 )
 from trainer.data.raw import SourceOptions
 from trainer.network.presets import PRESETS
+from twotower.call_options import release_argument
 from twotower.cli import STDOUT, json_file_option, json_option, print_json
 
 if TYPE_CHECKING:
     from trainer.data.cleaning import CleaningOptions
+    from trainer.pipeline import TrainingResult
     from trainer.progress import Progress
+    from trainer.release.publish import Published
     from twotower.release import Release
 
 
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     help="Then send the users to the embedding service and load the release on ranking.",
 )
 @service_options
+@json_option
 def train(
     *,
     reviews: tuple[Path, ...],
@@ -82,8 +86,12 @@ def train(
     samples_format: str,
     publish_it: bool,
     services: Services,
+    as_json: bool,
 ) -> None:
-    """Train a PRESET on review files and write the release."""
+    """Train a PRESET on review files and write the release.
+
+    With --json, what is shown on the way goes to standard error.
+    """
     from trainer.data.reviews import read_reviews
     from trainer.encoding.export import cached_encoder
     from trainer.network.tensorflow_runtime import check_backend
@@ -95,7 +103,7 @@ def train(
     from trainer.report.summary import print_curve, print_report, print_result
     from twotower.terminal import console
 
-    terminal, progress = console(), Progress(console(stderr=True))
+    terminal, progress = console(stderr=as_json), Progress(console(stderr=True))
     recipe = chosen.recipe(preset)
     options = replace(
         recipe,
@@ -118,14 +126,38 @@ def train(
     result = train_reviews(cleaned, report, out, options, encoder_path=encoder, cache=cache, progress=progress)
     print_curve(terminal, result.fitted)
     print_result(terminal, result, progress.seconds)
+    files: dict[str, object] = {}
     if write_samples:
         with progress.stage("write samples"):
-            click.echo(f"samples: {', '.join(map(str, write_sample_files(write_samples, result, samples_format)))}")
+            files["samples"] = samples = write_sample_files(write_samples, result, samples_format)
+        click.echo(f"samples: {', '.join(map(str, samples))}", err=as_json)
     with progress.stage("write report"):
-        page = write_report(out / "reports" / result.release.release_id, result, table)
-    click.echo(f"report: {page}")
-    if publish_it:
-        _publish(result.release, services, progress)
+        files["report"] = write_report(out / "reports" / result.release.release_id, result, table)
+    click.echo(f"report: {files['report']}", err=as_json)
+    published = _publish(result.release, services, progress, as_json) if publish_it else None
+    if as_json:
+        print_json({**_training(result), **files, "seconds": progress.seconds, "published": published})
+
+
+def _training(result: "TrainingResult") -> dict[str, object]:
+    """What a run made, for programs."""
+    manifest, (training, validation) = result.release.manifest, result.samples
+    return {
+        "release_id": manifest.release_id,
+        "path": result.release.path,
+        "preset": manifest.preset,
+        "product_count": manifest.product_count,
+        "user_count": len(result.reviews.user_ids),
+        "review_count": len(result.reviews),
+        "training_samples": training,
+        "validation_samples": validation,
+        "cleaning": asdict(result.report),
+        "curve": result.fitted.curve,
+        "best_epoch": result.fitted.best_epoch,
+        "metrics": manifest.metrics,
+        "scoring": manifest.scoring,
+        "golden_difference": result.golden_difference,
+    }
 
 
 def _table(path: Path | None) -> Any:
@@ -143,10 +175,14 @@ def _table(path: Path | None) -> Any:
 
 
 @click.command("publish")
-@click.argument("release", type=FOLDER)
+@release_argument
 @service_options
-def publish(*, release: Path, services: Services) -> None:
-    """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service."""
+@json_option
+def publish(*, release: Path, services: Services, as_json: bool) -> None:
+    """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service.
+
+    RELEASE is the folder of a release, or the id of one in --releases, or `latest`.
+    """
     from trainer.progress import Progress
     from twotower.release import Release
     from twotower.terminal import console
@@ -154,29 +190,39 @@ def publish(*, release: Path, services: Services) -> None:
     progress = Progress(console(stderr=True))
     with progress.stage("verify release"):
         opened = Release.open(release)
-    _publish(opened, services, progress)
+    published = _publish(opened, services, progress, as_json)
+    if as_json:
+        print_json(published, release_id=opened.release_id)
 
 
-def _publish(release: "Release", to: Services, progress: "Progress") -> None:
+def _publish(release: "Release", to: Services, progress: "Progress", as_json: bool) -> "Published":
     from trainer.release.publish import publish as run
 
     with progress.stage("publish users", len(release.users)) as on_progress:
-        done = run(release, to.embedding, to.ranking, tls=to.tls, timeout_s=to.timeout_s, on_progress=on_progress)
+        done = run(
+            release, to.embedding, to.ranking, channels=to.channels, timeout_s=to.timeout_s, on_progress=on_progress
+        )
     click.echo(
         f"published {release.release_id}: {done.users:,} users with {done.reviews:,} reviews, "
-        f"{done.products:,} products served"
+        f"{done.products:,} products served",
+        err=as_json,
     )
+    return done
 
 
 @click.command("sample-data")
 @click.argument("file", type=FILE)
 @click.option("--reviews", default=6000, show_default=True, help="Rows to write.")
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same file.")
-def sample_data(file: Path, reviews: int, seed: int) -> None:
+@json_option
+def sample_data(file: Path, reviews: int, seed: int, as_json: bool) -> None:
     """Write SYNTHETIC reviews to FILE (.csv or .csv.gz), in the 25-column schema and the shape of real ones."""
     from trainer.synthetic.reviews import write_synthetic
 
     write_synthetic(file, reviews, seed)
+    if as_json:
+        print_json({"file": file, "reviews": reviews, "seed": seed, "synthetic": True})
+        return
     click.echo(
         f"{file}: {reviews:,} SYNTHETIC reviews (seed {seed}): made up by a program, for trying the system "
         "out, not for conclusions"
@@ -330,6 +376,7 @@ def describe(
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
 @encoder_options
+@json_option
 def import_keras(
     *,
     model: Path,
@@ -339,6 +386,7 @@ def import_keras(
     out: Path,
     encoder: Path | None,
     cache: Path,
+    as_json: bool,
 ) -> None:
     """Make a release of a Keras MODEL with the contracted inputs."""
     from trainer.encoding.export import cached_encoder
@@ -354,4 +402,8 @@ def import_keras(
     files = ImportedFiles(products, item_factors, global_mean)
     with Progress(console(stderr=True)).stage("import") as on_progress:
         release = run(model, files, out, encoder or cached_encoder(cache), on_progress)
-    click.echo(f"{release.path}: {release.manifest.product_count:,} products, golden requests replayed")
+    products_served = release.manifest.product_count
+    if as_json:
+        print_json({"release_id": release.release_id, "path": release.path, "product_count": products_served})
+        return
+    click.echo(f"{release.path}: {products_served:,} products, golden requests replayed")

@@ -12,9 +12,9 @@ import click
 
 from trainer.data.raw import Format, SourceOptions
 from trainer.network.presets import preset_named
-from twotower.call_options import address_option, tls_options
+from twotower.addresses import ChannelSettings
+from twotower.call_options import calls
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
-from twotower.rpc import ChannelTls
 
 if TYPE_CHECKING:
     from trainer.pipeline import TrainingOptions
@@ -260,20 +260,19 @@ class Services:
     Attributes:
         embedding, ranking: ``host:port``.
         timeout_s: of the one call to each.
-        tls: what the channels verify the services by; None is plaintext.
+        channels: how they are reached.
     """
 
     embedding: str
     ranking: str
     timeout_s: float
-    tls: ChannelTls | None
+    channels: ChannelSettings
 
 
 def service_options(command: Command) -> Command:
     """Where the services are, the same for `publish` and for `train --publish`; the command gets `services`."""
 
-    @address_option("embedding")
-    @address_option("ranking")
+    @calls("embedding", "ranking")
     @click.option(
         "--timeout",
         "timeout_s",
@@ -282,9 +281,8 @@ def service_options(command: Command) -> Command:
         show_default=True,
         help="Seconds per service.",
     )
-    @tls_options
     @functools.wraps(command)
-    def run(*, embedding: str, ranking: str, timeout_s: float, tls: ChannelTls | None, **others: object) -> None:
-        command(services=Services(embedding, ranking, timeout_s, tls), **others)
+    def run(*, embedding: str, ranking: str, timeout_s: float, channels: ChannelSettings, **others: object) -> None:
+        command(services=Services(embedding, ranking, timeout_s, channels), **others)
 
     return run

@@ -9,6 +9,7 @@ from trainer.cli.options import FOLDER, PATHS, cleaning_options, encoder_options
 from trainer.data.raw import SourceOptions
 from trainer.measure.metrics import Group
 from trainer.network.presets import PRESETS
+from twotower.cli import json_option, print_json
 
 if TYPE_CHECKING:
     from trainer.data.cleaning import CleaningOptions
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     help="Of the search: the same seed tries the same options.",
 )
 @encoder_options
+@json_option
 def tune(
     *,
     reviews: tuple[Path, ...],
@@ -93,12 +95,15 @@ def tune(
     seed: int,
     encoder: Path | None,
     cache: Path,
+    as_json: bool,
 ) -> None:
     """Search the options of a preset on rolling folds of the first rows of REVIEWS; resumable.
 
     Writes best.json, for `--options` of `train` and `evaluate`, and report.html with Optuna's plots into the folder of
     the study.
     """
+    import json
+
     from trainer.data.reviews import check_order, read_reviews
     from trainer.encoding.export import cached_encoder
     from trainer.progress import Progress
@@ -115,12 +120,17 @@ def tune(
     with tune_reviews(
         cleaned, options, study_folder, encoder_path=encoder or cached_encoder(cache), cache=cache, progress=progress
     ) as tuned:
-        click.echo(str(tuned.rows))
-        print_trials(console(), tuned.study, tuned.recipe)
+        click.echo(str(tuned.rows), err=as_json)
+        print_trials(console(stderr=as_json), tuned.study, tuned.recipe)
         if not ranked(tuned.study):
             raise click.ClickException(
                 "no trial was scored on all folds yet: run the same command again, with more time"
             )
-        write_best(study_folder / "best.json", tuned.study, tuned.recipe)
-        write_page(study_folder / "report.html", tuned.study, tuned.recipe, str(tuned.rows))
-    click.echo(f"options: {study_folder / 'best.json'}\nreport: {study_folder / 'report.html'}")
+        options_file, report = study_folder / "best.json", study_folder / "report.html"
+        write_best(options_file, tuned.study, tuned.recipe)
+        write_page(report, tuned.study, tuned.recipe, str(tuned.rows))
+    if as_json:
+        best = json.loads(options_file.read_text(encoding="utf-8"))
+        print_json({"best": best, "options": options_file, "report": report})
+    else:
+        click.echo(f"options: {options_file}\nreport: {report}")

@@ -7,10 +7,10 @@ from typing import Final
 
 import grpc
 
+from twotower.addresses import PLAINTEXT, ChannelSettings
 from twotower.errors import TwotowerError
 from twotower.release import Release
 from twotower.release_users import UNDATED
-from twotower.rpc import ChannelTls, open_channel
 from twotower.v1 import embedding_service_pb2 as embedding_pb2
 from twotower.v1 import embedding_service_pb2_grpc as embedding_grpc
 from twotower.v1 import release_service_pb2 as release_pb2
@@ -47,7 +47,7 @@ def publish(
     embedding: str,
     ranking: str,
     *,
-    tls: ChannelTls | None = None,
+    channels: ChannelSettings = PLAINTEXT,
     timeout_s: float = 600.0,
     connect_timeout_s: float = 15.0,
     batch_users: int = BATCH_USERS,
@@ -66,7 +66,7 @@ def publish(
         release: opened and verified.
         embedding: ``host:port`` of the embedding service.
         ranking: ``host:port`` of the ranking service.
-        tls: of both channels.
+        channels: how both are reached.
         timeout_s: for each call.
         connect_timeout_s: how long to wait for each service to be reachable.
         batch_users: users per message at most.
@@ -78,10 +78,10 @@ def publish(
         ReleaseInvalid: the release's ``users/`` can't be read.
     """
     _ = release.users  # what can't be read is said before anything is sent
-    with _connected("embedding service", embedding, tls, connect_timeout_s) as channel:
+    with _connected("embedding service", embedding, channels, connect_timeout_s) as channel:
         requests = import_requests(release, batch_users, batch_reviews, on_progress)
         imported = embedding_grpc.EmbeddingServiceStub(channel).ImportUsers(requests, timeout=timeout_s)
-    with _connected("ranking service", ranking, tls, connect_timeout_s) as channel:
+    with _connected("ranking service", ranking, channels, connect_timeout_s) as channel:
         stub = release_grpc.ReleaseServiceStub(channel)
         before = _stable(stub, timeout_s)
         _prepare(stub, release.release_id, timeout_s)
@@ -89,7 +89,7 @@ def publish(
         # Ranking has done it, unless it could not reach the embedding service.
         if loaded.space_state != embedding_pb2.SPACE_STATE_ACTIVE:
             try:
-                _activate(embedding, release.release_id, tls, connect_timeout_s, timeout_s)
+                _activate(embedding, release.release_id, channels, connect_timeout_s, timeout_s)
             except PublishFailed:
                 if before:
                     _load(stub, before, timeout_s)
@@ -121,8 +121,10 @@ def _load(stub: release_grpc.ReleaseServiceStub, release_id: str, timeout_s: flo
     return answer.release
 
 
-def _activate(target: str, release_id: str, tls: ChannelTls | None, connect_timeout_s: float, timeout_s: float) -> None:
-    with _connected("embedding service", target, tls, connect_timeout_s) as channel:
+def _activate(
+    target: str, release_id: str, channels: ChannelSettings, connect_timeout_s: float, timeout_s: float
+) -> None:
+    with _connected("embedding service", target, channels, connect_timeout_s) as channel:
         request = embedding_pb2.ActivateReleaseRequest(release_id=release_id)
         try:
             embedding_grpc.EmbeddingServiceStub(channel).ActivateRelease(request, timeout=timeout_s)
@@ -137,9 +139,9 @@ def _pass_if_unknown(error: grpc.RpcError) -> None:
 
 
 @contextmanager
-def _connected(service: str, target: str, tls: ChannelTls | None, timeout_s: float) -> Iterator[grpc.Channel]:
+def _connected(service: str, target: str, channels: ChannelSettings, timeout_s: float) -> Iterator[grpc.Channel]:
     """Open a channel to a service that can be reached; its errors name the service."""
-    with open_channel(target, tls) as channel:
+    with channels.open(target) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout_s)
             yield channel

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from twotower import service
+from twotower.service import ServerSettings, read_settings, settings_config
+
 PACKAGES = {"embedding_service": "EMBEDDING", "ranking_service": "RANKING"}
 GRPC_IS_PREPARED_FIRST = """
 import sys
@@ -53,3 +56,42 @@ def test_a_wrong_setting_is_one_sentence(
     assert done.stderr.startswith(f"{package}: ")
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+class FlagSettings(ServerSettings):
+    """Two settings that are true or false, and one that is not."""
+
+    model_config = settings_config("flags", "TWOTOWER_TEST_")
+
+    speak_tls: bool = False
+    reflect: bool = True
+    name: str = ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], (False, True, "")),
+        (["--speak-tls"], (True, True, "")),
+        (["--speak-tls", "true"], (True, True, "")),
+        (["--speak-tls=true"], (True, True, "")),
+        (["--speak-tls", "false"], (False, True, "")),
+        (["--speak-tls", "--name", "a"], (True, True, "a")),
+        (["--name", "a", "--speak-tls"], (True, True, "a")),
+        (["--reflect", "false"], (False, False, "")),
+        (["--reflect=no", "--speak-tls", "on"], (True, False, "")),
+    ],
+)
+def test_a_setting_that_is_true_or_false_may_stand_alone_or_with_its_value(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: tuple[bool, bool, str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["flags", *arguments])
+    monkeypatch.setattr(service, "prepare_grpc", lambda: None)
+    settings = read_settings("flags", FlagSettings)
+    assert (settings.speak_tls, settings.reflect, settings.name) == expected
+
+
+def test_a_flag_that_is_neither_true_nor_false_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["flags", "--speak-tls", "maybe"])
+    with pytest.raises(SystemExit, match="flags: speak_tls: Input should be a valid boolean"):
+        read_settings("flags", FlagSettings)

@@ -1,12 +1,13 @@
 """`twotower replay`: a trained release's reviews through a live service give the offline features."""
 
+import json
 from pathlib import Path
 
 from click.testing import CliRunner
 
-from embedding_service.operations.commands import replay
 from tests.support.processes import Service, running
 from tests.support.trained import train_tiny
+from twotower.cli import main
 
 
 def test_a_replayed_release_gives_the_offline_features(encoder_path: Path, tmp_path: Path) -> None:
@@ -17,8 +18,13 @@ def test_a_replayed_release_gives_the_offline_features(encoder_path: Path, tmp_p
     )
     with running(service):
         service.wait_until("NOT_SERVING")
-        result = CliRunner().invoke(replay, [str(release), "--embedding", service.address])
-        assert result.exit_code == 0, result.output
-        assert "running means that differ: 0" in result.output
-        again = CliRunner().invoke(replay, [str(release), "--embedding", service.address])
-        assert "knew user" in str(again.exception)
+        where = {"TWOTOWER_EMBEDDING": service.address, "TWOTOWER_EMBEDDING_RELEASES": str(release.parent)}
+        result = CliRunner(env=where).invoke(main, ["replay", release.name, "--json"])
+        assert (result.exit_code, result.stderr) == (0, "")
+        answer = json.loads(result.stdout)
+        assert (answer["release_id"], answer["equal"], answer["different_means"]) == (release.name, True, 0)
+        assert answer["compared"] == answer["reviews"] > answer["users"] > 0
+        assert answer["worst_als"] <= 1e-5
+        again = CliRunner().invoke(main, ["replay", str(release), "--embedding", service.address])
+        assert again.exit_code == 1
+        assert "knew user" in again.stderr

@@ -1,60 +1,18 @@
 """Publishing to servers that speak the real protocol and record what they are sent."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.integration.trainer.conftest import RecordingServices
 from trainer.cli.commands import publish as command
 from trainer.pipeline import TrainingResult
 from trainer.release.publish import Published, PublishFailed, publish
 from twotower.cli import main
 from twotower.release_users import UNDATED
-from twotower.v1 import embedding_service_pb2 as embedding_pb2
-from twotower.v1 import embedding_service_pb2_grpc as embedding_grpc
-from twotower.v1 import release_service_pb2 as release_pb2
-from twotower.v1 import release_service_pb2_grpc as release_grpc
-
-
-class RecordingServices(embedding_grpc.EmbeddingServiceServicer, release_grpc.ReleaseServiceServicer):
-    """Both services, on one port."""
-
-    def __init__(self) -> None:
-        self.parts: list[embedding_pb2.ImportUsersRequest] = []
-        self.loaded: list[str] = []
-        self.refuse: str | None = None
-
-    def ImportUsers(self, request_iterator: Iterator[embedding_pb2.ImportUsersRequest], context: Any) -> Any:
-        self.parts = list(request_iterator)
-        users = [user for part in self.parts[1:] for user in part.batch.users]
-        reviews = sum(len(user.reviews) for user in users)
-        return embedding_pb2.ImportUsersResponse(
-            user_count=len(users), review_count=reviews, release_id=self.parts[0].header.release_id
-        )
-
-    def LoadRelease(self, request: release_pb2.LoadReleaseRequest, context: Any) -> Any:
-        if self.refuse:
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.refuse)
-        self.loaded.append(request.release_id)
-        return release_pb2.LoadReleaseResponse(
-            release=release_pb2.ReleaseInfo(release_id=request.release_id, product_count=24)
-        )
-
-
-@pytest.fixture
-def services() -> Iterator[tuple[RecordingServices, str]]:
-    server, recording = grpc.server(ThreadPoolExecutor(4)), RecordingServices()
-    embedding_grpc.add_EmbeddingServiceServicer_to_server(recording, server)
-    release_grpc.add_ReleaseServiceServicer_to_server(recording, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield recording, f"127.0.0.1:{port}"
-    server.stop(None).wait()
 
 
 def test_every_user_is_sent_with_every_review(services: tuple[RecordingServices, str], trained: TrainingResult) -> None:
@@ -125,9 +83,9 @@ def test_the_command_tells_what_is_served(services: tuple[RecordingServices, str
 
 
 def test_the_command_says_in_one_line_that_there_is_no_release(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["publish", str(tmp_path / "none")])
-    assert result.exit_code == 1
-    assert "Error: no release at 'none'" in result.output
+    result = CliRunner().invoke(main, ["publish", str(tmp_path / "none"), "--releases", str(tmp_path)])
+    assert result.exit_code == 2
+    assert f"neither the folder of a release nor the id of one: no such release in {tmp_path}" in result.output
 
 
 def test_train_publishes_where_the_environment_says(
