@@ -33,12 +33,12 @@ import redis
 from benchmarks import rig
 from embedding_service.redis_store.embedded import redis_executable
 from embedding_service.redis_store.keys import UserKeys
+from tests.support.channels import open_channels
 from tests.support.importing import import_requests, user_id
 from tests.support.processes import Service, free_port, running
 from tests.support.releases import product_id, unit_vectors, write_random_release
 from twotower.features import quantize
 from twotower.release import Release
-from twotower.rpc import open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from twotower.wire import fixed_point_to_bytes, to_vector
@@ -60,7 +60,7 @@ def main() -> None:
         options = ("--store", f"redis://{address}", "--releases", folder / "releases")
         service = Service("tests.support.hash_service", folder / "log", *options)
         stack.enter_context(running(service))
-        stub = EmbeddingServiceStub(stack.enter_context(open_channel(service.address)))
+        stub = EmbeddingServiceStub(stack.enter_context(open_channels(service.address, service.admin_address)))
         stub.ImportUsers(import_requests(release, _imported_users()), timeout=120, wait_for_ready=True)
         feast = None if arguments.no_feast else Feast(folder, address)
         if feast:

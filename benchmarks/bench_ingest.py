@@ -25,13 +25,13 @@ from typing import Final
 import numpy as np
 
 from benchmarks import rig
+from tests.support.channels import open_channels
 from tests.support.importing import import_requests, user_id
 from tests.support.processes import Service, running
 from tests.support.releases import product_id, unit_vectors, write_random_release
 from twotower.encoder import TextEncoder
 from twotower.features import quantize, review_text
 from twotower.release import Release
-from twotower.rpc import open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -109,7 +109,7 @@ def _service(module: str, folder: Path, release: Release) -> Iterator[EmbeddingS
     """A service with a Redis of its own, the release active, no users."""
     options = ("--data-dir", folder / module, "--releases", release.path.parent)
     process = Service(module, folder / f"{module}.log", *options)
-    with running(process), open_channel(process.address) as channel:
+    with running(process), open_channels(process.address, process.admin_address) as channel:
         stub = EmbeddingServiceStub(channel)
         stub.ImportUsers(import_requests(release, []), timeout=120, wait_for_ready=True)
         yield stub

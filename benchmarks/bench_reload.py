@@ -39,7 +39,7 @@ def main() -> None:
 
 async def _swap(services: rig.Services, release_ids: list[str]) -> None:
     process = psutil.Process(services.ranking.process.pid)
-    async with open_async_channel(services.ranking.address) as channel:
+    async with open_async_channel(services.ranking.admin_address) as channel:
         ranking = ranking_service_pb2_grpc.RankingServiceStub(channel)
         releases = release_service_pb2_grpc.ReleaseServiceStub(channel)
 

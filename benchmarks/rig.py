@@ -54,11 +54,19 @@ def services() -> Iterator[Services]:
         release = write_random_release(root / "releases", products=PRODUCTS, encoder=encoder_folder(), lift=True)
         arguments = ("--releases", root / "releases")
         embedding = Service("embedding_service", root / "embedding.log", "--data-dir", root / "redis", *arguments)
-        options = (*arguments, "--embedding", embedding.address, "--release", release.release_id)
+        options = (
+            *arguments,
+            "--embedding",
+            embedding.address,
+            "--embedding-admin",
+            embedding.admin_address,
+            "--release",
+            release.release_id,
+        )
         ranking = Service("ranking_service", root / "ranking.log", *options)
         with running(embedding, ranking):
             embedding.wait_until("NOT_SERVING")
-            import_random_users(embedding.address, release, len(USER_IDS))
+            import_random_users(embedding.admin_address, release, len(USER_IDS))
             embedding.wait_until("SERVING")
             ranking.wait_until("SERVING")
             yield Services(embedding, ranking, release)

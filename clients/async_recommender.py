@@ -29,8 +29,8 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """Close the connections; calls in flight are cancelled."""
-        await self._ranking.close()
-        await self._embedding.close()
+        for channel in self._channels.values():
+            await channel.close()
 
     async def wait_until_serving(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` (full names) are SERVING, each within `timeout_s`.

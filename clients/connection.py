@@ -1,17 +1,20 @@
-"""What both clients are made of: a channel per service, a stub per method, deadlines, and what gRPC itself retries."""
+"""What both clients are made of: a channel per listener, a stub per method, deadlines, and what gRPC itself retries."""
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from clients.calls import EMBEDDING_SERVICE, METHODS, Call, Deadlines, Method
+from clients.calls import EMBEDDING_SERVICE, METHODS, RANKING_SERVICE, Call, Deadlines, Method
 from clients.calls.fields import seconds
 from clients.errors import FieldViolation, InvalidArgument, TwotowerError, from_rpc_error
+from twotower.access import Role, required_role
 from twotower.addresses import (
     ChannelSettings,
+    admin_embedding_address,
+    admin_ranking_address,
     channel_tls,
     embedding_address,
     proxied,
@@ -50,6 +53,21 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
+class _Listener(NamedTuple):
+    """One of the two addresses of a service."""
+
+    service: str
+    admin: bool
+
+
+def _listener(service: str, *, admin: bool = False) -> _Listener:
+    return _Listener(EMBEDDING_SERVICE if service == EMBEDDING_SERVICE else RANKING_SERVICE, admin)
+
+
+def _listener_of(method: Method) -> _Listener:
+    return _listener(method.service, admin=required_role(method.path) is Role.OPERATOR)
+
+
 class Connection(Generic[ChannelT]):
     """The base of both clients; each brings its kind of channel and sends the calls."""
 
@@ -58,6 +76,8 @@ class Connection(Generic[ChannelT]):
         ranking: str | None = None,
         embedding: str | None = None,
         *,
+        admin_ranking: str | None = None,
+        admin_embedding: str | None = None,
         tls: ChannelTls | bool | None = None,
         deadlines: Deadlines | None = None,
         http_proxy: bool | None = None,
@@ -69,6 +89,10 @@ class Connection(Generic[ChannelT]):
         Args:
             ranking: ``host:port`` of the ranking service; else ``TWOTOWER_RANKING``, else ``127.0.0.1:50052``.
             embedding: ``host:port`` of the embedding service; else ``TWOTOWER_EMBEDDING``, else ``127.0.0.1:50051``.
+            admin_ranking: ``host:port`` of the ranking service's administrative listener, which operators' calls go to;
+                else ``TWOTOWER_ADMIN_RANKING``, else ``127.0.0.1:50062``.
+            admin_embedding: the same of the embedding service; else ``TWOTOWER_ADMIN_EMBEDDING``, else
+                ``127.0.0.1:50061``.
             tls: PEM files; True for the machine's authorities; False for plaintext; else ``TWOTOWER_TLS`` and
                 ``TWOTOWER_TLS_…``, else plaintext.
             deadlines: those of calls that name none.
@@ -82,13 +106,19 @@ class Connection(Generic[ChannelT]):
         warn_of_misspelt(stacklevel=2)
         if deadlines is not None and not isinstance(deadlines, Deadlines):
             raise InvalidArgument([FieldViolation("deadlines", f"must be a Deadlines, got {deadlines!r}")])
-        self._addresses = ranking_address(ranking), embedding_address(embedding)
+        self._addresses = {
+            _Listener(RANKING_SERVICE, admin=False): ranking_address(ranking),
+            _Listener(EMBEDDING_SERVICE, admin=False): embedding_address(embedding),
+            _Listener(RANKING_SERVICE, admin=True): admin_ranking_address(admin_ranking),
+            _Listener(EMBEDDING_SERVICE, admin=True): admin_embedding_address(admin_embedding),
+        }
         self._deadlines = deadlines or Deadlines()
         self._settings = ChannelSettings(channel_tls(tls), proxied(http_proxy))
-        self._ranking: ChannelT = self._connect(self._addresses[0])
-        self._embedding: ChannelT = self._connect(self._addresses[1])
+        self._channels: dict[_Listener, ChannelT] = {
+            listener: self._connect(address) for listener, address in self._addresses.items()
+        }
         self._stubs: dict[type[Message], Any] = {
-            method.request: self._channel(method.service).unary_unary(
+            method.request: self._channels[_listener_of(method)].unary_unary(
                 method.path, _serialize, method.response.FromString
             )
             for method in METHODS
@@ -105,16 +135,19 @@ class Connection(Generic[ChannelT]):
         raise NotImplementedError
 
     def _channel(self, service: str) -> ChannelT:
-        return self._embedding if service == EMBEDDING_SERVICE else self._ranking
+        """The channel to the main listener of a service."""
+        return self._channels[_listener(service)]
 
-    def _server(self, service: str) -> str:
+    def _server(self, service: str, *, admin: bool = False) -> str:
         """Who answers for a service, for error messages: ``ranking service at 127.0.0.1:50052``."""
-        ranking, embedding = self._addresses
-        return f"embedding service at {embedding}" if service == EMBEDDING_SERVICE else f"ranking service at {ranking}"
+        listener = _listener(service, admin=admin)
+        name = "embedding" if listener.service == EMBEDDING_SERVICE else "ranking"
+        return f"{name} service at {self._addresses[listener]}"
 
     def _deadline_s(self, call: Call[Any], timeout_s: float | None) -> float:
         return self._deadlines.of(call.method.pace) if timeout_s is None else seconds(timeout_s, "timeout_s")
 
     def _failed(self, call: Call[Any], error: grpc.RpcError, deadline_s: float) -> TwotowerError:
         method, tls = call.method, self._settings.tls is not None
-        return from_rpc_error(error, self._server(method.service), method.name, tls=tls, deadline_s=deadline_s)
+        server = self._server(method.service, admin=_listener_of(method).admin)
+        return from_rpc_error(error, server, method.name, tls=tls, deadline_s=deadline_s)

@@ -40,8 +40,8 @@ class TwotowerClient(Connection[grpc.Channel]):
 
     def close(self) -> None:
         """Close the connections; calls in flight are cancelled."""
-        self._ranking.close()
-        self._embedding.close()
+        for channel in self._channels.values():
+            channel.close()
 
     def wait_until_serving(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` (full names) are SERVING, each within `timeout_s`.

@@ -99,12 +99,19 @@ async def running_service(
             settings.listen,
             [SERVICE_NAME],
             lambda grpc_server: add_EmbeddingServiceServicer_to_server(servicer, grpc_server),
+            admin_listen=settings.admin_listen,
             tls=settings.server_tls,
             drain_s=settings.drain_s,
         )
         await server.start()
         stack.push_async_callback(server.stop)
-        _LOG.info("listening on port %d, store %s, releases %s", server.port, describe(settings), settings.releases)
+        _LOG.info(
+            "listening on port %d, for operators on %d, store %s, releases %s",
+            server.port,
+            server.admin_port,
+            describe(settings),
+            settings.releases,
+        )
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
         backgrounds = [monitor.run(), store.outboxes.run(), store.retired_spaces.run()]
         if settings.store != EMBEDDED:

@@ -14,7 +14,10 @@ class EmbeddingSettings(ServerSettings):
 
     model_config = settings_config("embedding_service", "TWOTOWER_EMBEDDING_")
 
-    listen: str = Field("127.0.0.1:50051", description="host:port to listen on; port 0 takes a free one")
+    listen: str = Field(
+        "127.0.0.1:50051", description="host:port to listen on for readers and writers; port 0 takes a free one"
+    )
+    admin_listen: str = Field("127.0.0.1:50061", description="host:port to listen on for operators")
     store: str = Field(
         EMBEDDED,
         repr=False,  # it may hold a password

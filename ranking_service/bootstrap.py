@@ -52,7 +52,7 @@ class RankingService:
 
     Args:
         settings: read once by the caller.
-        reuse_port: other processes listen on the same port; this one does when its first release is warm, so that it
+        reuse_port: other processes listen on the same ports; this one does when its first release is warm, so that it
             answers from the first connection on.
     """
 
@@ -63,8 +63,10 @@ class RankingService:
         # Two batches at a time: one keeps the lanes busy while the other is in Python. A release is loaded beside them.
         self._scoring = ThreadPoolExecutor(2, thread_name_prefix="scoring")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading", initializer=_give_way)
-        self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, _channel_tls(settings))
-        client = EmbeddingClient(self._channel, settings.lookup_timeout_ms / 1000)
+        tls = _channel_tls(settings)
+        self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, tls)
+        self._admin_channel: grpc.aio.Channel = open_async_channel(settings.embedding_admin, tls)
+        client = EmbeddingClient(self._channel, self._admin_channel, settings.lookup_timeout_ms / 1000)
         registry = open_registry(settings.releases, settings.mirror)
         self._assortment = Assortment(
             AddedProducts(registry, client.encode, self._loading), WithdrawnProducts(registry, self._loading)
@@ -97,6 +99,7 @@ class RankingService:
             settings.listen,
             _SERVICES,
             register,
+            admin_listen=settings.admin_listen,
             tls=settings.server_tls,
             drain_s=settings.drain_s,
             reuse_port=reuse_port,
@@ -144,7 +147,7 @@ class RankingService:
 
     async def _listen(self) -> None:
         await self.server.start()
-        _LOG.info("listening on port %d", self.server.port)
+        _LOG.info("listening on port %d, for operators on %d", self.server.port, self.server.admin_port)
 
     async def stop(self) -> None:
         """Let calls in flight end, then free everything."""
@@ -154,6 +157,7 @@ class RankingService:
                 await task
         await self.server.stop()
         await self._channel.close()
+        await self._admin_channel.close()
         self._scoring.shutdown()
         self._lanes.close()
         self._loading.shutdown(cancel_futures=True)

@@ -14,9 +14,12 @@ class RankingSettings(ServerSettings):
 
     model_config = settings_config("ranking_service", "TWOTOWER_RANKING_")
 
-    listen: str = Field("127.0.0.1:50052", description="host:port to serve on; port 0 takes a free one")
+    listen: str = Field(
+        "127.0.0.1:50052", description="host:port to listen on for readers and writers; port 0 takes a free one"
+    )
+    admin_listen: str = Field("127.0.0.1:50062", description="host:port to listen on for operators")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="processes that share the port; each holds the release"
+        1, description="processes that share the ports; each holds the release"
     )
     threads: Annotated[int | None, Field(ge=1)] = Field(
         None, description="cores to score on; all that the process may run on if unset"
@@ -31,6 +34,10 @@ class RankingSettings(ServerSettings):
         "requests, nearly exactly; 0: never",
     )
     embedding: str = Field("127.0.0.1:50051", description="host:port of the embedding service")
+    embedding_admin: str = Field(
+        "127.0.0.1:50061",
+        description="host:port of the embedding service's administrative listener, which is asked for spaces",
+    )
     release: str | None = Field(
         None, description="release to serve; if unset, the one that the pointer file <releases>/stable names"
     )
@@ -68,7 +75,7 @@ class RankingSettings(ServerSettings):
     )
     embedding_key: Path | None = Field(None, description="PEM file of that certificate's key")
 
-    @field_validator("embedding")
+    @field_validator("embedding", "embedding_admin")
     @classmethod
     def _check_embedding(cls, embedding: str) -> str:
         """Refuse what is no address; a gRPC target with a scheme of its own, such as dns:///name:port, is one."""

@@ -1,4 +1,4 @@
-"""Several processes that share one port, and the parent that starts, watches, restarts and stops them."""
+"""Several processes that share their ports, and the parent that starts, watches, restarts and stops them."""
 
 import logging
 import multiprocessing
@@ -27,13 +27,14 @@ class Workers:
     connections over them (SO_REUSEPORT), so a client with one channel talks to one of them.
 
     Args:
-        settings: what every process is started with; the port is chosen here if it is 0.
+        settings: what every process is started with; a port is chosen here if it is 0.
         target: serves with these settings, in the new process, until SIGTERM.
     """
 
     def __init__(self, settings: RankingSettings, target: Callable[[RankingSettings], None]) -> None:
-        self._reserved, listen = _reserve(settings.listen)
-        self._settings = settings.model_copy(update={"listen": listen})
+        reserved = {name: _reserve(name, getattr(settings, name)) for name in ("listen", "admin_listen")}
+        self._reserved = [held for held, _ in reserved.values()]
+        self._settings = settings.model_copy(update={name: address for name, (_, address) in reserved.items()})
         self._target = target
         self._processes: list[BaseProcess] = []
         self._stopping = False
@@ -42,7 +43,8 @@ class Workers:
         """Run until SIGTERM or SIGINT, or until workers end again and again; returns the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        _LOG.info("%d workers on %s", self._settings.workers, self._settings.listen)
+        listen, admin_listen = self._settings.listen, self._settings.admin_listen
+        _LOG.info("%d workers on %s, for operators on %s", self._settings.workers, listen, admin_listen)
         restarts: deque[float] = deque(maxlen=_RESTARTS)
         self._processes = [self._start() for _ in range(self._settings.workers)]
         failed = False
@@ -63,7 +65,8 @@ class Workers:
                     continue
                 restarts.append(now)
                 self._processes.append(self._start())
-        self._reserved.close()
+        for held in self._reserved:
+            held.close()
         return int(failed)
 
     def _start(self) -> BaseProcess:
@@ -77,7 +80,7 @@ class Workers:
             process.terminate()
 
 
-def _reserve(listen: str) -> tuple[socket.socket, str]:
+def _reserve(setting: str, listen: str) -> tuple[socket.socket, str]:
     """Hold the port without listening: port 0 becomes one number for all, and connections go to workers only."""
     host, _, port = listen.rpartition(":")
     address = host.strip("[]")
@@ -87,5 +90,5 @@ def _reserve(listen: str) -> tuple[socket.socket, str]:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.bind((address, int(port)))
     except (OSError, ValueError) as error:
-        sys.exit(f"ranking_service: listen: can't listen on {listen!r}: {error}")
+        sys.exit(f"ranking_service: {setting}: can't listen on {listen!r}: {error}")
     return reserved, f"{host}:{reserved.getsockname()[1]}"

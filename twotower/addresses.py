@@ -14,6 +14,8 @@ from typing import Any, Final
 import grpc
 
 from twotower.environment import (
+    ADMIN_EMBEDDING,
+    ADMIN_RANKING,
     EMBEDDING,
     HTTP_PROXY,
     RANKING,
@@ -31,6 +33,8 @@ from twotower.rpc import ChannelTls, open_channel
 
 DEFAULT_RANKING: Final = "127.0.0.1:50052"
 DEFAULT_EMBEDDING: Final = "127.0.0.1:50051"
+DEFAULT_ADMIN_RANKING: Final = "127.0.0.1:50062"
+DEFAULT_ADMIN_EMBEDDING: Final = "127.0.0.1:50061"
 
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """Ways of gRPC's own to name a server (https://github.com/grpc/grpc/blob/master/doc/naming.md)."""
@@ -54,6 +58,24 @@ def embedding_address(given: object = None) -> str:
         InvalidArgument: it is not ``host:port``.
     """
     return _address(given, "embedding", EMBEDDING, DEFAULT_EMBEDDING)
+
+
+def admin_ranking_address(given: object = None) -> str:
+    """Where the ranking service listens for operators.
+
+    Raises:
+        InvalidArgument: it is not ``host:port``.
+    """
+    return _address(given, "admin_ranking", ADMIN_RANKING, DEFAULT_ADMIN_RANKING)
+
+
+def admin_embedding_address(given: object = None) -> str:
+    """Where the embedding service listens for operators.
+
+    Raises:
+        InvalidArgument: it is not ``host:port``.
+    """
+    return _address(given, "admin_embedding", ADMIN_EMBEDDING, DEFAULT_ADMIN_EMBEDDING)
 
 
 def _address(given: object, argument: str, variable: str, default: str) -> str:

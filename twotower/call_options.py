@@ -8,17 +8,38 @@ from typing import Any, Final, Literal
 import click
 
 from twotower import environment
-from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING, ChannelSettings, checked_address
+from twotower.addresses import (
+    DEFAULT_ADMIN_EMBEDDING,
+    DEFAULT_ADMIN_RANKING,
+    DEFAULT_EMBEDDING,
+    DEFAULT_RANKING,
+    ChannelSettings,
+    checked_address,
+)
 from twotower.errors import InvalidArgument
 from twotower.release import MANIFEST, list_releases
 from twotower.rpc import ChannelTls
 
 Command = Callable[..., Any]
-Service = Literal["ranking", "embedding"]
+Listener = Literal["ranking", "embedding", "admin-ranking", "admin-embedding"]
 LATEST: Final = "latest"
 _LISTED_RELEASES: Final = 5
 
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+_ADDRESSES: Final[dict[Listener, tuple[str, str, str]]] = {
+    "ranking": (environment.RANKING, DEFAULT_RANKING, "ranking service"),
+    "embedding": (environment.EMBEDDING, DEFAULT_EMBEDDING, "embedding service"),
+    "admin-ranking": (
+        environment.ADMIN_RANKING,
+        DEFAULT_ADMIN_RANKING,
+        "ranking service's administrative listener, for operators",
+    ),
+    "admin-embedding": (
+        environment.ADMIN_EMBEDDING,
+        DEFAULT_ADMIN_EMBEDDING,
+        "embedding service's administrative listener, for operators",
+    ),
+}
 _TLS = (
     ("--tls", environment.TLS, "Connect by TLS; the machine's authorities are trusted unless --tls-ca is given."),
     (
@@ -44,10 +65,10 @@ class _Address(click.ParamType):  # type: ignore[type-arg]  # generic for mypy a
             self.fail(error.violations[0].description, param, ctx)
 
 
-def calls(*services: Service) -> Callable[[Command], Command]:
-    """Add the options of a command that calls these services.
+def calls(*listeners: Listener) -> Callable[[Command], Command]:
+    """Add the options of a command that calls these listeners.
 
-    The command gets each address by the name of its service, and `channels`, a
+    The command gets each address by its name (`admin_ranking`), and `channels`, a
     :class:`twotower.addresses.ChannelSettings`.
     """
 
@@ -69,23 +90,24 @@ def calls(*services: Service) -> Callable[[Command], Command]:
             return command(channels=ChannelSettings(trust, http_proxy), **others)
 
         decorated = _tls_options(_proxy_option(run))
-        for service in reversed(services):
-            decorated = _address_option(service)(decorated)
+        for listener in reversed(listeners):
+            decorated = _address_option(listener)(decorated)
         return decorated
 
     return decorate
 
 
-def _address_option(service: Service) -> Callable[[Command], Command]:
+def _address_option(listener: Listener) -> Callable[[Command], Command]:
+    variable, default, text = _ADDRESSES[listener]
     return click.option(
-        f"--{service}",
+        f"--{listener}",
         type=_Address(),
-        envvar=environment.RANKING if service == "ranking" else environment.EMBEDDING,
-        default=DEFAULT_RANKING if service == "ranking" else DEFAULT_EMBEDDING,
+        envvar=variable,
+        default=default,
         show_default=True,
         show_envvar=True,
         metavar="HOST:PORT",
-        help=f"Address of the {service} service.",
+        help=f"Address of the {text}.",
     )
 
 

@@ -17,6 +17,8 @@ SERVICE_PREFIXES: Final = ("TWOTOWER_RANKING_", "TWOTOWER_EMBEDDING_")
 
 RANKING: Final = "TWOTOWER_RANKING"
 EMBEDDING: Final = "TWOTOWER_EMBEDDING"
+ADMIN_RANKING: Final = "TWOTOWER_ADMIN_RANKING"
+ADMIN_EMBEDDING: Final = "TWOTOWER_ADMIN_EMBEDDING"
 TLS: Final = "TWOTOWER_TLS"
 TLS_CA: Final = "TWOTOWER_TLS_CA"
 TLS_CERTIFICATE: Final = "TWOTOWER_TLS_CERTIFICATE"
@@ -27,6 +29,8 @@ CACHE: Final = "TWOTOWER_CACHE"
 VARIABLES: Final = {
     RANKING: "host:port of the ranking service",
     EMBEDDING: "host:port of the embedding service",
+    ADMIN_RANKING: "host:port of the ranking service's administrative listener",
+    ADMIN_EMBEDDING: "host:port of the embedding service's administrative listener",
     TLS: "true: connect to the services by TLS",
     TLS_CA: "PEM file of the authority that signed the services' certificates",
     TLS_CERTIFICATE: "PEM file of the client's own certificate",

@@ -12,6 +12,8 @@
     ├── StoreUnavailable      Redis is away; nothing was half done
     ├── EmbeddingUnavailable  the embedding service is away, too slow or failing; ranking does without where it can
     ├── Overloaded            a bounded queue is full; says when to come back
+    ├── Unauthenticated       a caller who does not say who it is, or says it in a way that is not believed
+    ├── PermissionDenied      a caller who may not do that, or not at this listener
     └── NotBuilt              a method of the API that this version does not have
 """
 
@@ -100,6 +102,14 @@ class Overloaded(TwotowerError):
         self.retry_after_s = retry_after_s
 
 
+class Unauthenticated(TwotowerError):
+    """The caller is not known."""
+
+
+class PermissionDenied(TwotowerError):
+    """The caller may not do that."""
+
+
 class NotBuilt(TwotowerError):
     """The method is part of the API but not of this version."""
 
@@ -113,6 +123,8 @@ _CODES: Final[dict[type[TwotowerError], grpc.StatusCode]] = {
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     EmbeddingUnavailable: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     NotBuilt: grpc.StatusCode.UNIMPLEMENTED,
 }
 

@@ -64,7 +64,7 @@ class ServerSettings(BaseSettings):
     drain_s: float = Field(10.0, ge=0, description="seconds that calls in flight may take after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
 
-    @field_validator("listen", check_fields=False)
+    @field_validator("listen", "admin_listen", check_fields=False)
     @classmethod
     def _check_listen(cls, listen: str) -> str:
         """Refuse what is no address: gRPC would say only that it could not bind."""

@@ -6,21 +6,22 @@ from typing import Any, TypeVar
 
 from clients.recommender import TwotowerClient
 from twotower.addresses import ChannelSettings
-from twotower.call_options import Service, calls
+from twotower.call_options import Listener, calls
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def asks(service: Service) -> Callable[[Command], Command]:
-    """Add the options that say where the service is and how to reach it; call the command with an open `client`."""
+def asks(listener: Listener) -> Callable[[Command], Command]:
+    """Add the options that say where the listener is and how to reach it; call the command with an open `client`."""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def run(*, channels: ChannelSettings, **options: Any) -> Any:
-            address = {service: options.pop(service)}
+            name = listener.replace("-", "_")
+            address = {name: options.pop(name)}
             with TwotowerClient(**address, tls=channels.tls or False, http_proxy=channels.http_proxy) as client:
                 return command(client=client, **options)
 
-        return calls(service)(run)  # type: ignore[return-value]  # click calls it by name, with more options
+        return calls(listener)(run)  # type: ignore[return-value]  # click calls it by name, with more options
 
     return decorate

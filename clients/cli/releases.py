@@ -22,7 +22,7 @@ def release() -> None:
 
 @release.command("list")
 @json_option
-@asks("ranking")
+@asks("admin-ranking")
 def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
     """List the releases in the ranking service's folder, newest first, and what each service holds them for."""
     releases, latency_ms = tables.timed(client.list_releases)
@@ -36,7 +36,7 @@ def list_releases(*, as_json: bool, client: TwotowerClient) -> None:
 @release.command("load")
 @click.argument("release_id", metavar="RELEASE")
 @json_option
-@asks("ranking")
+@asks("admin-ranking")
 def load_release(*, release_id: str, as_json: bool, client: TwotowerClient) -> None:
     """Verify RELEASE, warm it up and make it answer, in both services.
 
@@ -50,7 +50,7 @@ def load_release(*, release_id: str, as_json: bool, client: TwotowerClient) -> N
 @click.argument("label", type=click.Choice(_LABELS))
 @click.option("--share", default=0.0, metavar="SHARE", help="The canary's share of the users, above 0 and at most 1.")
 @json_option
-@asks("ranking")
+@asks("admin-ranking")
 def label_release(*, release_id: str, label: str, share: float, as_json: bool, client: TwotowerClient) -> None:
     """Give RELEASE a label.
 
@@ -63,7 +63,7 @@ def label_release(*, release_id: str, label: str, share: float, as_json: bool, c
 
 @release.command("rollback")
 @json_option
-@asks("ranking")
+@asks("admin-ranking")
 def rollback(*, as_json: bool, client: TwotowerClient) -> None:
     """Make the previous stable release answer again, in both services.
 

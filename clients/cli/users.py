@@ -33,7 +33,7 @@ def show_user(*, user_id: str, vectors: bool, as_json: bool, client: TwotowerCli
 @click.argument("user_id", metavar="USER")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
-@asks("embedding")
+@asks("admin-embedding")
 def delete_user(*, user_id: str, yes: bool, as_json: bool, client: TwotowerClient) -> None:
     """Forget USER: all reviews and features, for good."""
     if not yes:

@@ -14,9 +14,24 @@ from clients import tables
 from clients.demo.processes import ProcessFailed, exit_on_signals
 from clients.demo.run import Demo
 from clients.demo.session import RunDirectory, Session
-from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from twotower.addresses import (
+    DEFAULT_ADMIN_EMBEDDING,
+    DEFAULT_ADMIN_RANKING,
+    DEFAULT_EMBEDDING,
+    DEFAULT_RANKING,
+)
 from twotower.cli import json_option, print_json
-from twotower.environment import EMBEDDING, RANKING, TLS, TLS_CA, TLS_CERTIFICATE, TLS_KEY, read
+from twotower.environment import (
+    ADMIN_EMBEDDING,
+    ADMIN_RANKING,
+    EMBEDDING,
+    RANKING,
+    TLS,
+    TLS_CA,
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    read,
+)
 
 # What the extras bring; looked for before minutes are spent.
 _TRAINER: Final = ("implicit", "pandas", "sentence_transformers", "tensorflow")
@@ -69,7 +84,12 @@ def demo(reviews: Path | None, keep_up: bool, stop_only: bool, as_json: bool) ->
 def print_how_to_call(out: Console, session: Session, directory: RunDirectory) -> None:
     """Print how to call and how to stop the services that were left running."""
     program, user, product = (shlex.quote(word) for word in (_program(), session.user_id, session.product_id))
-    addresses = {RANKING: (session.ranking, DEFAULT_RANKING), EMBEDDING: (session.embedding, DEFAULT_EMBEDDING)}
+    addresses = {
+        RANKING: (session.ranking, DEFAULT_RANKING),
+        EMBEDDING: (session.embedding, DEFAULT_EMBEDDING),
+        ADMIN_RANKING: (session.admin_ranking, DEFAULT_ADMIN_RANKING),
+        ADMIN_EMBEDDING: (session.admin_embedding, DEFAULT_ADMIN_EMBEDDING),
+    }
     commands = [f"unset {name}" for name in (TLS, TLS_CA, TLS_CERTIFICATE, TLS_KEY) if read(name)]
     commands += [
         f"export {name}={address}"

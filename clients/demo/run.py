@@ -18,13 +18,24 @@ from clients.demo.story import TimedAnswer, tell
 from clients.demo.users import DemoUsers, choose_users
 from clients.errors import DeadlineExceeded, TwotowerError
 from clients.recommender import TwotowerClient
-from twotower.addresses import DEFAULT_EMBEDDING, DEFAULT_RANKING
+from twotower.addresses import (
+    DEFAULT_ADMIN_EMBEDDING,
+    DEFAULT_ADMIN_RANKING,
+    DEFAULT_EMBEDDING,
+    DEFAULT_RANKING,
+)
 from twotower.release import Release, list_releases
 from twotower.terminal import Heading
 
 SAMPLE_REVIEWS: Final = 6000
 SAMPLE_SEED: Final = 7
 PRESET: Final = "v5_power"
+_DEFAULTS: Final = {
+    "ranking": DEFAULT_RANKING,
+    "embedding": DEFAULT_EMBEDDING,
+    "admin_ranking": DEFAULT_ADMIN_RANKING,
+    "admin_embedding": DEFAULT_ADMIN_EMBEDDING,
+}
 _START_WITHIN_S: Final = 120.0
 _LOOK_EVERY_S: Final = 0.5
 
@@ -62,16 +73,19 @@ class Demo:
             TwotowerError: a call failed.
         """
         self.directory.clear()
-        ranking, embedding = _addresses(self.keep_up)
-        session = Session(ProcessId.of("demo", os.getpid()), (), ranking, embedding)
+        session = Session(ProcessId.of("demo", os.getpid()), (), **_addresses(keep_up=self.keep_up))
         left_running = None
         self.directory.save(session)
         try:
             with Services(lambda ids: self.directory.save(replace(session, services=ids))) as services:
-                users = self._perform(services, ranking, embedding)
+                users = self._perform(services, session)
                 if self.keep_up:
-                    left_running = Session(
-                        None, services.keep(), ranking, embedding, users.warm, users.product.product_id
+                    left_running = replace(
+                        session,
+                        owner=None,
+                        services=services.keep(),
+                        user_id=users.warm,
+                        product_id=users.product.product_id,
                     )
                     self.directory.save(left_running)
                 else:
@@ -82,12 +96,12 @@ class Demo:
         self._print_times()
         return left_running
 
-    def _perform(self, services: Services, ranking: str, embedding: str) -> DemoUsers:
+    def _perform(self, services: Services, at: Session) -> DemoUsers:
         release = self._train()
         users = choose_users(release)
         try:
-            self._serve(services, release, ranking, embedding)
-            with self._step("Recommend"), _client(ranking, embedding) as client:
+            self._serve(services, release, at)
+            with self._step("Recommend"), _client(at) as client:
                 self.answers = tell(client, users, self.out)
         except TwotowerError:
             services.check()  # a service that ended is the cause, and its log says why
@@ -105,23 +119,39 @@ class Demo:
         (manifest,) = list_releases(self.directory.releases)
         return Release.open(self.directory.releases / manifest.release_id)
 
-    def _serve(self, services: Services, release: Release, ranking: str, embedding: str) -> None:
+    def _serve(self, services: Services, release: Release, at: Session) -> None:
         releases, log = str(self.directory.releases), self.directory.log
         with (
             self._step("Start Redis, the embedding service and the ranking service"),
-            _client(ranking, embedding) as client,
+            _client(at) as client,
         ):
             store = ["--store", "embedded", "--data-dir", str(self.directory.data)]
-            command = ["embedding_service", "--listen", embedding, "--releases", releases, *store]
-            services.start("embedding service", command, log("embedding service"))
-            command = ["ranking_service", "--listen", ranking, "--releases", releases, "--embedding", embedding]
-            services.start("ranking service", command, log("ranking service"))
+            listen = ["--listen", at.embedding, "--admin-listen", at.admin_embedding]
+            services.start(
+                "embedding service",
+                ["embedding_service", *listen, "--releases", releases, *store],
+                log("embedding service"),
+            )
+            listen = ["--listen", at.ranking, "--admin-listen", at.admin_ranking]
+            upstream = ["--embedding", at.embedding, "--embedding-admin", at.admin_embedding]
+            services.start(
+                "ranking service",
+                ["ranking_service", *listen, "--releases", releases, *upstream],
+                log("ranking service"),
+            )
             _wait(services, client.wait_until_answering)
             self.out.print(
-                f"embedding service on {embedding}, ranking service on {ranking}; logs in {self.directory.logs}"
+                f"embedding service on {at.embedding}, ranking service on {at.ranking}; logs in {self.directory.logs}"
             )
-        with self._step(f"Publish {release.release_id}"), _client(ranking, embedding) as client:
-            self._run_trainer("publish", release.path, "--embedding", embedding, "--ranking", ranking)
+        with self._step(f"Publish {release.release_id}"), _client(at) as client:
+            self._run_trainer(
+                "publish",
+                release.path,
+                "--admin-embedding",
+                at.admin_embedding,
+                "--admin-ranking",
+                at.admin_ranking,
+            )
             _wait(services, client.wait_until_serving)
 
     def _stop(self, services: Services) -> None:
@@ -148,9 +178,16 @@ class Demo:
         self.out.print(tables.fields_table({title: f"{seconds:.1f} s" for title, seconds in rows.items()}))
 
 
-def _client(ranking: str, embedding: str) -> TwotowerClient:
+def _client(at: Session) -> TwotowerClient:
     """A client of the demo's own services, whatever the variables say of others."""
-    return TwotowerClient(ranking, embedding, tls=False, http_proxy=False)
+    return TwotowerClient(
+        at.ranking,
+        at.embedding,
+        admin_ranking=at.admin_ranking,
+        admin_embedding=at.admin_embedding,
+        tls=False,
+        http_proxy=False,
+    )
 
 
 def _wait(services: Services, wait: Callable[[float], None]) -> None:
@@ -167,15 +204,16 @@ def _wait(services: Services, wait: Callable[[float], None]) -> None:
             return
 
 
-def _addresses(keep_up: bool) -> tuple[str, str]:
-    """Addresses of ranking and embedding.
+def _addresses(*, keep_up: bool) -> dict[str, str]:
+    """Addresses of both services by the names of the session's fields.
 
-    They are the default ones if the services stay up and both are free, so that commands find them; else any free ones.
+    They are the default ones if the services stay up and all are free, so that commands find them; else any free ones.
     """
-    if keep_up and all(_is_free(address) for address in (DEFAULT_RANKING, DEFAULT_EMBEDDING)):
-        return DEFAULT_RANKING, DEFAULT_EMBEDDING
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        return f"127.0.0.1:{first.getsockname()[1]}", f"127.0.0.1:{second.getsockname()[1]}"
+    if keep_up and all(map(_is_free, _DEFAULTS.values())):
+        return _DEFAULTS
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in _DEFAULTS]
+        return {name: f"127.0.0.1:{each.getsockname()[1]}" for name, each in zip(_DEFAULTS, held, strict=True)}
 
 
 def _is_free(address: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from clients.demo.processes import ProcessId
+from twotower.addresses import DEFAULT_ADMIN_EMBEDDING, DEFAULT_ADMIN_RANKING
 
 RUN_DIRECTORY: Final = Path("run/demo")
 _SESSION: Final = "session.json"
@@ -25,6 +26,8 @@ class Session:
         embedding: ``host:port``.
         user_id: a user to ask for; "" while there is no release.
         product_id: a product to review; "" while there is no release.
+        admin_ranking: ``host:port``.
+        admin_embedding: ``host:port``.
     """
 
     owner: ProcessId | None
@@ -33,6 +36,8 @@ class Session:
     embedding: str
     user_id: str = ""
     product_id: str = ""
+    admin_ranking: str = DEFAULT_ADMIN_RANKING
+    admin_embedding: str = DEFAULT_ADMIN_EMBEDDING
 
     @property
     def left_running(self) -> bool:

@@ -24,7 +24,7 @@ from locust.exception import StopUser
 from clients.demo.session import RUN_DIRECTORY
 from clients.errors import TwotowerError
 from clients.loadtest.reviewers import Reviewers
-from clients.loadtest.targets import newest_release, read_user_ids, services
+from clients.loadtest.targets import admin_embedding, newest_release, read_user_ids, services
 from clients.recommender import TwotowerClient
 from twotower.addresses import channel_tls
 from twotower.rpc import ChannelTls
@@ -50,6 +50,11 @@ def add_options(parser: LocustArgumentParser) -> None:
         "--embedding",
         help="host:port of the embedding service, where reviews go; as --host, that of `make up` if not given  "
         "[env var: TWOTOWER_EMBEDDING]",
+    )
+    parser.add_argument(
+        "--admin-embedding",
+        help="host:port of the embedding service's administrative listener, where the users of the test are deleted; "
+        "that of `make up` if not given  [env var: TWOTOWER_ADMIN_EMBEDDING]",
     )
     parser.add_argument("--tls", action="store_true", help="connect to the services by TLS  [env var: TWOTOWER_TLS]")
     parser.add_argument(
@@ -90,6 +95,7 @@ def prepare(environment: Environment, **_: Any) -> None:
     try:
         Shopper.user_ids = read_user_ids(Path(path))
         Shopper.addresses = services(environment.host, options.embedding, RUN_DIRECTORY)
+        Shopper.admin_embedding = admin_embedding(options.admin_embedding, RUN_DIRECTORY)
         connect(options).close()
     except (OSError, ValueError, TwotowerError) as error:
         raise SystemExit(str(error)) from error
@@ -104,7 +110,7 @@ def connect(options: Any) -> TwotowerClient:
         tls = replace(tls or ChannelTls(), ca=options.tls_ca)
     elif options.tls:
         tls = tls or ChannelTls()
-    return TwotowerClient(*Shopper.addresses, tls=tls or False)
+    return TwotowerClient(*Shopper.addresses, admin_embedding=Shopper.admin_embedding, tls=tls or False)
 
 
 def forget_reviewers(environment: Environment, **_: Any) -> None:
@@ -135,6 +141,7 @@ class Shopper(User):
     wait_time = constant(0)
     user_ids: list[str]
     addresses: tuple[str, str]
+    admin_embedding: str
     reviewers = Reviewers()
 
     def on_start(self) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from clients.demo.session import RunDirectory, Session
-from twotower.addresses import embedding_address, ranking_address
-from twotower.environment import EMBEDDING, RANKING, read
+from twotower.addresses import admin_embedding_address, embedding_address, ranking_address
+from twotower.environment import ADMIN_EMBEDDING, EMBEDDING, RANKING, read
 from twotower.release import list_releases
 from twotower.release_users import USER_IDS
 
@@ -29,6 +29,16 @@ def services(ranking: str | None, embedding: str | None, directory: Path) -> tup
         ranking = ranking or read(RANKING) or session.ranking
         embedding = embedding or read(EMBEDDING) or session.embedding
     return ranking_address(ranking), embedding_address(embedding)
+
+
+def admin_embedding(given: str | None, directory: Path) -> str:
+    """Address of the embedding service's administrative listener: as :func:`services`.
+
+    Raises:
+        InvalidArgument: it is not ``host:port``.
+    """
+    session = _left_running(directory)
+    return admin_embedding_address(given or read(ADMIN_EMBEDDING) or (session and session.admin_embedding))
 
 
 def newest_release(directory: Path, releases: Path = RELEASES) -> Path | None:

@@ -217,9 +217,9 @@ async def export_users(store: "RedisUserStore", file: Path, releases: Path, as_j
 
 @click.command()
 @release_argument
-@calls("embedding")
+@calls("embedding", "admin-embedding")
 @json_option
-def replay(release: Path, embedding: str, channels: ChannelSettings, as_json: bool) -> None:
+def replay(release: Path, embedding: str, admin_embedding: str, channels: ChannelSettings, as_json: bool) -> None:
     """Feed the reviews of a RELEASE through a live service and compare its features with the offline ones.
 
     RELEASE is the folder of a release, or the id of one in --releases, or `latest`. Round n is every user's nth review.
@@ -231,7 +231,7 @@ def replay(release: Path, embedding: str, channels: ChannelSettings, as_json: bo
 
     opened = Release.open(release)
     with _counting("reviews") as count:
-        replayed = replay_release(opened, embedding, channels, on_progress=count)
+        replayed = replay_release(opened, embedding, admin_embedding, channels, on_progress=count)
     equal = not replayed.different_means and replayed.worst_als <= replayed.ALS_TOLERANCE
     if as_json:
         print_json(replayed, release_id=opened.release_id, equal=equal)

@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 import grpc
 import numpy as np
 
+from twotower.access import RoutedChannel
 from twotower.addresses import PLAINTEXT, ChannelSettings
 from twotower.als import fold_in
 from twotower.errors import NotReady, StoreUnavailable
@@ -46,6 +47,7 @@ class Replayed:
 def replay_release(
     release: Release,
     address: str,
+    admin_address: str,
     channels: ChannelSettings = PLAINTEXT,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Replayed:
@@ -56,6 +58,7 @@ def replay_release(
     Args:
         release: its ``users/`` are replayed.
         address: ``host:port`` of an embedding service that knows none of the users.
+        admin_address: ``host:port`` of its administrative listener.
         channels: how it is reached.
         on_progress: called with the number of reviews sent since the last call.
 
@@ -65,8 +68,8 @@ def replay_release(
     """
     users = _Users(release)
     replayed = Replayed(users=len(users.user_ids))
-    with channels.open(address) as channel:
-        stub = EmbeddingServiceStub(channel)
+    with channels.open(address) as channel, channels.open(admin_address) as admin_channel:
+        stub = EmbeddingServiceStub(RoutedChannel(channel, admin_channel))
         try:
             while (rows := users.rows_with(replayed.rounds)).size:
                 stub.ImportUsers(users.requests(rows, replayed.rounds))

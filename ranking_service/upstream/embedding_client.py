@@ -8,6 +8,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import Message
 
+from twotower.access import RoutedChannel
 from twotower.errors import EmbeddingUnavailable, NotFound, SpaceMismatch, TwotowerError
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
 
@@ -34,11 +35,12 @@ class EmbeddingClient:
 
     Args:
         channel: to the embedding service; the caller closes it.
+        admin_channel: to its administrative listener; the caller closes it.
         lookup_timeout_s: longest that one look-up may take.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, lookup_timeout_s: float) -> None:
-        self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
+    def __init__(self, channel: grpc.aio.Channel, admin_channel: grpc.aio.Channel, lookup_timeout_s: float) -> None:
+        self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(RoutedChannel(channel, admin_channel))
         self._lookup_timeout_s = lookup_timeout_s
         self._idle_calls: list[_Call] = []
 

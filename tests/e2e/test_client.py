@@ -13,6 +13,7 @@ import pytest
 from clients import Product, ProductFilter, ReleaseLabel, Review, TwotowerClient
 from clients.errors import InvalidArgument, NotFound, PreconditionFailed
 from clients.results import AlsOrigin, PopularitySource, Recommendations, RecordOutcome, UserKind
+from tests.support.channels import client_of
 from tests.support.importing import activate_without_users
 from tests.support.processes import Service, running
 from tests.support.releases import product_id, write_random_release
@@ -30,7 +31,7 @@ class Services:
     client: TwotowerClient
     first: Release
     second: Release
-    embedding: str
+    admin_embedding: str
 
 
 @pytest.fixture(scope="module")
@@ -49,15 +50,17 @@ def services(encoder_path: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         releases,
         "--embedding",
         embedding.address,
+        "--embedding-admin",
+        embedding.admin_address,
         "--release",
         first.release_id,
     )
-    with running(embedding, ranking), TwotowerClient(ranking.address, embedding.address) as client:
+    with running(embedding, ranking), client_of(ranking, embedding) as client:
         embedding.wait_until("NOT_SERVING")
-        activate_without_users(embedding.address, first)
+        activate_without_users(embedding.admin_address, first)
         ranking.wait_until("SERVING")
         embedding.wait_until("SERVING")
-        yield Services(client, first, second, embedding.address)
+        yield Services(client, first, second, embedding.admin_address)
 
 
 def ids(answer: Recommendations) -> list[str]:
@@ -168,7 +171,7 @@ def test_releases_change_hands(services: Services) -> None:
         client.set_label(second, ReleaseLabel.CANARY, canary_share=1.5)
     with pytest.raises(NotFound):
         client.load_release("nothing")
-    activate_without_users(services.embedding, services.second)
+    activate_without_users(services.admin_embedding, services.second)
 
     assert client.set_label(second, ReleaseLabel.CANARY, canary_share=0.5).canary_share == 0.5
     answer = client.batch_recommend([f"user {i}" for i in range(64)], 2)

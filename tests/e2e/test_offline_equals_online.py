@@ -64,7 +64,7 @@ def test_every_training_row_is_what_the_service_would_have_answered(encoder_path
     worst_als, warm, undated_users = 0.0, 0, set[str]()
     with running(service), TwotowerClient(embedding=service.address) as client:
         service.wait_until("NOT_SERVING")
-        activate_without_users(service.address, release)
+        activate_without_users(service.admin_address, release)
         service.wait_until("SERVING")
         for row, user in enumerate(reviews.user.tolist()):
             user_id = reviews.user_ids[user]

@@ -14,6 +14,7 @@ import pytest
 from clients import TwotowerClient
 from clients.errors import PreconditionFailed
 from clients.results import ReleaseInfo, ReleaseLabel, SpaceState
+from tests.support.channels import client_of
 from tests.support.importing import import_requests, space_of
 from tests.support.processes import Service, running
 from tests.support.releases import product_id, write_random_release
@@ -37,7 +38,7 @@ class Shop:
 
     def publish(self, number: int) -> None:
         """Publish a release."""
-        publish(self.releases[number], self.embedding.address, self.ranking.address)
+        publish(self.releases[number], self.embedding.admin_address, self.ranking.admin_address)
 
     def info(self, number: int) -> ReleaseInfo:
         """What the services say of a release."""
@@ -65,9 +66,9 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     )
     ranking = Service(
         "ranking_service", tmp_path / "ranking.log", "--releases", folder, "--embedding", embedding.address,
-        "--lookup-timeout-ms", 5000,
+        "--embedding-admin", embedding.admin_address, "--lookup-timeout-ms", 5000,
     )  # fmt: skip
-    with running(embedding, ranking), TwotowerClient(ranking.address, embedding.address) as client:
+    with running(embedding, ranking), client_of(ranking, embedding) as client:
         client.wait_until_answering(_WAIT_S)
         shop = Shop(embedding, ranking, releases, client)
         shop.publish(0)
@@ -111,7 +112,7 @@ def test_a_release_that_the_embedding_service_lacks_is_refused_with_what_to_do(s
     write_random_release(elsewhere, products=30, seed=0, with_users_folder=True)
     moved = Service(
         "tests.support.hash_service", tmp_path / "moved.log", "--releases", elsewhere, "--data-dir", tmp_path / "data",
-        port=shop.embedding.port,
+        port=shop.embedding.port, admin_port=shop.embedding.admin_port,
     )  # fmt: skip
     with running(moved):
         moved.wait_until("SERVING")
@@ -127,14 +128,14 @@ def test_a_release_that_the_embedding_service_lacks_is_refused_with_what_to_do(s
 def test_publishes_that_ranking_refuses_change_nothing(shop: Shop) -> None:
     for number in (1, 2):
         release = shop.releases[number]
-        with open_channel(shop.embedding.address) as channel:  # which then has it, and does not open it again
+        with open_channel(shop.embedding.admin_address) as channel:  # which then has it, and does not open it again
             space = space_of(release)
             EmbeddingServiceStub(channel).PrepareSpace(
                 pb.PrepareSpaceRequest(release_id=release.release_id, space=space)
             )
         shop.damage(number)
         with pytest.raises(PublishFailed, match=r"ranking service at .*product_fusion\.npy"):
-            publish(release, shop.embedding.address, shop.ranking.address)
+            publish(release, shop.embedding.admin_address, shop.ranking.admin_address)
         assert shop.answers_with(0)
         assert shop.info(0).space_state is SpaceState.ACTIVE
 
@@ -174,7 +175,7 @@ def _published(shop: Shop) -> bool:
 def test_ranking_answers_between_the_two_switches(shop: Shop) -> None:
     """A release that was imported and not activated answers as one that is active, also after restarts."""
     release = shop.releases[1]
-    with open_channel(shop.embedding.address) as channel:
+    with open_channel(shop.embedding.admin_address) as channel:
         requests = list(import_requests(release, []))
         requests[0].header.prepare_only = True
         EmbeddingServiceStub(channel).ImportUsers(iter(requests))

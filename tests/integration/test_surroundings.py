@@ -59,7 +59,7 @@ def test_certificate_and_key_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 
 async def test_reflection_answers_by_both_names() -> None:
-    server = Server("127.0.0.1:0", [], lambda _: None)
+    server = Server("127.0.0.1:0", [], lambda _: None, admin_listen="127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         answers: list[Any] = []
@@ -76,7 +76,7 @@ async def test_reflection_answers_by_both_names() -> None:
 
 
 async def test_frequent_pings_of_an_idle_client_are_tolerated() -> None:
-    server = Server("127.0.0.1:0", [], lambda _: None)
+    server = Server("127.0.0.1:0", [], lambda _: None, admin_listen="127.0.0.1:0")
     await server.start()
     pings = [("grpc.keepalive_time_ms", 1500), ("grpc.keepalive_permit_without_calls", 1)]
     options = [*pings, ("grpc.http2.max_pings_without_data", 0)]

@@ -12,6 +12,7 @@ from embedding_service.bootstrap import SERVICE_NAME
 from tests.support.encoders import hash_vector
 from tests.support.importing import import_requests
 from tests.support.releases import product_id
+from twotower.access import RoutedChannel
 from twotower.features import Float32
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb
@@ -23,10 +24,10 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class Service:
-    """A running service and a channel to it; the generated stub has no types."""
+    """A running service and a channel to its listeners; the generated stub has no types."""
 
     stub: Any
-    channel: grpc.aio.Channel
+    channel: RoutedChannel
     port: int
 
 

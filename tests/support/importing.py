@@ -47,7 +47,7 @@ def activate_without_users(address: str, release: Release) -> None:
 
 
 def import_users(address: str, release: Release, users: Sequence[pb.ImportedUser]) -> None:
-    """Import users into the service at `address`, which may still be starting."""
+    """Import users into the service whose administrative listener is `address`, which may still be starting."""
     with open_channel(address) as channel:
         requests = import_requests(release, users)
         answer = EmbeddingServiceStub(channel).ImportUsers(requests, timeout=120, wait_for_ready=True)

@@ -21,7 +21,14 @@ SERVICES = ("twotower.v1.EmbeddingService", "twotower.v1.RankingService", "twoto
 
 
 class MemoryServer:
-    """One server with all three services, on a thread of its own so that blocking clients can call it."""
+    """One server with all three services, on a thread of its own so that blocking clients can call it.
+
+    Attributes:
+        address: of readers and writers.
+        admin_address: of operators.
+        addresses: both, by the arguments of clients.
+        variables: both, by the variables of clients.
+    """
 
     def __init__(self, memory: Memory, tls: ServerTls | None = None) -> None:
         self.memory = memory
@@ -31,6 +38,14 @@ class MemoryServer:
         self._thread.start()
         self._server = self._run(self._start())
         self.address = f"127.0.0.1:{self._server.port}"
+        self.admin_address = f"127.0.0.1:{self._server.admin_port}"
+        self.addresses: dict[str, Any] = {
+            "ranking": self.address,
+            "embedding": self.address,
+            "admin_ranking": self.admin_address,
+            "admin_embedding": self.admin_address,
+        }
+        self.variables = {f"TWOTOWER_{name.upper()}": address for name, address in self.addresses.items()}
 
     def set_serving(self, serving: bool) -> None:
         """Turn its health."""
@@ -49,7 +64,7 @@ class MemoryServer:
             release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(MemoryReleases(self.memory), server)
             embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(MemoryEmbedding(self.memory), server)
 
-        server = Server("127.0.0.1:0", SERVICES, register, drain_s=0.2, tls=self._tls)
+        server = Server("127.0.0.1:0", SERVICES, register, admin_listen="127.0.0.1:0", drain_s=0.2, tls=self._tls)
         await server.start()
         await server.set_serving(True)
         return server

@@ -28,15 +28,21 @@ class Service:
     Args:
         module: the package to run.
         log: file that its output is appended to.
-        arguments: command line, without ``--listen``.
+        arguments: command line, without ``--listen`` and ``--admin-listen``.
         port: to listen on; a free one if None.
+        admin_port: to listen on for operators; a free one if None.
     """
 
-    def __init__(self, module: str, log: Path, *arguments: object, port: int | None = None) -> None:
+    def __init__(
+        self, module: str, log: Path, *arguments: object, port: int | None = None, admin_port: int | None = None
+    ) -> None:
         self.port = port or free_port()
+        self.admin_port = admin_port or free_port()
         self.address = f"127.0.0.1:{self.port}"
+        self.admin_address = f"127.0.0.1:{self.admin_port}"
         self._log = log
-        self._command = [sys.executable, "-m", module, "--listen", self.address, *map(str, arguments)]
+        listen = ["--listen", self.address, "--admin-listen", self.admin_address]
+        self._command = [sys.executable, "-m", module, *listen, *map(str, arguments)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from twotower.cli import GROUP, main
 
-ADDRESSES = {"--ranking", "--embedding"}
+ADDRESSES = {"--ranking", "--embedding", "--admin-ranking", "--admin-embedding"}
 CHANNEL_OPTIONS = {"--tls", "--tls-ca", "--tls-certificate", "--tls-key", "--http-proxy"}
 
 
@@ -81,7 +81,7 @@ def test_a_release_is_named_by_folder_by_id_or_as_the_latest(tmp_path: Path) -> 
         assert result.exit_code == 2
         assert sentence in " ".join(result.stderr.split())
     for release in ("latest", "golden-491bc0ffda05", str(golden / "v2" / "golden-491bc0ffda05")):
-        away = ["--embedding", "127.0.0.1:1", "--ranking", "127.0.0.1:1", "--json"]
+        away = ["--admin-embedding", "127.0.0.1:1", "--admin-ranking", "127.0.0.1:1", "--json"]
         result = CliRunner().invoke(main, [*publish, str(golden / "v2"), release, *away])
         assert result.exit_code == 1
         assert "embedding service at 127.0.0.1:1: not reachable" in result.stderr

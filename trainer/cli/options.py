@@ -272,7 +272,7 @@ class Services:
 def service_options(command: Command) -> Command:
     """Where the services are, the same for `publish` and for `train --publish`; the command gets `services`."""
 
-    @calls("embedding", "ranking")
+    @calls("admin-embedding", "admin-ranking")
     @click.option(
         "--timeout",
         "timeout_s",
@@ -282,7 +282,9 @@ def service_options(command: Command) -> Command:
         help="Seconds per service.",
     )
     @functools.wraps(command)
-    def run(*, embedding: str, ranking: str, timeout_s: float, channels: ChannelSettings, **others: object) -> None:
-        command(services=Services(embedding, ranking, timeout_s, channels), **others)
+    def run(
+        *, admin_embedding: str, admin_ranking: str, timeout_s: float, channels: ChannelSettings, **others: object
+    ) -> None:
+        command(services=Services(admin_embedding, admin_ranking, timeout_s, channels), **others)
 
     return run

@@ -64,8 +64,8 @@ def publish(
 
     Args:
         release: opened and verified.
-        embedding: ``host:port`` of the embedding service.
-        ranking: ``host:port`` of the ranking service.
+        embedding: ``host:port`` of the embedding service's administrative listener.
+        ranking: ``host:port`` of the ranking service's administrative listener.
         channels: how both are reached.
         timeout_s: for each call.
         connect_timeout_s: how long to wait for each service to be reachable.

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from twotower.v1 import access_pb2 as twotower_dot_v1_dot_access__pb2
 from twotower.v1 import embedding_service_pb2 as twotower_dot_v1_dot_embedding__service__pb2
 from twotower.v1 import types_pb2 as twotower_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!twotower/v1/release_service.proto\x12\x0btwotower.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#twotower/v1/embedding_service.proto\x1a\x17twotower/v1/types.proto\"\xa0\x03\n\x0bReleaseInfo\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0e\n\x06preset\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rproduct_count\x18\x04 \x01(\r\x12*\n\x05space\x18\x05 \x01(\x0b\x32\x1b.twotower.v1.EmbeddingSpace\x12(\n\x05label\x18\x06 \x01(\x0e\x32\x19.twotower.v1.ReleaseLabel\x12\x14\n\x0c\x63\x61nary_share\x18\x07 \x01(\x02\x12\x38\n\x11shadow_comparison\x18\x08 \x01(\x0b\x32\x1d.twotower.v1.ShadowComparison\x12\x10\n\x08previous\x18\t \x01(\x08\x12\x31\n\x0bspace_state\x18\n \x01(\x0e\x32\x17.twotower.v1.SpaceStateH\x00\x88\x01\x01\x12\x19\n\x0cspace_loaded\x18\x0b \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_space_stateB\x0f\n\r_space_loaded\"a\n\x10ShadowComparison\x12\x12\n\nuser_count\x18\x01 \x01(\x04\x12\x1a\n\x12rank_overlap_at_10\x18\x02 \x01(\x02\x12\x1d\n\x15mean_score_difference\x18\x03 \x01(\x02\"\x15\n\x13ListReleasesRequest\"B\n\x14ListReleasesResponse\x12*\n\x08releases\x18\x01 \x03(\x0b\x32\x18.twotower.v1.ReleaseInfo\"(\n\x12LoadReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"+\n\x15PrepareReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"C\n\x16PrepareReleaseResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo\"@\n\x13LoadReleaseResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo\"e\n\x0fSetLabelRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.twotower.v1.ReleaseLabel\x12\x14\n\x0c\x63\x61nary_share\x18\x03 \x01(\x02\"=\n\x10SetLabelResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo\"\x11\n\x0fRollbackRequest\"=\n\x10RollbackResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo*{\n\x0cReleaseLabel\x12\x1d\n\x19RELEASE_LABEL_UNSPECIFIED\x10\x00\x12\x18\n\x14RELEASE_LABEL_STABLE\x10\x01\x12\x18\n\x14RELEASE_LABEL_CANARY\x10\x02\x12\x18\n\x14RELEASE_LABEL_SHADOW\x10\x03\x32\xa4\x03\n\x0eReleaseService\x12S\n\x0cListReleases\x12 .twotower.v1.ListReleasesRequest\x1a!.twotower.v1.ListReleasesResponse\x12P\n\x0bLoadRelease\x12\x1f.twotower.v1.LoadReleaseRequest\x1a .twotower.v1.LoadReleaseResponse\x12Y\n\x0ePrepareRelease\x12\".twotower.v1.PrepareReleaseRequest\x1a#.twotower.v1.PrepareReleaseResponse\x12G\n\x08SetLabel\x12\x1c.twotower.v1.SetLabelRequest\x1a\x1d.twotower.v1.SetLabelResponse\x12G\n\x08Rollback\x12\x1c.twotower.v1.RollbackRequest\x1a\x1d.twotower.v1.RollbackResponseB\\\n\x0eio.twotower.v1B\x13ReleaseServiceProtoP\x01Z\x16twotower/v1;twotowerv1\xaa\x02\x0bTwotower.V1\xea\x02\x0cTwotower::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!twotower/v1/release_service.proto\x12\x0btwotower.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18twotower/v1/access.proto\x1a#twotower/v1/embedding_service.proto\x1a\x17twotower/v1/types.proto\"\xa0\x03\n\x0bReleaseInfo\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12\x0e\n\x06preset\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rproduct_count\x18\x04 \x01(\r\x12*\n\x05space\x18\x05 \x01(\x0b\x32\x1b.twotower.v1.EmbeddingSpace\x12(\n\x05label\x18\x06 \x01(\x0e\x32\x19.twotower.v1.ReleaseLabel\x12\x14\n\x0c\x63\x61nary_share\x18\x07 \x01(\x02\x12\x38\n\x11shadow_comparison\x18\x08 \x01(\x0b\x32\x1d.twotower.v1.ShadowComparison\x12\x10\n\x08previous\x18\t \x01(\x08\x12\x31\n\x0bspace_state\x18\n \x01(\x0e\x32\x17.twotower.v1.SpaceStateH\x00\x88\x01\x01\x12\x19\n\x0cspace_loaded\x18\x0b \x01(\x08H\x01\x88\x01\x01\x42\x0e\n\x0c_space_stateB\x0f\n\r_space_loaded\"a\n\x10ShadowComparison\x12\x12\n\nuser_count\x18\x01 \x01(\x04\x12\x1a\n\x12rank_overlap_at_10\x18\x02 \x01(\x02\x12\x1d\n\x15mean_score_difference\x18\x03 \x01(\x02\"\x15\n\x13ListReleasesRequest\"B\n\x14ListReleasesResponse\x12*\n\x08releases\x18\x01 \x03(\x0b\x32\x18.twotower.v1.ReleaseInfo\"(\n\x12LoadReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"+\n\x15PrepareReleaseRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\"C\n\x16PrepareReleaseResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo\"@\n\x13LoadReleaseResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo\"e\n\x0fSetLabelRequest\x12\x12\n\nrelease_id\x18\x01 \x01(\t\x12(\n\x05label\x18\x02 \x01(\x0e\x32\x19.twotower.v1.ReleaseLabel\x12\x14\n\x0c\x63\x61nary_share\x18\x03 \x01(\x02\"=\n\x10SetLabelResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo\"\x11\n\x0fRollbackRequest\"=\n\x10RollbackResponse\x12)\n\x07release\x18\x01 \x01(\x0b\x32\x18.twotower.v1.ReleaseInfo*{\n\x0cReleaseLabel\x12\x1d\n\x19RELEASE_LABEL_UNSPECIFIED\x10\x00\x12\x18\n\x14RELEASE_LABEL_STABLE\x10\x01\x12\x18\n\x14RELEASE_LABEL_CANARY\x10\x02\x12\x18\n\x14RELEASE_LABEL_SHADOW\x10\x03\x32\xc2\x03\n\x0eReleaseService\x12Y\n\x0cListReleases\x12 .twotower.v1.ListReleasesRequest\x1a!.twotower.v1.ListReleasesResponse\"\x04\xc0\xe1\x18\x03\x12V\n\x0bLoadRelease\x12\x1f.twotower.v1.LoadReleaseRequest\x1a .twotower.v1.LoadReleaseResponse\"\x04\xc0\xe1\x18\x03\x12_\n\x0ePrepareRelease\x12\".twotower.v1.PrepareReleaseRequest\x1a#.twotower.v1.PrepareReleaseResponse\"\x04\xc0\xe1\x18\x03\x12M\n\x08SetLabel\x12\x1c.twotower.v1.SetLabelRequest\x1a\x1d.twotower.v1.SetLabelResponse\"\x04\xc0\xe1\x18\x03\x12M\n\x08Rollback\x12\x1c.twotower.v1.RollbackRequest\x1a\x1d.twotower.v1.RollbackResponse\"\x04\xc0\xe1\x18\x03\x42\\\n\x0eio.twotower.v1B\x13ReleaseServiceProtoP\x01Z\x16twotower/v1;twotowerv1\xaa\x02\x0bTwotower.V1\xea\x02\x0cTwotower::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,32 +36,42 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twotower.v1.release_service
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016io.twotower.v1B\023ReleaseServiceProtoP\001Z\026twotower/v1;twotowerv1\252\002\013Twotower.V1\352\002\014Twotower::V1'
-  _globals['_RELEASELABEL']._serialized_start=1224
-  _globals['_RELEASELABEL']._serialized_end=1347
-  _globals['_RELEASEINFO']._serialized_start=146
-  _globals['_RELEASEINFO']._serialized_end=562
-  _globals['_SHADOWCOMPARISON']._serialized_start=564
-  _globals['_SHADOWCOMPARISON']._serialized_end=661
-  _globals['_LISTRELEASESREQUEST']._serialized_start=663
-  _globals['_LISTRELEASESREQUEST']._serialized_end=684
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=686
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=752
-  _globals['_LOADRELEASEREQUEST']._serialized_start=754
-  _globals['_LOADRELEASEREQUEST']._serialized_end=794
-  _globals['_PREPARERELEASEREQUEST']._serialized_start=796
-  _globals['_PREPARERELEASEREQUEST']._serialized_end=839
-  _globals['_PREPARERELEASERESPONSE']._serialized_start=841
-  _globals['_PREPARERELEASERESPONSE']._serialized_end=908
-  _globals['_LOADRELEASERESPONSE']._serialized_start=910
-  _globals['_LOADRELEASERESPONSE']._serialized_end=974
-  _globals['_SETLABELREQUEST']._serialized_start=976
-  _globals['_SETLABELREQUEST']._serialized_end=1077
-  _globals['_SETLABELRESPONSE']._serialized_start=1079
-  _globals['_SETLABELRESPONSE']._serialized_end=1140
-  _globals['_ROLLBACKREQUEST']._serialized_start=1142
-  _globals['_ROLLBACKREQUEST']._serialized_end=1159
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1161
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1222
-  _globals['_RELEASESERVICE']._serialized_start=1350
-  _globals['_RELEASESERVICE']._serialized_end=1770
+  _globals['_RELEASESERVICE'].methods_by_name['ListReleases']._loaded_options = None
+  _globals['_RELEASESERVICE'].methods_by_name['ListReleases']._serialized_options = b'\300\341\030\003'
+  _globals['_RELEASESERVICE'].methods_by_name['LoadRelease']._loaded_options = None
+  _globals['_RELEASESERVICE'].methods_by_name['LoadRelease']._serialized_options = b'\300\341\030\003'
+  _globals['_RELEASESERVICE'].methods_by_name['PrepareRelease']._loaded_options = None
+  _globals['_RELEASESERVICE'].methods_by_name['PrepareRelease']._serialized_options = b'\300\341\030\003'
+  _globals['_RELEASESERVICE'].methods_by_name['SetLabel']._loaded_options = None
+  _globals['_RELEASESERVICE'].methods_by_name['SetLabel']._serialized_options = b'\300\341\030\003'
+  _globals['_RELEASESERVICE'].methods_by_name['Rollback']._loaded_options = None
+  _globals['_RELEASESERVICE'].methods_by_name['Rollback']._serialized_options = b'\300\341\030\003'
+  _globals['_RELEASELABEL']._serialized_start=1250
+  _globals['_RELEASELABEL']._serialized_end=1373
+  _globals['_RELEASEINFO']._serialized_start=172
+  _globals['_RELEASEINFO']._serialized_end=588
+  _globals['_SHADOWCOMPARISON']._serialized_start=590
+  _globals['_SHADOWCOMPARISON']._serialized_end=687
+  _globals['_LISTRELEASESREQUEST']._serialized_start=689
+  _globals['_LISTRELEASESREQUEST']._serialized_end=710
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=712
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=778
+  _globals['_LOADRELEASEREQUEST']._serialized_start=780
+  _globals['_LOADRELEASEREQUEST']._serialized_end=820
+  _globals['_PREPARERELEASEREQUEST']._serialized_start=822
+  _globals['_PREPARERELEASEREQUEST']._serialized_end=865
+  _globals['_PREPARERELEASERESPONSE']._serialized_start=867
+  _globals['_PREPARERELEASERESPONSE']._serialized_end=934
+  _globals['_LOADRELEASERESPONSE']._serialized_start=936
+  _globals['_LOADRELEASERESPONSE']._serialized_end=1000
+  _globals['_SETLABELREQUEST']._serialized_start=1002
+  _globals['_SETLABELREQUEST']._serialized_end=1103
+  _globals['_SETLABELRESPONSE']._serialized_start=1105
+  _globals['_SETLABELRESPONSE']._serialized_end=1166
+  _globals['_ROLLBACKREQUEST']._serialized_start=1168
+  _globals['_ROLLBACKREQUEST']._serialized_end=1185
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1187
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1248
+  _globals['_RELEASESERVICE']._serialized_start=1376
+  _globals['_RELEASESERVICE']._serialized_end=1826
 # @@protoc_insertion_point(module_scope)

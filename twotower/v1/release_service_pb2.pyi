@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from twotower.v1 import access_pb2 as _access_pb2
 from twotower.v1 import embedding_service_pb2 as _embedding_service_pb2
 from twotower.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ReleaseServiceStub:
-    """Which releases the ranking server has, and which one answers. It is served on the ranking server's port.
+    """Which releases the ranking server has, and which one answers. It is served on the ranking server's
+    administrative listener.
 
     Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
     bound; NOT_FOUND for a release that is not in the folder.
@@ -66,7 +67,8 @@ class ReleaseServiceStub:
 
 
 class ReleaseServiceServicer:
-    """Which releases the ranking server has, and which one answers. It is served on the ranking server's port.
+    """Which releases the ranking server has, and which one answers. It is served on the ranking server's
+    administrative listener.
 
     Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
     bound; NOT_FOUND for a release that is not in the folder.
@@ -154,7 +156,8 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReleaseService:
-    """Which releases the ranking server has, and which one answers. It is served on the ranking server's port.
+    """Which releases the ranking server has, and which one answers. It is served on the ranking server's
+    administrative listener.
 
     Errors common to all methods: INVALID_ARGUMENT with google.rpc.BadRequest, which names each field and its
     bound; NOT_FOUND for a release that is not in the folder.

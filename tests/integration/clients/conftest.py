@@ -47,15 +47,14 @@ class Blocking:
 
 @pytest.fixture(params=[Blocking, AsyncTwotowerClient], ids=["blocking", "asyncio"])
 def connect(request: pytest.FixtureRequest, server: MemoryServer) -> Connect:
-    return partial(request.param, server.address, server.address)
+    return partial(request.param, **server.addresses)
 
 
 @pytest.fixture
 def run(server: MemoryServer) -> Run:
-    """Run `twotower …` with both addresses in the environment."""
+    """Run `twotower …` with the server's addresses in the environment."""
 
     def invoke(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
-        addresses = {"TWOTOWER_RANKING": server.address, "TWOTOWER_EMBEDDING": server.address}
-        return CliRunner(env={**addresses, **environment}).invoke(main, arguments, input=stdin)
+        return CliRunner(env={**server.variables, **environment}).invoke(main, arguments, input=stdin)
 
     return invoke

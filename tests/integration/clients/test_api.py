@@ -140,9 +140,9 @@ async def test_pages_are_one_ranking(server: MemoryServer) -> None:
         "include_seen": True,
     }
     expected = [["p0", "p1", "p2", "p4"], ["p5", "p6", "p7", "p8"], ["p9"]]
-    async with AsyncTwotowerClient(server.address, server.address) as client:
+    async with AsyncTwotowerClient(**server.addresses) as client:
         assert [ids(page) async for page in client.recommend_pages("user", 4, **options)] == expected
-    with TwotowerClient(server.address, server.address) as client:
+    with TwotowerClient(**server.addresses) as client:
         assert (
             await asyncio.to_thread(lambda: [ids(page) for page in client.recommend_pages("user", 4, **options)])
             == expected
@@ -151,7 +151,7 @@ async def test_pages_are_one_ranking(server: MemoryServer) -> None:
 
 
 async def test_pages_are_fetched_as_they_are_read(server: MemoryServer) -> None:
-    async with AsyncTwotowerClient(server.address, server.address) as client:
+    async with AsyncTwotowerClient(**server.addresses) as client:
         pages = client.recommend_pages("user", 4)
         assert ids(await anext(pages)) == ["p0", "p1", "p2", "p3"]
         await pages.aclose()  # type: ignore[attr-defined]
@@ -255,8 +255,8 @@ async def test_labels(connect: Connect) -> None:
 
 async def test_the_whole_catalogue_is_fetched_page_by_page(server: MemoryServer) -> None:
     expected = [f"p{i}" for i in range(10)]
-    async with AsyncTwotowerClient(server.address, server.address) as client:
+    async with AsyncTwotowerClient(**server.addresses) as client:
         assert [p.product_id async for p in client.products(page_size=4)] == expected
-    with TwotowerClient(server.address, server.address) as client:
+    with TwotowerClient(**server.addresses) as client:
         assert await asyncio.to_thread(lambda: [p.product_id for p in client.products(page_size=4)]) == expected
     assert server.memory.attempts["ListProducts"] == 6

@@ -207,7 +207,8 @@ def test_tls_by_options_and_by_environment(run: Run, tmp_path: Path) -> None:
             "TWOTOWER_TLS_CERTIFICATE": str(certificate),
             "TWOTOWER_TLS_KEY": str(key),
         }
-        assert run("release", "list", *address, **files).exit_code == 0
+        admin = ("--admin-ranking", server.admin_address)
+        assert run("release", "list", *admin, **files).exit_code == 0
         assert run("user", "show", "Maria", "--embedding", server.address, **files).exit_code == 0
         untrusted = run("recommend", "Maria", *address, "--tls")
         assert untrusted.exit_code == 1

@@ -46,7 +46,7 @@ def test_side_by_side_of_a_shorter_answer() -> None:
 
 def test_the_story_shows_every_kind_of_user_and_the_changed_answer(server: MemoryServer) -> None:
     chosen = Product("p0", "Product 0", "Acme", "", "", 9, 4.5)
-    with TwotowerClient(server.address, server.address) as client:
+    with TwotowerClient(**server.addresses) as client:
         client.record_review("Ann", "p1", 4)
         console = Console(width=120, markup=False, record=True, file=io.StringIO())
         tell(client, DemoUsers("Ann", "new", "Anonymous", chosen, 10), console)

@@ -27,7 +27,8 @@ def load(server: MemoryServer, tmp_path: Path) -> Load:
     users.write_text("Ann\nBo\n")
 
     def run(host: str = server.address, *more: str) -> subprocess.CompletedProcess[str]:
-        embedding = server.address if host == server.address else host
+        ours = host == server.address
+        embedding, admin = (server.address, server.admin_address) if ours else (host, host)
         options = [
             "--headless",
             "--json",
@@ -41,6 +42,8 @@ def load(server: MemoryServer, tmp_path: Path) -> Load:
             host,
             "--embedding",
             embedding,
+            "--admin-embedding",
+            admin,
             *more,
         ]
         shares = [
@@ -89,7 +92,8 @@ def test_the_load_test_reviews_no_real_product_and_forgets_its_users(load: Load,
 def test_also_when_it_is_interrupted(server: MemoryServer, tmp_path: Path, number: signal.Signals) -> None:
     users = tmp_path / "users.txt"
     users.write_text("Ann\n")
-    services = ["--host", server.address, "--embedding", server.address]
+    addresses = ["--embedding", server.address, "--admin-embedding", server.admin_address]
+    services = ["--host", server.address, *addresses]
     options = ["--headless", "-u", "4", "-r", "4", "--user-ids", str(users), "--review-share", "0.5", *services]
     with subprocess.Popen(
         [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *options],

@@ -32,11 +32,11 @@ def blocks(language: str) -> list[str]:
 async def test_python_examples(server: MemoryServer) -> None:
     source = "\n".join(["import asyncio", "from clients import AsyncTwotowerClient", *blocks("python")])
     source = re.sub(r'"127\.0\.0\.1:\d+"', f'"{server.address}"', source)
-    source = source.replace("AsyncTwotowerClient()", f'AsyncTwotowerClient("{server.address}", "{server.address}")')
+    source = source.replace("AsyncTwotowerClient()", f"AsyncTwotowerClient(**{server.addresses})")
     # The first example closes its client; those after it stand for code that holds one open.
     opened, rest = source.split("from clients import ProductFilter")
     shown: list[object] = []
-    with TwotowerClient(server.address, server.address) as client:
+    with TwotowerClient(**server.addresses) as client:
         scope: dict[str, Any] = {
             "users": ["Ann", "Bo"],
             "in_cart": ["p1"],

@@ -12,13 +12,13 @@ from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.user_store import RedisUserStore
 from embedding_service.settings import EmbeddingSettings
+from tests.support.channels import open_async_channels
 from tests.support.embedding_calls import Service, StartService
 from tests.support.encoders import HashEncoder
 from tests.support.releases import write_random_release
 from tests.support.stored_reviews import ENCODER, SPACE, new_review
 from twotower.encoder import encoder_id
 from twotower.release import Release
-from twotower.rpc import open_async_channel
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 
@@ -75,6 +75,7 @@ async def start_service(releases: Path, tmp_path: Path) -> AsyncIterator[StartSe
         async def start(**settings: Any) -> Service:
             defaults: dict[str, Any] = {
                 "listen": "127.0.0.1:0",
+                "admin_listen": "127.0.0.1:0",
                 "data_dir": tmp_path / "data",
                 "releases": releases,
                 "drain_s": 2.0,
@@ -83,7 +84,7 @@ async def start_service(releases: Path, tmp_path: Path) -> AsyncIterator[StartSe
             server = await stack.enter_async_context(
                 running_service(settings_, lambda path: HashEncoder(encoder_id(path)))
             )
-            channel = await stack.enter_async_context(open_async_channel(f"127.0.0.1:{server.port}"))
+            channel = await stack.enter_async_context(open_async_channels(server.port, server.admin_port))
             return Service(EmbeddingServiceStub(channel), channel, server.port)
 
         yield start

@@ -19,13 +19,13 @@ import pytest
 from click.testing import CliRunner
 
 from embedding_service.operations.commands import verify
+from tests.support.channels import open_async_channels
 from tests.support.embedding_calls import Service, array, publish
 from tests.support.encoders import hash_vector
 from tests.support.processes import Service as Process
 from tests.support.processes import redis_pid, running
 from tests.support.releases import product_id, write_random_release
 from twotower.features import review_text, running_mean
-from twotower.rpc import open_async_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -102,9 +102,9 @@ async def test_nothing_acknowledged_is_lost_or_counted_twice(tmp_path: Path) -> 
     stop = asyncio.Event()
     rng = random.Random(5)
     with running(process):
-        async with open_async_channel(process.address) as channel:
+        async with open_async_channels(process.port, process.admin_port) as channel:
             service = Service(EmbeddingServiceStub(channel), channel, process.port)
-            await channel.channel_ready()
+            await channel.of_main.channel_ready()
             await publish(service, release)
             writers = [Writer(service.stub, number) for number in range(WRITERS)]
             writing = [asyncio.create_task(writer.write(stop)) for writer in writers]

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from embedding_service.releases.encoding_queue import EncodingQueue
 from embedding_service.releases.spaces import Spaces
+from tests.support.channels import open_async_channels
 from tests.support.embedding_calls import Service, array, features, health, record
 from tests.support.processes import Service as Process
 from tests.support.processes import redis_pid, running
@@ -20,7 +21,6 @@ from twotower.encoder import TextEncoder
 from twotower.errors import ReleaseInvalid
 from twotower.features import running_mean
 from twotower.release import Release
-from twotower.rpc import open_async_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -43,17 +43,17 @@ async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(
     data = tmp_path / "data"
     process = Process("embedding_service", tmp_path / "log", "--data-dir", data, "--releases", real_release.path.parent)
     with running(process):
-        async with open_async_channel(process.address) as channel:
+        async with open_async_channels(process.port, process.admin_port) as channel:
             service = Service(EmbeddingServiceStub(channel), channel, process.port)
-            await channel.channel_ready()
+            await channel.of_main.channel_ready()
             await service.stub.ImportUsers(iter([import_of(real_release)]))
             await record(service, "r1", title="Great sound", text="Would buy again")
             os.kill(redis_pid(data), signal.SIGKILL)
             process.kill()
         process.start()
-        async with open_async_channel(process.address) as channel:
+        async with open_async_channels(process.port, process.admin_port) as channel:
             service = Service(EmbeddingServiceStub(channel), channel, process.port)
-            await channel.channel_ready()
+            await channel.of_main.channel_ready()
             await health(service, health_pb2.HealthCheckResponse.SERVING)
             found = await features(service, "u1")
             again = await record(service, "r1", title="Great sound", text="Would buy again")

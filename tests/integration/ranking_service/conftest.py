@@ -12,10 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ranking_service.bootstrap import RankingService
 from ranking_service.settings import RankingSettings
+from tests.support.channels import open_async_channels
 from tests.support.fake_embedding import FakeEmbedding, warm_user
 from tests.support.releases import product_id, random_user_rows, write_random_release
 from twotower.release import Release
-from twotower.rpc import open_async_channel
 from twotower.v1 import ranking_service_pb2_grpc, release_service_pb2_grpc
 
 PRODUCTS = 40
@@ -40,16 +40,15 @@ class Clients:
 async def running(settings: RankingSettings) -> AsyncIterator[Clients]:
     """Start a ranking server, hand out its stubs, stop it."""
     service = RankingService(settings)
-    channel = open_async_channel(f"127.0.0.1:{service.server.port}")
     try:
         await service.start()
-        yield Clients(
-            ranking_service_pb2_grpc.RankingServiceStub(channel),
-            release_service_pb2_grpc.ReleaseServiceStub(channel),
-            health_pb2_grpc.HealthStub(channel),
-        )
+        async with open_async_channels(service.server.port, service.server.admin_port) as channel:
+            yield Clients(
+                ranking_service_pb2_grpc.RankingServiceStub(channel),
+                release_service_pb2_grpc.ReleaseServiceStub(channel),
+                health_pb2_grpc.HealthStub(channel),
+            )
     finally:
-        await channel.close()
         await service.stop()
 
 
@@ -57,8 +56,10 @@ def ranking_settings(releases: Path, embedding_port: int, **more: object) -> Ran
     """Settings on free ports, with a look-up deadline that a busy test machine does not miss."""
     fields = {
         "listen": "127.0.0.1:0",
+        "admin_listen": "127.0.0.1:0",
         "releases": str(releases),
         "embedding": f"127.0.0.1:{embedding_port}",
+        "embedding_admin": f"127.0.0.1:{embedding_port}",
         "lookup_timeout_ms": 2000,
         "breaker_reset_ms": 1,
     }

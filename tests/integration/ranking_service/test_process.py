@@ -15,7 +15,8 @@ from twotower.rpc import open_channel
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import ranking_service_pb2_grpc
 
-COMMAND = (sys.executable, "-m", "ranking_service", "--listen", "127.0.0.1:0", "--embedding", "127.0.0.1:1")
+LISTEN = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+COMMAND = (sys.executable, "-m", "ranking_service", *LISTEN, "--embedding", "127.0.0.1:1")
 
 
 def test_serves_until_sigterm(tmp_path: Path) -> None:

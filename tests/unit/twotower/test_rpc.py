@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_status import rpc_status
 
 from tests.support.certificates import write_certificates
+from tests.support.channels import open_async_channels
 from twotower.errors import FieldViolation, InvalidArgument, NotBuilt
 from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel, open_channel
 from twotower.v1 import embedding_service_pb2 as pb
@@ -74,6 +75,7 @@ async def server(servicer: Servicer) -> AsyncIterator[Server]:
         "127.0.0.1:0",
         [SERVICE],
         lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        admin_listen="127.0.0.1:0",
         drain_s=5,
     )
     await server.start()
@@ -83,7 +85,7 @@ async def server(servicer: Servicer) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def stub(server: Server) -> AsyncIterator[Any]:
-    async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
+    async with open_async_channels(server.port, server.admin_port) as channel:
         yield embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
 
 
@@ -146,6 +148,7 @@ async def test_stop_ends_open_calls_that_wait_and_answers_those_that_were_asked(
         "127.0.0.1:0",
         [SERVICE],
         lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        admin_listen="127.0.0.1:0",
         drain_s=3600,
     )
     await server.start()
@@ -212,7 +215,9 @@ async def test_stop_lets_calls_in_flight_end_and_refuses_new_ones(
 
 async def test_a_port_that_is_taken_is_an_error(server: Server) -> None:
     with pytest.raises(OSError, match=r"listen: can't listen on .*: address already in use"):
-        Server(f"127.0.0.1:{server.port}", [], lambda _: None)
+        Server(f"127.0.0.1:{server.port}", [], lambda _: None, admin_listen="127.0.0.1:0")
+    with pytest.raises(OSError, match=r"admin_listen: can't listen on .*: address already in use"):
+        Server("127.0.0.1:0", [], lambda _: None, admin_listen=f"127.0.0.1:{server.port}")
 
 
 async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
@@ -222,6 +227,7 @@ async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
         "127.0.0.1:0",
         [SERVICE],
         lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        admin_listen="127.0.0.1:0",
         tls=ServerTls(certificate, key, client_ca=certificate),
     )
     await server.start()
@@ -238,3 +244,20 @@ async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
             else:
                 assert (await failure(call)).code() is code
     await server.stop()
+
+
+async def test_operators_have_a_listener_of_their_own(server: Server) -> None:
+    """The refused requests are not even parsed: these bytes are no message."""
+    calls = [("unary_unary", "RecordReview"), ("stream_stream", "StreamUserFeatures"), ("unary_unary", "DeleteUser")]
+    for port, refused, setting in ((server.port, calls[2:], "admin_listen"), (server.admin_port, calls[:2], "listen")):
+        async with open_async_channel(f"127.0.0.1:{port}") as channel:
+            for kind, name in refused:
+                call: Any = getattr(channel, kind)(f"/{SERVICE}/{name}")
+                made = call(b"\xff") if kind == "unary_unary" else call(iter([b"\xff"])).read()
+                error = await failure(made)
+                assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+                details = str(error.details())
+                assert details.startswith(f"{name} is ")
+                assert details.endswith(f"the service's setting {setting}")
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING

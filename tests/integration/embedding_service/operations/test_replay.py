@@ -18,13 +18,18 @@ def test_a_replayed_release_gives_the_offline_features(encoder_path: Path, tmp_p
     )
     with running(service):
         service.wait_until("NOT_SERVING")
-        where = {"TWOTOWER_EMBEDDING": service.address, "TWOTOWER_EMBEDDING_RELEASES": str(release.parent)}
+        where = {
+            "TWOTOWER_EMBEDDING": service.address,
+            "TWOTOWER_ADMIN_EMBEDDING": service.admin_address,
+            "TWOTOWER_EMBEDDING_RELEASES": str(release.parent),
+        }
         result = CliRunner(env=where).invoke(main, ["replay", release.name, "--json"])
         assert (result.exit_code, result.stderr) == (0, "")
         answer = json.loads(result.stdout)
         assert (answer["release_id"], answer["equal"], answer["different_means"]) == (release.name, True, 0)
         assert answer["compared"] == answer["reviews"] > answer["users"] > 0
         assert answer["worst_als"] <= 1e-5
-        again = CliRunner().invoke(main, ["replay", str(release), "--embedding", service.address])
+        to = ["--embedding", service.address, "--admin-embedding", service.admin_address]
+        again = CliRunner().invoke(main, ["replay", str(release), *to])
         assert again.exit_code == 1
         assert "knew user" in again.stderr

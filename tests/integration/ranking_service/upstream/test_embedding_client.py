@@ -32,7 +32,7 @@ async def server(tmp_path: Path) -> AsyncIterator[FakeEmbedding]:
 @pytest.fixture
 async def client(server: FakeEmbedding) -> AsyncIterator[EmbeddingClient]:
     async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
-        yield EmbeddingClient(channel, lookup_timeout_s=5)
+        yield EmbeddingClient(channel, channel, lookup_timeout_s=5)
 
 
 async def reviewed(client: EmbeddingClient, *users: int) -> list[int]:
@@ -54,7 +54,7 @@ async def test_look_ups_at_once_each_get_their_own_answer(client: EmbeddingClien
 
 async def test_a_late_answer_is_never_taken_for_another(server: FakeEmbedding) -> None:
     async with open_async_channel(f"127.0.0.1:{server.port}") as channel:
-        client = EmbeddingClient(channel, lookup_timeout_s=0.2)
+        client = EmbeddingClient(channel, channel, lookup_timeout_s=0.2)
         assert await reviewed(client, 1) == [1]
         server.blocked.clear()
         with pytest.raises(EmbeddingUnavailable, match=r"no answer within 0\.2 s"):

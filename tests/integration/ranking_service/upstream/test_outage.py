@@ -27,7 +27,7 @@ async def test_the_embedding_service_dies_and_comes_back_under_load(encoder_path
     users = [user_id(index) for index in range(40)]
     with processes.running(embedding):
         embedding.wait_until("NOT_SERVING")
-        import_random_users(embedding.address, release, len(users))
+        import_random_users(embedding.admin_address, release, len(users))
         embedding.wait_until("SERVING")
         with open_channel(embedding.address) as channel:
             asked = epb.BatchGetUserFeaturesRequest(user_ids=users)

@@ -30,7 +30,7 @@ def test_train_and_publish(
     recording, address = services
     files = ["--out", tmp_path / "out", "--write-samples", tmp_path / "samples"]
     texts = ["--cache", work / "cache", "--encoder", encoder_path]
-    to = ["--embedding", address, "--ranking", address]
+    to = ["--admin-embedding", address, "--admin-ranking", address]
     command = ["train", "--reviews", work / "reviews.csv.gz", *files, *texts, *to, "--epochs", "1", "--publish"]
     answer = document(*command)
     release = Release.open(Path(answer["path"]))

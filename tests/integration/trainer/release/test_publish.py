@@ -76,7 +76,9 @@ def test_a_service_that_is_away_is_named(
 
 def test_the_command_tells_what_is_served(services: tuple[RecordingServices, str], trained: TrainingResult) -> None:
     _, target = services
-    result = CliRunner().invoke(command, [str(trained.release.path), "--embedding", target, "--ranking", target])
+    result = CliRunner().invoke(
+        command, [str(trained.release.path), "--admin-embedding", target, "--admin-ranking", target]
+    )
     assert result.exit_code == 0, result.output
     assert f"published {trained.release.release_id}" in result.output
     assert "24 products served" in result.output
@@ -96,8 +98,8 @@ def test_train_publishes_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recording, address = services
-    monkeypatch.setenv("TWOTOWER_EMBEDDING", address)
-    monkeypatch.setenv("TWOTOWER_RANKING", address)
+    monkeypatch.setenv("TWOTOWER_ADMIN_EMBEDDING", address)
+    monkeypatch.setenv("TWOTOWER_ADMIN_RANKING", address)
     out = work / "published"
     flags = [
         "--reviews",

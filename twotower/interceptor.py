@@ -1,0 +1,193 @@
+"""What stands between gRPC and a handler: the gate, the mapping of errors, and the count of calls in flight."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+
+from twotower.access import Gate
+from twotower.errors import FieldViolation, InvalidArgument, PermissionDenied, TwotowerError, status_code, to_status
+
+_LOG = logging.getLogger(__name__)
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Calls:
+    """The calls of a server: how many are in flight, and which wait for a request."""
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    async def wait_idle(self) -> None:
+        """Return when no call is in flight."""
+        await self._idle.wait()
+
+    def end_waiting(self) -> None:
+        """End the calls that wait for a request, with OK, and those that answer one when they have answered it."""
+        self._closing = True
+        for task in self._waiting:
+            task.cancel()
+
+    def begin(self) -> None:
+        """Count a call."""
+        self._in_flight += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        """Count it no more."""
+        self._in_flight -= 1
+        if not self._in_flight:
+            self._idle.set()
+
+    async def one_by_one(
+        self, requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
+    ) -> AsyncGenerator[Any, None]:
+        """Requests as they come, parsed; asked for the next one, the answer to the last was sent."""
+        task, messages = asyncio.current_task(), aiter(requests)
+        assert task
+        while not self._closing:
+            self._waiting.add(task)
+            try:
+                request = await anext(messages)
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError:
+                if not self._closing:
+                    raise
+                task.uncancel()
+                return
+            finally:
+                self._waiting.discard(task)
+            self.begin()
+            try:
+                yield _parsed(parse, request)
+            finally:
+                self.end()
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Asks the gate about a call, and ends it with the status of the domain error that its handler raised.
+
+    An error that is not a domain error is a bug: it is logged with its trace and the caller sees INTERNAL without the
+    message. A request is parsed only when its call may be made.
+
+    A call of many requests and many answers is in flight from each request until its answer was sent; while it waits
+    for a request it is idle, and is ended when the server stops.
+    """
+
+    def __init__(self, gate: Gate, calls: Calls) -> None:
+        self._gate = gate
+        self._calls = calls
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wrap a handler the first time its method is called."""
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None  # unknown methods are not remembered: a caller could make up any number of them
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        try:
+            self._gate.check(method)
+        except PermissionDenied as error:
+            return _refusing(method, error)
+        coders = {"request_deserializer": None, "response_serializer": handler.response_serializer}
+        if handler.request_streaming and handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._conversation(method, handler), **coders)
+        if handler.response_streaming:
+            return handler  # health watch, which never ends: a standard servicer with its own errors
+        parse = handler.request_deserializer
+        inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def call(request: Any, context: _Context) -> Any:
+            self._calls.begin()
+            try:
+                return await inner(
+                    _parsed_stream(parse, request) if handler.request_streaming else _parsed(parse, request), context
+                )
+            except Exception as error:
+                await _abort(method, error, context)
+            finally:
+                self._calls.end()
+
+        make = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return make(call, **coders)
+
+    def _conversation(self, method: str, handler: Any) -> Any:
+        async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
+            parsed = self._calls.one_by_one(requests, handler.request_deserializer)
+            async with contextlib.aclosing(parsed) as counted:
+                try:
+                    async for answer in handler.stream_stream(counted, context):
+                        yield answer
+                except Exception as error:
+                    await _abort(method, error, context)
+
+        return call
+
+
+def _refusing(method: str, refusal: PermissionDenied) -> Any:
+    """A handler that reads no request."""
+
+    async def refuse(requests: AsyncIterator[bytes], context: _Context) -> Any:  # noqa: ARG001 - gRPC's arguments
+        await _abort(method, refusal, context)
+
+    return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+async def _abort(method: str, error: Exception, context: _Context) -> None:
+    """End a call with the status of an error."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, TwotowerError):
+        metadata = ((_STATUS_DETAILS, to_status(error).SerializeToString()),)
+        await context.abort(status_code(error), str(error), metadata)
+    _LOG.error("unexpected error in %s", method, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+
+def _parsed(parse: Callable[[bytes], Any], request: bytes) -> Any:
+    try:
+        return parse(request)
+    except DecodeError as error:
+        raise InvalidArgument(
+            [FieldViolation("request", "must be a message of the method's type; its bytes can't be parsed")]
+        ) from error
+
+
+async def _parsed_stream(parse: Callable[[bytes], Any], requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _parsed(parse, request)
+
+
+def add_reflection(services: Sequence[str], server: grpc.aio.Server) -> None:
+    """Describe services, by the two names that reflection has; the messages of both are the same, byte for byte."""
+    names = (*services, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        ReflectionServicer(names).ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    final = grpc.method_handlers_generic_handler(
+        "grpc.reflection.v1.ServerReflection", {"ServerReflectionInfo": handler}
+    )
+    server.add_generic_rpc_handlers((final,))
