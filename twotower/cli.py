@@ -146,6 +146,11 @@ class DomainErrorGroup(click.Group):
         with formatter.section("Variables"):
             formatter.write_dl(list(VARIABLES.items()))
         formatter.write_paragraph()
+        formatter.write_text(
+            "The services are started by `python -m embedding_service` and `python -m ranking_service`, whose --help "
+            "has their settings. `twotower demo` shows all parts at work."
+        )
+        formatter.write_paragraph()
         services = " and ".join(f"{prefix}…" for prefix in SERVICE_PREFIXES)
         formatter.write_text(f"An empty variable is an unset one. {services} are settings of the services.")
 

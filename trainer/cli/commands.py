@@ -1,5 +1,6 @@
 """The trainer's sub-commands. Whatever is slow to import is imported when a command runs."""
 
+import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,11 @@ def train(
         files["report"] = write_report(out / "reports" / result.release.release_id, result, table)
     click.echo(f"report: {files['report']}", err=as_json)
     published = _publish(result.release, services, progress, as_json) if publish_it else None
+    if not publish_it:
+        serve = f"twotower publish {shlex.quote(str(result.release.path))}"
+        click.echo(
+            f"to serve it: {serve}, while both services run with --releases {shlex.quote(str(out))}", err=as_json
+        )
     if as_json:
         print_json({**_training(result), **files, "seconds": progress.seconds, "published": published})
 
