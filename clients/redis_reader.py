@@ -1,4 +1,4 @@
-"""A user's features straight from Redis, in numpy: a reader of docs/formats/redis.md, schema version 2.
+"""A user's features straight from Redis, in numpy: a reader of docs/formats/redis.md, schema version 3.
 
 Copy it or import it. It needs numpy and a `redis.Redis` of the caller's, and it never writes.
 """
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 
 class StoredFeatures(NamedTuple):
-    """A user's features; those from ALS are None until the service folds in again.
+    """A user's features; the ALS vector is None until the service folds in again.
 
     Attributes:
         review_count: reviews of the user.
         bert_mean: (384,) float32 running mean of the review embeddings.
         als: (64,) float32.
-        seen_product_ids: products that the user has reviewed.
+        seen_product_ids: products that the user has reviewed, in the order of their first reviews.
     """
 
     review_count: int
     bert_mean: NDArray[np.float32]
     als: NDArray[np.float32] | None
-    seen_product_ids: list[str] | None
+    seen_product_ids: list[str]
 
 
 def read_user(redis: Any, user_id: str, encoder_id: str, als_id: str) -> StoredFeatures | None:
@@ -31,8 +31,8 @@ def read_user(redis: Any, user_id: str, encoder_id: str, als_id: str) -> StoredF
     Raises:
         ValueError: the keys have another schema version.
     """
-    if redis.get("tt:schema") != b"2":
-        raise ValueError("this reader knows schema version 2 of the embedding service's keys")
+    if redis.get("tt:schema") != b"3":
+        raise ValueError("this reader knows schema version 3 of the embedding service's keys")
     escaped = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     tag = f"tt:{{u:{escaped}}}:"
     # One command, so both are of one moment.
@@ -41,6 +41,12 @@ def read_user(redis: Any, user_id: str, encoder_id: str, als_id: str) -> StoredF
         return None
     count = int.from_bytes(accumulator[1536:1540], "big")
     mean = (np.frombuffer(accumulator, ">i4", count=384) / (count * 32767.0)).astype(np.float32)
-    if record is None or record[256:264] != accumulator[1540:1548]:  # made from an older state
-        return StoredFeatures(count, mean, None, None)
-    return StoredFeatures(count, mean, np.frombuffer(record, "<f4", count=64), record[265:].decode().split("\0"))
+    seen: dict[bytes, None] = {}
+    for word in accumulator[1552:].split(b"\0"):
+        if word.startswith(b"\xff"):  # reviewed no longer
+            seen.pop(word[1:], None)
+        else:
+            seen[word] = None
+    is_fresh = record is not None and record[256:264] == accumulator[1540:1548]  # else made from an older state
+    als = np.frombuffer(record, "<f4", count=64) if is_fresh else None
+    return StoredFeatures(count, mean, als, [product.decode() for product in seen])

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final, Protocol
@@ -106,7 +106,8 @@ class Change:
         outcome: what was done.
         review_count: reviews that the state now holds.
         changed_us: time of the last change, which is also the state's version: it only ever grows.
-        stars: product id → sum of ratings; None if nothing changed.
+        stars: product id → sum of ratings; None if nothing changed, if a later one of the same call has them, or if
+            they are too many to be stated at each change.
     """
 
     outcome: Outcome
@@ -125,7 +126,7 @@ class StoredUsers:
         changed_us: (users,) time of the last change, µs since 1970.
         als: (users, 64) float32; of no meaning where the origin is MISSING.
         als_origins: (users,) :class:`AlsOrigin`; MISSING if there is no vector or it was made from an older state.
-        seen_product_ids: for each user, the products reviewed, sorted; empty where the origin is MISSING.
+        seen_product_ids: for each user, the products reviewed, sorted; of very many the newest.
     """
 
     sums: Int32
@@ -145,31 +146,31 @@ class UserSnapshot:
         review_count: reviews.
         changed_us: time of the last change.
         stars: product id → sum of ratings.
+        seen_product_ids: the products reviewed, sorted; of very many the newest.
     """
 
     sums: Int32
     review_count: int
     changed_us: int
     stars: Mapping[str, float]
+    seen_product_ids: list[str]
 
 
 @dataclass(frozen=True)
 class FoldedIn:
-    """An ALS vector and all products reviewed, valid as long as the user's state is the one they were made from.
+    """An ALS vector, valid as long as the user's state is the one that it was made from.
 
     Attributes:
         user_id: the user.
         changed_us: version of that state.
         vector: (64,) float32.
         origin: FOLDED_IN, or NONE if no product reviewed has factors.
-        product_ids: products reviewed.
     """
 
     user_id: str
     changed_us: int
     vector: Float32
     origin: AlsOrigin
-    product_ids: Collection[str]
 
 
 @dataclass(frozen=True)

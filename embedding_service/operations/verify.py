@@ -8,6 +8,7 @@ import numpy as np
 
 from embedding_service.redis_store.client import Script, ScriptCall
 from embedding_service.redis_store.keys import (
+    ACCUMULATOR_PATTERN,
     ALS_PATTERN,
     ENCODER_IDS_KEY,
     SCHEMA_KEY,
@@ -18,12 +19,14 @@ from embedding_service.redis_store.keys import (
     unpack_key,
 )
 from embedding_service.redis_store.layouts import (
+    KEPT_LIST_BYTES,
     NAMED,
     LogEntry,
     OutboxEntry,
     reviews_of_change,
     unpack_accumulators,
     unpack_entry,
+    unpack_products,
     unpack_seen_counts,
 )
 from embedding_service.redis_store.outboxes import Changes, changes_of
@@ -69,6 +72,11 @@ class UserLog:
             expected[entry.product_id] = (reviews + 1, micro_stars + entry.micro_stars)
         if self.seen != expected:
             problems.append("the products seen are not those of the log")
+        listed = set(unpack_products(self.accumulator or b""))
+        # Of a long list only the newest are kept.
+        is_cut = sum(len(product.encode()) + 1 for product in expected) > KEPT_LIST_BYTES
+        if not (listed == expected.keys() or (is_cut and listed and listed < expected.keys())):
+            problems.append("the list of products is not that of the log")
         return problems
 
 
@@ -111,7 +119,9 @@ class Verifier:
         self._popularity = RedisPopularityStore(store.client, store.outboxes)
         self._clock = clock
         self._read = Script("read_user", prelude=False, effect="none")
-        self._repair = Script("repair_user")
+        self._repair = Script("repair_user", effect="frees")
+        self._migrate_user = Script("migrate_user")
+        self._migrate_als = Script("migrate_als", prelude=False)
 
     async def logs(self) -> AsyncIterator[list[UserLog]]:
         """Every user's state, some at a time, each once."""
@@ -159,10 +169,11 @@ class Verifier:
         return verified
 
     async def migrate(self, on_progress: Callable[[int], None] = lambda _: None) -> int:
-        """Bring a store of schema version 1 to 2 while no service runs on it; it may be interrupted and run again.
+        """Bring a store of an earlier schema version to this one while no service runs on it.
 
-        Version 2 has popularity, which is counted from the logs, and the products seen in ALS records: old records are
-        removed, and the next look-up folds in anew.
+        It may be interrupted and run again. Version 2 brought popularity, which is counted from the logs; ALS vectors
+        of version 1 are removed, and the next look-up folds in anew. Version 3 brought the list of products into the
+        accumulators, from the ALS records.
 
         Returns:
             The version that was found.
@@ -173,10 +184,17 @@ class Verifier:
         version = int(await self._client.one("GET", SCHEMA_KEY) or SCHEMA_VERSION)
         if version == SCHEMA_VERSION:
             return version
-        if version != 1:
+        if version not in (1, 2):
             raise StoreUnavailable(f"the store has schema version {version}, which this version can't migrate")
         async for keys in self._client.scan(ALS_PATTERN):
-            await self._client.send([("UNLINK", key) for key in keys])
+            if version == 1:
+                await self._client.send([("UNLINK", key) for key in keys])
+            else:
+                await self._client.evaluate(self._migrate_als, [ScriptCall([key.decode()]) for key in keys])
+        async for keys in self._client.scan(ACCUMULATOR_PATTERN):
+            states = [(user_id, encoder_id) for user_id, _, encoder_id in map(unpack_key, keys)]
+            calls = [ScriptCall([accumulator, seen]) for accumulator, _, seen in (_state_keys(*it) for it in states)]
+            await self._client.evaluate(self._migrate_user, calls)
         verified = await self.verify(repair=True, on_progress=on_progress)
         if not verified.repaired:
             raise StoreUnavailable("reviews were written meanwhile: stop every embedding service first")

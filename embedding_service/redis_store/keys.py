@@ -8,7 +8,7 @@ from functools import cache
 from itertools import count
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 SCHEMA_KEY: Final = "tt:schema"
 ACTIVE_KEY: Final = "tt:active"
 ENCODER_IDS_KEY: Final = "tt:encoder_ids"
@@ -45,7 +45,7 @@ class UserKeys:
         self._tag = f"tt:{{{self._hash_tag}}}:"
 
     def accumulator(self, encoder_id: str) -> str:
-        """Sums, review count and time of the last change: one string, so that one GET can't be torn."""
+        """Sums, review count, time of the last change and products: one string, so that one GET can't be torn."""
         return f"{self._tag}acc:{encoder_id}"
 
     def log(self, encoder_id: str) -> str:
@@ -57,7 +57,7 @@ class UserKeys:
         return f"{self._tag}seen:{encoder_id}"
 
     def als(self, als_id: str) -> str:
-        """ALS vector, the change that it was made from, its origin, and the products seen."""
+        """ALS vector, the change that it was made from, and its origin."""
         return f"{self._tag}als:{als_id}"
 
     def anonymous(self, encoder_id: str, review_id: str) -> str:

@@ -15,14 +15,22 @@ from embedding_service.ports import AlsOrigin, Outcome, StoredUsers
 from twotower.features import ALS_DIM, BERT_DIM, Float32, Int16, Int32, Int64
 from twotower.wire import fixed_point_from_bytes, fixed_point_to_bytes
 
-# Accumulators: sums, review count and stamp, the time of the last change in µs since 1970.
+# Accumulators: sums, review count, stamp (the time of the last change in µs since 1970), bytes of the list that count
+# no more; then the list of products, to which a change only appends.
 _SUMS_AND_COUNT: Final = np.dtype([("sums", ">i4", (BERT_DIM,)), ("count", ">u4")])
-_ACCUMULATOR: Final = np.dtype([*_SUMS_AND_COUNT.descr, ("changed_us", ">i8")])
-_EMPTY_ACCUMULATOR: Final = bytes(_ACCUMULATOR.itemsize)
-STAMP_RANGE: Final = (_SUMS_AND_COUNT.itemsize, _ACCUMULATOR.itemsize - 1)
+_STAMPED: Final = np.dtype([*_SUMS_AND_COUNT.descr, ("changed_us", ">i8")])
+_ACCUMULATOR: Final = np.dtype([*_STAMPED.descr, ("removed", ">u4")])
+_HEAD_BYTES: Final = _ACCUMULATOR.itemsize
+_EMPTY_ACCUMULATOR: Final = bytes(_HEAD_BYTES)
+_REMOVED: Final = b"\xff"  # in no UTF-8: before an id, the product is reviewed no longer
+MAX_LIST_BYTES: Final = 2 << 20
+KEPT_LIST_BYTES: Final = 3 << 19
+"""A list of products that grows longer than the former is cut to its newest, as many as the latter holds."""
+_SMALL_LIST_BYTES: Final = 2048  # such a list is written anew at each change, and takes no spare memory then
+STAMP_RANGE: Final = (_SUMS_AND_COUNT.itemsize, _STAMPED.itemsize - 1)
 """GETRANGE of an accumulator that gives its stamp."""
 
-# ALS records: vector, stamp of the state that it was made from, origin, products seen.
+# ALS records: vector, stamp of the state that it was made from, origin.
 _ALS_HEAD: Final = np.dtype([("vector", "<f4", (ALS_DIM,)), ("stamp", ">i8"), ("origin", "u1")])
 _NO_ALS_HEAD: Final = bytes(_ALS_HEAD.itemsize)
 _ORIGINS: Final = {origin: bytes([origin]) for origin in AlsOrigin}
@@ -63,7 +71,8 @@ def unpack_accumulators(values: Sequence[bytes | None]) -> tuple[Int32, Int64, I
 
     They are zeros where there is no state.
     """
-    rows = np.frombuffer(b"".join([value or _EMPTY_ACCUMULATOR for value in values]), _ACCUMULATOR)
+    heads = [value[:_HEAD_BYTES] if value else _EMPTY_ACCUMULATOR for value in values]
+    rows = np.frombuffer(b"".join(heads), _ACCUMULATOR)
     return rows["sums"].astype(np.int32), rows["count"].astype(np.int64), rows["changed_us"].astype(np.int64)
 
 
@@ -72,24 +81,43 @@ def pack_als(vectors: Sequence[Float32]) -> list[bytes]:
     return _cut(np.array(vectors, "<f4").tobytes(), 4 * ALS_DIM)
 
 
-def pack_als_tail(origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
-    """What follows the stamp in an ALS record: a byte of origin, then the products of the log that it was made from.
-
-    Each id stands once; they are sorted as bytes. No id has a NUL in it, so that one can stand between them.
-    """
-    return _ORIGINS[origin] + b"\0".join(sorted({product_id.encode() for product_id in product_ids}))
+def pack_origin(origin: AlsOrigin) -> bytes:
+    """What follows the stamp in an ALS record."""
+    return _ORIGINS[origin]
 
 
-def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin, product_ids: Iterable[str]) -> bytes:
+def pack_als_record(vector: Float32, changed_us: int, origin: AlsOrigin) -> bytes:
     """A whole ALS record; `changed_us` is of the state that it was made from."""
-    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + pack_als_tail(origin, product_ids)
+    return vector.astype("<f4", copy=False).tobytes() + pack_stamp(changed_us) + _ORIGINS[origin]
+
+
+def pack_products(product_ids: Iterable[str]) -> bytes:
+    """What follows the stamp in an accumulator whose user has reviewed these products, in this order."""
+    return bytes(_HEAD_BYTES - _STAMPED.itemsize) + b"\0".join([product_id.encode() for product_id in product_ids])
+
+
+def unpack_products(accumulator: bytes) -> list[str]:
+    """The products in an accumulator's list, sorted, each once."""
+    words = accumulator[_HEAD_BYTES:]
+    if _REMOVED in words:
+        live: dict[bytes, None] = {}
+        for word in words.split(b"\0"):
+            if word.startswith(_REMOVED):
+                live.pop(word[1:], None)
+            else:
+                live[word] = None
+        words = b"\0".join(live)
+    if not words:
+        return []
+    product_ids = words.decode().split("\0")
+    product_ids.sort()
+    return product_ids
 
 
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
     """Columns from the accumulators and ALS records of many users."""
     sums, counts, changed_us = unpack_accumulators(accumulators)
-    head = _ALS_HEAD.itemsize
-    records = np.frombuffer(b"".join([value[:head] if value else _NO_ALS_HEAD for value in als]), _ALS_HEAD)
+    records = np.frombuffer(b"".join([value or _NO_ALS_HEAD for value in als]), _ALS_HEAD)
     # A stamp of 0 is no vector at all; any other must be that of the accumulator.
     stamps = records["stamp"]
     fresh = (stamps == changed_us) & (stamps > 0)
@@ -99,10 +127,7 @@ def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | Non
         changed_us=changed_us,
         als=records["vector"].astype(np.float32),
         als_origins=records["origin"] * fresh,  # MISSING is 0
-        seen_product_ids=[
-            value[head:].decode().split("\0") if is_fresh and value and len(value) > head else []
-            for value, is_fresh in zip(als, fresh.tolist(), strict=True)
-        ],
+        seen_product_ids=[unpack_products(value) if value else [] for value in accumulators],
     )
 
 
@@ -218,7 +243,13 @@ def _entry_ranges() -> dict[str, int]:
 
 _LUA_CONSTANTS: Final[dict[str, int | str]] = {
     "DIM": BERT_DIM,
-    "ACCUMULATOR_BYTES": _ACCUMULATOR.itemsize,
+    "HEAD_BYTES": _HEAD_BYTES,
+    "STAMPED_BYTES": _STAMPED.itemsize,
+    "ALS_BYTES": _ALS_HEAD.itemsize,
+    "SMALL_LIST_BYTES": _SMALL_LIST_BYTES,
+    "MAX_LIST_BYTES": MAX_LIST_BYTES,
+    "KEPT_LIST_BYTES": KEPT_LIST_BYTES,
+    "REMOVED_CODE": _REMOVED[0],
     "DIGEST_BYTES": struct.calcsize(_ENTRY_FIELDS["DIGEST"]),
     # As GETRANGE counts bytes: from 0.
     "STAMP_START": STAMP_RANGE[0],
@@ -231,6 +262,7 @@ _LUA_CONSTANTS: Final[dict[str, int | str]] = {
     # Formats of Lua's struct library, which names integers by their size.
     "SUMS": ">" + "i4" * BERT_DIM,
     "COUNT": ">I4",
+    "REMOVED": ">I4",
     "STAMP": ">I4I4",  # a uint64 in two halves: Lua 5.1 has no 64-bit integers
     "VECTOR": "<" + "i2" * BERT_DIM,
     "TIME": "<i8",

@@ -24,12 +24,13 @@ from embedding_service.redis_store.layouts import (
     NO_ALS_VECTOR,
     pack_als,
     pack_als_record,
-    pack_als_tail,
     pack_entry,
+    pack_origin,
     pack_outbox_tail,
     pack_stamp,
     pack_sums_and_counts,
     unpack_accumulators,
+    unpack_products,
     unpack_stars,
     unpack_users,
 )
@@ -39,6 +40,8 @@ from twotower.errors import StoreUnavailable
 from twotower.features import MAX_REVIEWS_PER_USER
 
 _LOG = logging.getLogger(__name__)
+MOST_STATED: Final = 2000
+"""A user who has reviewed more products is folded in at the next look-up, not at each change."""
 ANONYMOUS_PER_PRODUCT_AND_DAY: Final = 20
 REMEMBER_ANONYMOUS_S: Final = 7 * 86_400
 """How long an anonymous review's id is remembered, so that sending it again counts once: far longer than anyone
@@ -155,25 +158,23 @@ class RedisUserStore:
         replies = await self.client.evaluate(self._snapshot, calls)
         sums, counts, changed_us = unpack_accumulators([accumulator for accumulator, _ in replies])
         columns = zip(sums, counts.tolist(), changed_us.tolist(), replies, strict=True)
-        return [UserSnapshot(row, count, changed, unpack_stars(seen)) for row, count, changed, (_, seen) in columns]
+        return [
+            UserSnapshot(row, count, changed, unpack_stars(seen), unpack_products(accumulator or b""))
+            for row, count, changed, (accumulator, seen) in columns
+        ]
 
     async def record(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Change]:
         """See the protocol."""
         now_us = self._now_us()
-        calls = [
-            ScriptCall(
-                self._review_keys(UserKeys(review.user_id), encoder_id),
-                [review.review_id, _entry(review, now_us), now_us, self._max_reviews],
-            )
-            for review in reviews
-        ]
+        last = {review.user_id: i for i, review in enumerate(reviews)}
+        calls = []
+        for i, review in enumerate(reviews):
+            most_stated = MOST_STATED if last[review.user_id] == i else 0
+            keys = self._review_keys(UserKeys(review.user_id), encoder_id)
+            entry = _entry(review, now_us)
+            calls.append(ScriptCall(keys, [review.review_id, entry, now_us, self._max_reviews, most_stated]))
         return [
-            Change(
-                Outcome(outcome),
-                count,
-                changed_us,
-                unpack_stars(seen) if outcome in (Outcome.RECORDED, Outcome.REPLACED) else None,
-            )
+            Change(Outcome(outcome), count, changed_us, unpack_stars(seen) or None)
             for outcome, count, changed_us, seen in await self.outboxes.evaluate(self._record, calls)
         ]
 
@@ -192,7 +193,7 @@ class RedisUserStore:
         calls = []
         for item in vectors:
             keys = UserKeys(item.user_id)
-            record = pack_als_record(item.vector, item.changed_us, item.origin, item.product_ids)
+            record = pack_als_record(item.vector, item.changed_us, item.origin)
             names = [keys.accumulator(space.encoder_id), keys.als(space.als_id)]
             calls.append(ScriptCall(names, [pack_stamp(item.changed_us), record]))
         try:
@@ -206,9 +207,9 @@ class RedisUserStore:
         keys = UserKeys(user_id)
         names = [*self._review_keys(keys, space.encoder_id), keys.als(space.als_id)]
         [(was_there, count, changed_us, seen)] = await self.outboxes.evaluate(
-            self._retract, [ScriptCall(names, [review_id, self._now_us()])]
+            self._retract, [ScriptCall(names, [review_id, self._now_us(), MOST_STATED])]
         )
-        return Change(Outcome.REPLACED, count, changed_us, unpack_stars(seen)) if was_there else None
+        return Change(Outcome.REPLACED, count, changed_us, unpack_stars(seen) or None) if was_there else None
 
     async def retract_anonymous(self, encoder_id: str, user_id: str, review_id: str) -> bool:
         """See the protocol."""
@@ -240,7 +241,7 @@ class RedisUserStore:
             arguments: list[bytes | str | int] = [
                 sums_and_count,
                 vector if vector != NO_ALS_VECTOR else b"",
-                pack_als_tail(AlsOrigin.TRAINED, (review.product_id for review in user.reviews)),
+                pack_origin(AlsOrigin.TRAINED),
                 now_us,
                 self._max_reviews,
             ]

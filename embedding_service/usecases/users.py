@@ -223,7 +223,7 @@ class Users:
         for row, snapshot, item in zip(missing, snapshots, folded, strict=True):
             # All of the answer comes from the one moment of the snapshot.
             stored.sums[row], stored.counts[row] = snapshot.sums, snapshot.review_count
-            stored.changed_us[row], stored.seen_product_ids[row] = snapshot.changed_us, sorted(snapshot.stars)
+            stored.changed_us[row], stored.seen_product_ids[row] = snapshot.changed_us, snapshot.seen_product_ids
             stored.als[row], stored.als_origins[row] = item.vector, item.origin
 
     async def _fold_in_changes(self, release: LoadedRelease, changes: Mapping[str, Change]) -> None:
@@ -280,7 +280,6 @@ def _folded(
             time_us,
             vector,
             AlsOrigin.NONE if release.product_rows.keys().isdisjoint(history) else AlsOrigin.FOLDED_IN,
-            history.keys(),
         )
         for user_id, history, time_us, vector in rows
     ]

@@ -5,7 +5,13 @@ import numpy as np
 from clients.redis_reader import read_user
 from embedding_service.ports import AlsOrigin
 from embedding_service.redis_store.keys import SCHEMA_KEY, SCHEMA_VERSION, UserKeys
-from embedding_service.redis_store.layouts import pack_als_record, pack_stamp, pack_sums_and_counts
+from embedding_service.redis_store.layouts import (
+    pack_als_record,
+    pack_products,
+    pack_stamp,
+    pack_sums_and_counts,
+    unpack_products,
+)
 from twotower.features import running_mean
 
 USER = "100% {me}"
@@ -27,18 +33,21 @@ def test_the_reader_reads_what_the_layouts_write() -> None:
     [sums_and_count] = pack_sums_and_counts([sums], [70_000])
     keys = UserKeys(USER)
     values = Values({SCHEMA_KEY: str(SCHEMA_VERSION).encode()})
-    values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US)
-    values[keys.als("als")] = pack_als_record(vector, CHANGED_US, AlsOrigin.FOLDED_IN, ["b", "ä", "a"])
+    products = pack_products(["b", "ä", "x", "a"]) + b"\0\xffx\0c\0\xffc\0c"
+    values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US) + products
+    values[keys.als("als")] = pack_als_record(vector, CHANGED_US, AlsOrigin.FOLDED_IN)
 
     user = read_user(values, USER, "enc", "als")
     assert user is not None
     assert user.als is not None
     assert user.review_count == 70_000
-    assert user.seen_product_ids == ["a", "b", "ä"]
+    assert user.seen_product_ids == ["b", "ä", "a", "c"]
+    assert unpack_products(values[keys.accumulator("enc")]) == ["a", "b", "c", "ä"]
     np.testing.assert_array_equal(user.bert_mean, running_mean(sums, 70_000))
     np.testing.assert_array_equal(user.als, vector)
 
-    values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US + 1)
+    values[keys.accumulator("enc")] = sums_and_count + pack_stamp(CHANGED_US + 1) + products
     stale = read_user(values, USER, "enc", "als")
     assert stale is not None
-    assert stale.als is stale.seen_product_ids is None  # type: ignore[comparison-overlap]
+    assert stale.als is None
+    assert stale.seen_product_ids == user.seen_product_ids

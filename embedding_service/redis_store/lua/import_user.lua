@@ -2,30 +2,30 @@
 -- stay. The same again changes nothing, the state's age included. What has a tombstone is left out.
 --
 -- KEYS: accumulator, outbox, log, seen, tombstones, ALS record
--- ARGV: sums and count of the imported reviews, ALS vector or none, what follows the stamp in the ALS record,
+-- ARGV: sums and count of the imported reviews, ALS vector or none, its origin as the ALS record has it,
 --       now in µs, most reviews a user may have, then review id and log entry by turns, at least one
 -- Returns 1 if the state changed, 0 if it was there already, -1 if it would have too many reviews.
 
 local accumulator, outbox, log, seen, tombstones, als = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local sums_and_count, als_vector, als_tail = ARGV[1], ARGV[2], ARGV[3]
+local sums_and_count, als_vector, als_origin = ARGV[1], ARGV[2], ARGV[3]
 local now, limit = tonumber(ARGV[4]), tonumber(ARGV[5])
 local FIRST, LAST = 6, #ARGV
 local imported = (LAST - FIRST + 1) / 2
 
 local function put_als(stamp)
     if als_vector == '' then return end -- for the service to fold in
-    redis.call('SET', als, als_vector .. stamp .. als_tail)
+    redis.call('SET', als, als_vector .. stamp .. als_origin)
 end
 
-local function write_review(index, old)
+local function write_review(index, old, words)
     local entry = ARGV[index + 1]
     redis.call('HSET', log, ARGV[index], entry)
-    if old then add_seen(seen, old, -1) end
-    add_seen(seen, entry, 1)
+    add_seen(seen, entry, 1, words)
+    if old then add_seen(seen, old, -1, words) end
 end
 
 -- All of them for a user who has none, some hundred reviews at a time, because a call takes only so many
--- arguments.
+-- arguments. Returns the list of products.
 local function write_all()
     local products, reviews, micro_stars, firsts, earliest = {}, {}, {}, {}, {}
     for first = FIRST, LAST, 1000 do
@@ -54,6 +54,8 @@ local function write_all()
         redis.call('RPUSH', outbox, unpack(entries, first, math.min(first + 999, #entries)))
     end
     push_missing(outbox, '+', earliest, {})
+    local list = table.concat(products, '\0')
+    return #list > MAX_LIST_BYTES and live_products(list, KEPT_LIST_BYTES) or list
 end
 
 local has_tombstones = redis.call('EXISTS', tombstones) == 1
@@ -61,8 +63,7 @@ local logged = redis.call('HLEN', log)
 if logged == 0 and not has_tombstones then -- the usual case: nothing to merge with
     if imported > limit then return -1 end
     local stamp = pack_changed(next_change({ changed = 0 }, now))
-    write_all()
-    redis.call('SET', accumulator, sums_and_count .. stamp)
+    redis.call('SET', accumulator, sums_and_count .. stamp .. struct.pack(REMOVED, 0) .. write_all())
     put_als(stamp)
     return 1
 end
@@ -107,7 +108,8 @@ for _, i in ipairs(changed) do
     if old[i] then products[product_of(old[i])] = true end
 end
 push_recounted(outbox, log, products, changes)
-for _, i in ipairs(changed) do write_review(i, old[i]) end
-write_state(accumulator, state)
+local words = {}
+for _, i in ipairs(changed) do write_review(i, old[i], words) end
+write_state(accumulator, state, words)
 if exact then put_als(pack_changed(state.changed)) end
 return 1

@@ -9,18 +9,19 @@
 local MAX_SUM = 2 ^ 31 - 1
 local HALF = 2 ^ 32 -- a stamp is read and written in two halves
 
--- The user's sums, review count and time of the last change in µs; zeros for a user without state.
+-- The user's sums, review count, time of the last change in µs, and bytes of the list of products that count no
+-- more; zeros for a user without state.
 local function read_state(key)
-    local raw = redis.call('GET', key)
-    if not raw then
+    local raw = redis.call('GETRANGE', key, 0, HEAD_BYTES - 1)
+    if #raw < HEAD_BYTES then
         local zeros = {}
         for i = 1, DIM do zeros[i] = 0 end
-        return { sums = zeros, count = 0, changed = 0 }
+        return { sums = zeros, count = 0, changed = 0, removed = 0 }
     end
     local sums = { struct.unpack(SUMS, raw) }
     sums[DIM + 1] = nil -- struct.unpack adds the next position
-    local count, high, low = struct.unpack(COUNT .. STAMP, raw, COUNT_FIRST)
-    return { sums = sums, count = count, changed = high * HALF + low }
+    local count, high, low, removed = struct.unpack(COUNT .. STAMP .. REMOVED, raw, COUNT_FIRST)
+    return { sums = sums, count = count, changed = high * HALF + low, removed = removed }
 end
 
 local function pack_changed(changed)
@@ -47,9 +48,45 @@ local function fits(state)
     return true
 end
 
-local function write_state(key, state)
+-- A list of products in which each stands once and none that was removed; of a list that is too long the newest.
+local function live_products(list, limit)
+    local words, is_told, kept, bytes = {}, {}, {}, 0
+    for word in string.gmatch(list, '[^%z]+') do words[#words + 1] = word end
+    for i = #words, 1, -1 do -- the last word about a product holds
+        local word = words[i]
+        local is_removed = string.byte(word) == REMOVED_CODE
+        local product = is_removed and string.sub(word, 2) or word
+        if not is_told[product] then
+            is_told[product] = true
+            bytes = bytes + (is_removed and 0 or #product + 1)
+            if not is_removed and bytes <= limit then kept[#kept + 1] = product end
+        end
+    end
+    for i = 1, math.floor(#kept / 2) do kept[i], kept[#kept - i + 1] = kept[#kept - i + 1], kept[i] end
+    return table.concat(kept, '\0')
+end
+
+-- Writes the state, and adds words to the list of products: ids, with a mark before those that are reviewed no more.
+-- A long list is only appended to, so that a user of many products costs no more per change than others; now and then
+-- it is written anew without what was removed.
+local function write_state(key, state, words)
+    local size = math.max(redis.call('STRLEN', key) - HEAD_BYTES, 0)
+    local more, removed = table.concat(words, '\0'), state.removed
+    for _, word in ipairs(words) do
+        if string.byte(word) == REMOVED_CODE then removed = removed + 2 * #word + 1 end
+    end
+    if size > 0 and more ~= '' then more = '\0' .. more end
+    local total = size + #more
     local sums_and_count = struct.pack(SUMS, unpack(state.sums)) .. struct.pack(COUNT, state.count)
-    redis.call('SET', key, sums_and_count .. pack_changed(state.changed))
+    local stamped = sums_and_count .. pack_changed(state.changed)
+    if size > SMALL_LIST_BYTES and total <= MAX_LIST_BYTES and 2 * removed <= total then
+        redis.call('SETRANGE', key, 0, stamped .. struct.pack(REMOVED, removed))
+        if more ~= '' then redis.call('APPEND', key, more) end
+        return
+    end
+    local list = redis.call('GETRANGE', key, HEAD_BYTES, -1) .. more
+    if removed > 0 or total > MAX_LIST_BYTES then list = live_products(list, KEPT_LIST_BYTES) end
+    redis.call('SET', key, stamped .. struct.pack(REMOVED, 0) .. list)
 end
 
 local function product_of(entry)
@@ -64,9 +101,9 @@ local function pack_seen(reviews, micro_stars)
     return string.format('%.0f:%.0f', reviews, micro_stars)
 end
 
--- Adds (sign 1) or subtracts (sign -1) one review of the entry's product from what the user has seen. Returns how
--- many reviews of the product there are then.
-local function add_seen(key, entry, sign)
+-- Adds (sign 1) or subtracts (sign -1) one review of the entry's product from what the user has seen, and adds to
+-- words what the list of products must be told. Returns how many reviews of the product there are then.
+local function add_seen(key, entry, sign, words)
     local product = product_of(entry)
     local reviews, micro_stars = 0, 0
     local old = redis.call('HGET', key, product)
@@ -79,8 +116,16 @@ local function add_seen(key, entry, sign)
         redis.call('HSET', key, product, pack_seen(reviews, micro_stars))
     else
         redis.call('HDEL', key, product)
+        words[#words + 1] = string.char(REMOVED_CODE) .. product
     end
+    if sign > 0 and reviews == 1 then words[#words + 1] = product end
     return reviews
+end
+
+-- Products and sums as HGETALL gives them, unless there are more than so many: then the next look-up folds in.
+local function stated(seen, limit)
+    if limit <= 0 or redis.call('HLEN', seen) > limit then return {} end
+    return redis.call('HGETALL', seen)
 end
 
 local function has(entry, flag)

@@ -1,12 +1,13 @@
 -- Adds one review to a user's state, once.
 --
 -- KEYS: accumulator, outbox, log, seen, tombstones
--- ARGV: review id, log entry, now in µs, most reviews a user may have
+-- ARGV: review id, log entry, now in µs, most reviews a user may have, most products to state
 -- Returns {outcome, review count, time of the last change in µs, seen products as HGETALL gives them}; the
--- last is empty if nothing changed.
+-- last is empty if nothing changed, or if they are more than that.
 
 local accumulator, outbox, log, seen, tombstones = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local review_id, entry, now, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local review_id, entry, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local limit, most_stated = tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local old = redis.call('HGET', log, review_id)
 local state = read_state(accumulator)
@@ -24,10 +25,15 @@ if not fits(state) then
 end
 state.changed = next_change(state, now)
 
-write_state(accumulator, state)
+-- What a full memory refuses comes first. Added before the old one is subtracted: the product of both stays listed.
+local words = {}
+local others = add_seen(seen, entry, 1, words) - 1
+if old then
+    local same = product_of(old) == product_of(entry) and 1 or 0
+    others = others - same + add_seen(seen, old, -1, words) - same
+end
+write_state(accumulator, state, words)
 redis.call('ZREM', tombstones, review_id) -- its author has written it again
-local others = old and add_seen(seen, old, -1) or 0
-others = others + add_seen(seen, entry, 1) - 1
 if others == 0 then -- the usual case: the user has no other review of the product
     if old then push_popularity(outbox, '-', old) end
     push_popularity(outbox, '+', entry)
@@ -38,4 +44,4 @@ else
 end
 redis.call('HSET', log, review_id, entry)
 local outcome = old and OUTCOME_REPLACED or OUTCOME_RECORDED
-return { outcome, state.count, state.changed, redis.call('HGETALL', seen) }
+return { outcome, state.count, state.changed, stated(seen, most_stated) }

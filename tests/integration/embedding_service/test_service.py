@@ -401,7 +401,7 @@ async def test_a_full_user_is_named_by_the_field_of_the_request(
 ) -> None:
     service = await start_service(store=redis_server.url)
     await publish(service, release)
-    accumulator = bytes(4 * 384) + struct.pack(">IQ", MAX_REVIEWS_PER_USER, 1)
+    accumulator = bytes(4 * 384) + struct.pack(">IQI", MAX_REVIEWS_PER_USER, 1, 0) + b"p"
     with redis.Redis.from_url(redis_server.url) as client:
         client.set(UserKeys("u").accumulator(release.manifest.encoder_id), accumulator)
     review = types_pb2.Review(review_id="r", user_id="u", product_id=product_id(1), rating=4, text="t")

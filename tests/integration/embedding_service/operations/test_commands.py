@@ -21,7 +21,7 @@ def test_the_commands_speak_to_the_embedded_store(tmp_path: Path) -> None:
     for command, expected in (
         ("verify", "0 users, 0 reviews\nclean\n"),
         ("du", "0 users"),
-        ("migrate", "schema version 2 already"),
+        ("migrate", "schema version 3 already"),
     ):
         result = CliRunner().invoke(main, [command, "--data-dir", str(tmp_path / "data")])
         assert result.exit_code == 0, result.output

@@ -12,9 +12,8 @@ async def test_a_warm_user_takes_no_more_than_is_promised(filled: RedisUserStore
     users = [f"user {i}" for i in range(9)]
     versions = [snapshot.changed_us for snapshot in await filled.snapshots(ENCODER, users)]
     vector = np.ones(64, np.float32)
-    products = [f"p{i}" for i in range(3)]
     await filled.keep_als(
-        SPACE, [FoldedIn(*pair, vector, AlsOrigin.FOLDED_IN, products) for pair in zip(users, versions, strict=True)]
+        SPACE, [FoldedIn(*pair, vector, AlsOrigin.FOLDED_IN) for pair in zip(users, versions, strict=True)]
     )
     found = await usage(filled.client)
     assert found.users == 10

@@ -55,7 +55,7 @@ async def test_who_was_idle_is_gone_whole_and_nobody_else(store: RedisUserStore,
     for user in ("idle", "{%} idle", "reader", "writer"):
         [change] = await store.record(ENCODER, [new_review("r1", f"p of {user}", user_id=user)])
         for space in (OLD, SPACE):
-            await store.keep_als(space, [FoldedIn(user, change.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p"])])
+            await store.keep_als(space, [FoldedIn(user, change.changed_us, ALS, AlsOrigin.FOLDED_IN)])
     clock.now_s += 6 * DAY_S
     await store.record(
         ENCODER, [new_review("r2", "p2", user_id="writer"), new_review("r1", "p of reader", user_id="reader")]

@@ -28,6 +28,6 @@ async def test_the_reader_sees_what_the_service_answers(
             np.testing.assert_array_equal(stored.bert_mean, array(online.bert_mean))
             np.testing.assert_array_equal(stored.als, array(online.als))
         assert read_user(client, "nobody", *space) is None
-        client.set("tt:schema", 3)
-        with pytest.raises(ValueError, match="schema version 2"):
+        client.set("tt:schema", 4)
+        with pytest.raises(ValueError, match="schema version 3"):
             read_user(client, "warm", *space)

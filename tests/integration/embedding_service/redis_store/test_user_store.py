@@ -124,10 +124,10 @@ async def test_an_overflow_writes_nothing(store: RedisUserStore, redis_server: R
 async def test_an_als_vector_is_kept_only_for_the_state_it_was_made_from(store: RedisUserStore) -> None:
     [first] = await store.record(ENCODER, [review("r1")])
     [second] = await store.record(ENCODER, [review("r2")])
-    await store.keep_als(SPACE, [FoldedIn("u1", first.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p1"])])
+    await store.keep_als(SPACE, [FoldedIn("u1", first.changed_us, ALS, AlsOrigin.FOLDED_IN)])
     assert (await store.read(SPACE, ["u1"])).als_origins[0] == AlsOrigin.MISSING
-    kept = FoldedIn("u1", second.changed_us, ALS, AlsOrigin.FOLDED_IN, ["p1"])
-    await store.keep_als(SPACE, [kept, FoldedIn("nobody", 0, ALS, AlsOrigin.NONE, [])])
+    kept = FoldedIn("u1", second.changed_us, ALS, AlsOrigin.FOLDED_IN)
+    await store.keep_als(SPACE, [kept, FoldedIn("nobody", 0, ALS, AlsOrigin.NONE)])
     users = await store.read(SPACE, ["u1", "nobody"])
     assert users.als_origins.tolist() == [AlsOrigin.FOLDED_IN, AlsOrigin.MISSING]
     np.testing.assert_array_equal(users.als[0], ALS)
@@ -159,7 +159,7 @@ async def test_importing_a_user_twice_changes_nothing(store: RedisUserStore, red
     np.testing.assert_array_equal(users.sums[0], user.sums)
     assert users.counts.tolist() == [2, 1]
     assert users.als_origins.tolist() == [AlsOrigin.TRAINED, AlsOrigin.MISSING]
-    assert users.seen_product_ids == [["p1"], []]
+    assert users.seen_product_ids == [["p1"], ["p1"]]
     [snapshot] = await store.snapshots(ENCODER, ["u1"])
     assert snapshot.stars == {"p1": 7.0}
 
@@ -294,7 +294,7 @@ async def test_which_release_is_active_is_remembered_and_another_schema_is_refus
     assert await store.active_release() == ActiveRelease("new", "old")
     async with Redis.from_url(redis_server.url) as redis:
         await redis.set(SCHEMA_KEY, 9)
-    with pytest.raises(StoreUnavailable, match="schema version 9, this version reads 2"):
+    with pytest.raises(StoreUnavailable, match="schema version 9, this version reads 3"):
         await store.active_release()
 
 

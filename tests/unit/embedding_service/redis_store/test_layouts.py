@@ -13,6 +13,7 @@ from embedding_service.redis_store.client import Script
 from embedding_service.redis_store.layouts import (
     pack_als_record,
     pack_entry,
+    pack_products,
     pack_stamp,
     pack_sums_and_counts,
     unpack_accumulators,
@@ -37,12 +38,12 @@ def test_a_log_entry_is_that_of_the_document() -> None:
 def test_columns_come_back_and_a_stale_vector_is_missing() -> None:
     other, first = pack_sums_and_counts([SUMS[::-1], SUMS], [1, 65_538])
     assert struct.unpack(">384iI", other) == (*SUMS[::-1], 1)
-    accumulator = first + pack_stamp(1_700_000_000_000_001)
-    assert len(accumulator) == 1548
+    accumulator = first + pack_stamp(1_700_000_000_000_001) + pack_products(["b", "ä", "a"])
+    assert accumulator[1548:] == b"\0\0\0\0" + "b\0ä\0a".encode()
     assert struct.unpack(">384i", accumulator[:1536]) == tuple(SUMS)
-    fresh = pack_als_record(ALS, 1_700_000_000_000_001, AlsOrigin.TRAINED, ["b", "ä", "a", "b"])
-    stale = pack_als_record(ALS, 1_700_000_000_000_000, AlsOrigin.TRAINED, ["b"])
-    assert fresh[265:] == "a\0b\0ä".encode()
+    fresh = pack_als_record(ALS, 1_700_000_000_000_001, AlsOrigin.TRAINED)
+    stale = pack_als_record(ALS, 1_700_000_000_000_000, AlsOrigin.TRAINED)
+    assert len(fresh) == 265
     users = unpack_users([accumulator, None, accumulator, accumulator], [fresh, None, stale, None])
     np.testing.assert_array_equal(users.sums[0], SUMS)
     np.testing.assert_array_equal(users.sums[1], np.zeros(384))
@@ -50,14 +51,14 @@ def test_columns_come_back_and_a_stale_vector_is_missing() -> None:
     assert users.changed_us.tolist() == [1_700_000_000_000_001, 0, 1_700_000_000_000_001, 1_700_000_000_000_001]
     np.testing.assert_array_equal(users.als[0], ALS)
     assert users.als_origins.tolist() == [AlsOrigin.TRAINED, AlsOrigin.MISSING, AlsOrigin.MISSING, AlsOrigin.MISSING]
-    assert users.seen_product_ids == [["a", "b", "ä"], [], [], []]
+    assert users.seen_product_ids == [["a", "b", "ä"], [], ["a", "b", "ä"], ["a", "b", "ä"]]
 
 
 @given(hnp.arrays(np.int32, 384))
 def test_an_accumulator_is_big_endian_int32(sums: np.ndarray) -> None:
     [data] = pack_sums_and_counts([sums], [7])
     assert data[:1536] == struct.pack(">384i", *sums.tolist())
-    unpacked, counts, _ = unpack_accumulators([data + pack_stamp(1), None])
+    unpacked, counts, _ = unpack_accumulators([data + pack_stamp(1) + pack_products([]), None])
     assert np.array_equal(unpacked[0], sums)
     assert counts.tolist() == [7, 0]
     assert not unpacked[1].any()
@@ -66,7 +67,8 @@ def test_an_accumulator_is_big_endian_int32(sums: np.ndarray) -> None:
 def test_the_scripts_have_the_positions_of_the_document() -> None:
     script = Script("import_user")
     declared = dict(re.findall(r"^local ([A-Z_]+) = (\d+)$", script.source, re.MULTILINE))
-    expected = {"DIM": 384, "STAMP_START": 1540, "STAMP_STOP": 1547, "COUNT_FIRST": 1537}
+    expected = {"DIM": 384, "STAMP_START": 1540, "STAMP_STOP": 1547, "COUNT_FIRST": 1537, "HEAD_BYTES": 1552}
+    expected |= {"SMALL_LIST_BYTES": 2048, "MAX_LIST_BYTES": 2**21, "KEPT_LIST_BYTES": 3 * 2**19, "REMOVED_CODE": 255}
     expected |= {"FLAGS_FIRST": 1, "TIME_FIRST": 2, "TIME_LAST": 9, "RATING_FIRST": 10, "RATING_LAST": 13}
     expected |= {"DIGEST_FIRST": 14, "DIGEST_LAST": 29, "VECTOR_FIRST": 30, "PRODUCT_FIRST": 798}
     expected |= {"TIME_GIVEN": 1, "DIGEST_GIVEN": 2, "DIGEST_BYTES": 16, "TIME_BYTES": 8}
