@@ -8,19 +8,21 @@ REVIEWS ?=
 PROTOS := $(wildcard proto/twotower/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check check-extras format proto proto-baseline bench loadtest clean
+.PHONY: help setup demo up down test check check-extras format proto proto-baseline lock audit sbom bench loadtest clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 setup: $(INSTALLED) ## Make the virtual environment and install the project with pinned versions
 
-# `pip install` of a constraint file that did not change is skipped: a second run starts at once.
-$(INSTALLED): pyproject.toml constraints.txt
+# Every file is checked against its hash; a second run starts at once as long as no lock changed.
+$(INSTALLED): pyproject.toml tools/install.py $(wildcard requirements/*.lock)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "Twotower needs Python 3.11 or 3.12, this is " + sys.version.split()[0])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing (two to four minutes the first time) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
+	$(BIN)/python tools/install.py all
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
 	@touch $@
 
 demo: $(INSTALLED) ## Train, serve, recommend, record a review, see the answer change (REVIEWS=file.csv.gz for your own)
@@ -35,15 +37,29 @@ down: $(INSTALLED) ## Stop what `make up` left running
 test: $(INSTALLED) ## Run all tests
 	$(BIN)/python -m pytest tests
 
-check: $(INSTALLED) ## Format, lint, types, import rules, fresh stubs, API rules: exactly what CI runs
+check: $(INSTALLED) ## Format, lint and security rules, types, import rules, fresh stubs and locks, API rules: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/stubs.py --check
+	$(BIN)/python tools/lock.py --check
+	$(BIN)/python tools/audit.py
 	PATH="$(abspath $(BIN)):$$PATH" buf lint
 	PATH="$(abspath $(BIN)):$$PATH" buf format --diff --exit-code
 	PATH="$(abspath $(BIN)):$$PATH" buf breaking --against proto/baseline.binpb
+
+lock: $(INSTALLED) ## Write requirements/*.lock, with hashes, from pyproject.toml and constraints.txt
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/lock.py
+
+audit: $(INSTALLED) ## Look all locked packages up in PyPI's vulnerability database, which must be reached
+	$(BIN)/python tools/audit.py --required
+
+sbom: $(INSTALLED) ## Write run/sbom/*.cdx.json (CycloneDX): what is installed here, and what is in each image
+	mkdir -p run/sbom
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o run/sbom/environment.cdx.json $(BIN)/python
+	for image in embedding ranking trainer; do $(BIN)/cyclonedx-py requirements --output-reproducible \
+		-o run/sbom/$$image.cdx.json requirements/$$image.lock || exit 1; done
 
 check-extras: ## Install each extra alone in a fresh environment and import its package
 	$(PYTHON) tools/check_extras.py

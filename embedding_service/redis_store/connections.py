@@ -202,7 +202,7 @@ class Connections:
                 raise  # a connection error in redis-py, but no second attempt makes the password right
             except (RedisConnectionError, ReadOnlyError, OSError):
                 pass
-            await asyncio.sleep(random.uniform(0.02, 0.05) * (attempt + 1))
+            await asyncio.sleep(random.uniform(0.02, 0.05) * (attempt + 1))  # noqa: S311 - jitter
         return await self._exchange(packed, len(commands))
 
     async def _exchange(self, packed: bytes, count: int) -> list[Any]:

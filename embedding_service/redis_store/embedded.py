@@ -328,7 +328,7 @@ class RedisServer:
                 words = self._last_words()
             except Exception as error:
                 code, words = None, f"{type(error).__name__}: {error}"
-            wait_s = delay_s * random.uniform(0.5, 1.5)
+            wait_s = delay_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
             _LOG.error("the Redis server ended with code %s; starting it again in %.1f s: %s", code, wait_s, words)
             await asyncio.sleep(wait_s)
             delay_s = min(2 * delay_s, 5.0)

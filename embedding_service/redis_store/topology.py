@@ -161,7 +161,7 @@ class Cluster:
                 with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
                     return await self._attempt(commands, waited)
                 await asyncio.shield(self._refresh())
-                await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))
+                await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))  # noqa: S311 - jitter
             return await self._attempt(commands, waited)
 
     async def on_primaries(self, *command: Any) -> list[Any]:

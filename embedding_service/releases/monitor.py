@@ -63,7 +63,7 @@ class Monitor:
                 await self._set_serving(serving)
                 self._report("" if serving else "no release is active; waiting for `twotower publish`")
             # With jitter, so that replicas don't come back all at once.
-            await asyncio.sleep(delay_s * random.uniform(0.75, 1.25))
+            await asyncio.sleep(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
 
     async def _follow(self) -> bool:
         active = await self._store.active_release()

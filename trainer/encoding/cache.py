@@ -78,9 +78,8 @@ class VectorCache:
             for start in range(0, len(keys), _BATCH):
                 wanted = keys[start : start + _BATCH]
                 marks = ",".join("?" * len(wanted))
-                for key, data in connection.execute(
-                    f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})", wanted
-                ):
+                query = f"SELECT key, fixed_point FROM vectors WHERE key IN ({marks})"  # noqa: S608 - question marks only
+                for key, data in connection.execute(query, wanted):
                     if len(data) == into.itemsize * BERT_DIM:  # one that a fault of the disk cut short is made anew
                         into[row_of[key]] = np.frombuffer(data, "<i2")
                         missing[row_of[key]] = False
