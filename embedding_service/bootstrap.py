@@ -86,7 +86,12 @@ async def running_service(
                 encoder, max_queued_texts=settings.max_queued_texts, batch_texts=_TEXTS_PER_STREAM * streams
             )
 
-        spaces = Spaces(settings.releases, open_encoder or open_text_encoder(settings.encoder_threads), open_queue)
+        spaces = Spaces(
+            settings.releases,
+            open_encoder or open_text_encoder(settings.encoder_threads),
+            open_queue,
+            settings.release_public_key,
+        )
         stack.push_async_callback(spaces.close)
         activation = Activation(store, spaces)
         servicer = EmbeddingServicer(

@@ -135,7 +135,8 @@ class RankingService:
             _LOG.info("ready %.1f s after the start of the process", _process_age_s())
 
     def _open_release(self, path: Path) -> ServedRelease:
-        return self._assortment.fit(open_served(path, self._open_head, self._open_proposer, _pause))
+        key = self._settings.release_public_key
+        return self._assortment.fit(open_served(path, self._open_head, self._open_proposer, _pause, key))
 
     def _open_head(self, release: Release) -> Head | SlicedHead:
         return open_head(release.weights, release.product_fusion, self._lanes, self._programs)

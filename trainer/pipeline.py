@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,13 +25,8 @@ from trainer.network.presets import Preset
 from trainer.network.tensorflow_runtime import load_tensorflow
 from trainer.network.towers import FeatureTables
 from trainer.progress import Progress
-from trainer.release.export import (
-    golden_requests,
-    golden_texts,
-    golden_tolerance,
-    library_versions,
-    write_release,
-)
+from trainer.release.export import library_versions, write_release
+from trainer.release.golden import golden_requests, golden_texts, golden_tolerance, golden_users
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.errors import FieldViolation, InvalidArgument
@@ -38,6 +34,9 @@ from twotower.features import Float32, Int32, dequantize, product_rows, product_
 from twotower.release import Product, Release
 from twotower.release_writer import ReleaseContents
 from twotower.scoring import RatingScoring, Scoring
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,8 @@ def train_reviews(
     encoder_path: Path,
     cache: Path,
     progress: Progress,
+    users: Path | None = None,
+    signing_key: "Ed25519PrivateKey | None" = None,
 ) -> TrainingResult:
     """Train a preset on reviews and write the release ``<out>/<release id>``.
 
@@ -151,6 +152,8 @@ def train_reviews(
         encoder_path: folder of the text encoder.
         cache: folder of the vector cache.
         progress: shows the stages.
+        users: folder of users; the one beside `out` if None.
+        signing_key: signs the release if given.
     """
     rows = training_rows(reviews, options.validation_fraction)
     check_trainable(reviews, rows, options.preset)
@@ -170,7 +173,12 @@ def train_reviews(
             catalogue=catalogue,
             product_rows=inputs.tables.products,
             scoring=scoring,
-            golden=golden_requests(fitted.network, inputs.tables, scoring),
+            golden=golden_requests(
+                fitted.network,
+                golden_users(inputs.space, inputs.global_mean, inputs.tables.products),
+                inputs.tables.products,
+                scoring,
+            ),
             golden_tolerance=golden_tolerance(scoring),
             encoder_path=encoder_path,
             encoder_id=encoder.encoder_id,
@@ -180,7 +188,9 @@ def train_reviews(
             dataset=_dataset(reviews, report, rows),
             versions=library_versions("implicit"),
         )
-        release, difference = write_release(out, contents, fitted.network, reviews, vectors)
+        release, difference = write_release(
+            out, contents, fitted.network, reviews, vectors, users=users, signing_key=signing_key
+        )
     return TrainingResult(release, report, reviews, fitted, inputs, rows, difference)
 
 
@@ -234,17 +244,19 @@ def prepare(
 def encode_reviews(
     reviews: Reviews, catalogue: list[Product], encoder: TextEncoder, cache: VectorCache, progress: Progress
 ) -> tuple[ReviewVectors, Float32, tuple[list[str], np.ndarray]]:
-    """Embed the texts of reviews and products; also gives a few texts to replay, with their vectors."""
+    """Embed the texts of reviews and products; also gives the golden texts with their vectors."""
     numbers: dict[str, int] = {}
     review_numbers = number_texts(reviews, numbers)
     review_count = len(numbers)
     product_texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in catalogue]
     product_numbers = [numbers.setdefault(text, len(numbers)) for text in product_texts]
+    replayed = golden_texts()
+    replayed_numbers = [numbers.setdefault(text, len(numbers)) for text in replayed]
     texts = list(numbers)
     with progress.stage("encode texts", len(texts)) as on_progress:
         encoded = encode_unique(texts, encoder, cache, on_progress)
     vectors = ReviewVectors(encoded[:review_count], review_numbers)
-    return vectors, dequantize(encoded[product_numbers]), golden_texts(texts, encoded)
+    return vectors, dequantize(encoded[product_numbers]), (replayed, encoded[replayed_numbers])
 
 
 def number_texts(reviews: Reviews, numbers: dict[str, int]) -> Int32:

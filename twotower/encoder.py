@@ -22,11 +22,13 @@ import numpy as np
 from twotower.cores import usable_cores
 from twotower.errors import ReleaseInvalid
 from twotower.features import BERT_DIM, TEXT_TEMPLATE_VERSION, Int16, quantize
+from twotower.release_manifest import ENCODER_FILES
 
-MODEL_XML: Final = "model.xml"
-MODEL_BIN: Final = "model.bin"
-TOKENIZER: Final = "tokenizer.json"
-CONFIG: Final = "config.json"
+MODEL_XML: Final = ENCODER_FILES[0]
+MODEL_BIN: Final = ENCODER_FILES[1]
+TOKENIZER: Final = ENCODER_FILES[2]
+CONFIG: Final = ENCODER_FILES[3]
+_PRECISIONS: Final = ("f32", "bf16")
 BATCH_TOKENS: Final = 512
 """Tokens of one inference: enough for the matrix products to be efficient, few enough for their activations to stay in
 the cache.
@@ -42,17 +44,30 @@ class EncoderConfig:
         max_tokens: longer texts are cut, special tokens included.
         precision: OpenVINO's inference precision, ``f32`` or ``bf16``; a CPU without bf16 computes in f32 all the same.
         text_template_version: of :func:`twotower.features.review_text` and :func:`~twotower.features.product_text`.
+        id_version: 2 if the encoder's id covers its graph, 1 if it was exported before it did.
     """
 
     model: str
     max_tokens: int
     precision: str = "f32"
     text_template_version: int = TEXT_TEMPLATE_VERSION
+    id_version: int = 1
 
     @classmethod
     def read(cls, directory: Path) -> "EncoderConfig":
-        """The config of an encoder folder."""
-        return cls(**json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+        """The config of an encoder folder.
+
+        Raises:
+            ReleaseInvalid: it is not there, or none.
+        """
+        try:
+            config = cls(**json.loads((directory / CONFIG).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ReleaseInvalid(f"encoder/{CONFIG}: {error}") from error
+        numbers = (config.max_tokens, config.text_template_version, config.id_version)
+        if any(type(number) is not int or number < 1 for number in numbers) or config.precision not in _PRECISIONS:
+            raise ReleaseInvalid(f"encoder/{CONFIG}: must have whole numbers, and a precision of {_PRECISIONS}")
+        return config
 
     @property
     def golden_tolerance(self) -> int:
@@ -101,9 +116,10 @@ def import_openvino() -> Any:
 
 
 def encoder_id(directory: Path) -> str:
-    """Content id of an encoder folder: weights, tokenizer and config."""
+    """Content id of an encoder folder: weights, tokenizer, config and, by what the config says, the graph."""
     digest = hashlib.sha256()
-    for name in (MODEL_BIN, TOKENIZER, CONFIG):
+    graph = (MODEL_XML,) if EncoderConfig.read(directory).id_version > 1 else ()
+    for name in (MODEL_BIN, TOKENIZER, CONFIG, *graph):
         digest.update(hashlib.sha256((directory / name).read_bytes()).digest())
     return digest.hexdigest()[:16]
 
@@ -136,7 +152,7 @@ class TextEncoder:
         self.encoder_id = encoder_id(directory)
         # Without a limit the Rust thread pool of `tokenizers` warns at every later fork.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self._tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+        self._tokenizer = _read(TOKENIZER, lambda: Tokenizer.from_file(str(directory / TOKENIZER)))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.config.max_tokens)
         streams = threads or usable_cores()
@@ -146,7 +162,9 @@ class TextEncoder:
             "INFERENCE_NUM_THREADS": streams,
         }
         core = ov.Core()
-        self._model = core.compile_model(core.read_model(directory / MODEL_XML), "CPU", options)
+        self._model = _read(
+            MODEL_XML, lambda: core.compile_model(core.read_model(directory / MODEL_XML), "CPU", options)
+        )
         # Encoders exported before this was measured take one text a call.
         self._batches = self._model.input(0).partial_shape[0].is_dynamic
         self._requests = ov.AsyncInferQueue(self._model, streams)
@@ -196,6 +214,14 @@ class TextEncoder:
         self._requests.wait_all()
         if failures:
             raise failures[0]
+
+
+def _read(name: str, read: Callable[[], Any]) -> Any:
+    """Read a file of an encoder by a library that raises whatever it likes."""
+    try:
+        return read()
+    except Exception as error:
+        raise ReleaseInvalid(f"encoder/{name}: can't be read: {' '.join(str(error).split())[:400]}") from error
 
 
 def _of_one_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

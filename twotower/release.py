@@ -3,8 +3,9 @@
 Layout (docs/formats/release.md has every file)::
 
     <root>/<release_id>/manifest.json        ids, dims, sha256 of every file, metrics, dataset, golden requests
+                        manifest.sig         Ed25519 signature over manifest.json, if it was signed
                         weights.safetensors  towers and fusion head
-                        product_fusion.npy … item_factors.npy … catalogue.jsonl … golden/ … encoder/ … users/
+                        product_fusion.npy … item_factors.npy … catalogue.jsonl … golden/ … encoder/
     <root>/encoders/<encoder_id>/            each encoder once; a release's encoder/ is hard links to it
 
 It is written by :class:`twotower.release_writer.ReleaseWriter`. Nothing in it is ever unpickled.
@@ -14,15 +15,14 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from twotower.als import ItemFactors
@@ -31,30 +31,38 @@ from twotower.features import (
     ALS_DIM,
     BERT_DIM,
     PRODUCT_DIM,
-    PRODUCT_INPUTS,
     TOWER_DIM,
     USER_DIM,
-    USER_INPUTS,
     Float32,
     Int16,
     Int64,
+    id_problem,
 )
 from twotower.model import Dense, TwoTowerWeights
-from twotower.release_users import ReleaseUsers
+from twotower.release_manifest import (
+    ENCODER_FILES,
+    FORMAT_VERSION,
+    MANIFEST,
+    PARTS,
+    ROW_LAYOUT,
+    SIGNATURE,
+    Manifest,
+    is_number,
+    is_served,
+    manifest_bytes,
+)
+from twotower.release_signature import check_signature
+from twotower.release_users import USERS, ReleaseUsers, read_array, users_folder
 from twotower.scoring import PRIOR_REVIEWS, LiftScoring, RatingScoring, Scoring
 
-FORMAT_VERSION: Final = 2
-"""Version 2 added the manifest's ``row_layout`` and the prior mean of a lift; version 1 can still be read."""
-MANIFEST: Final = "manifest.json"
+__all__ = ["FORMAT_VERSION", "MANIFEST", "PARTS", "ROW_LAYOUT", "SIGNATURE", "Manifest", "is_served"]
+
 ENCODERS: Final = "encoders"
 TEMPORARY_PREFIX: Final = ".writing-"
 SCORING_ARRAYS: Final = ("cold_scores", "rating_base", "log_popularity")
-PARTS: Final = ("user_tower", "product_tower", "fusion")
-ROW_LAYOUT: Final = {"user": tuple(USER_INPUTS.items()), "product": tuple(PRODUCT_INPUTS.items())}
-"""What the columns of a user row and of a product row are: names and widths, in order."""
-_FORMAT_1_LACKS: Final = frozenset({"row_layout"})
 _CHUNK_BYTES: Final = 128 * 1024
 _LINES_AT_ONCE: Final = 50
+_ROWS_AT_ONCE: Final = 512
 
 
 @dataclass(frozen=True)
@@ -87,127 +95,28 @@ class Golden:
     predicted_ratings: Float32
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """``manifest.json``.
-
-    Attributes:
-        preset: name of the recipe.
-        encoder_id: content id of the encoder.
-        als_id: content id of the ALS space.
-        product_count: products in the catalogue.
-        regularization: ALS λ.
-        confidence_per_star: ALS confidence of one star.
-        anonymous_names: names that never accumulate state.
-        activations: for each part of the network, the activation of each of its layers.
-        scoring: ``{"kind": "rating"}``, or ``lift`` with the scalars of :class:`~twotower.scoring.LiftScoring`, whose
-            arrays are under ``scoring/``.
-        golden_tolerance: largest difference allowed when the golden requests are replayed.
-        metrics: training and validation figures.
-        dataset: fingerprint and counts of the review file.
-        versions: the libraries that made it.
-        row_layout: names and widths of the columns of a user row and of a product row, in order.
-        files: relative path → {"sha256", "bytes"}; of every file but the manifest.
-        format_version: of this layout.
-        release_id: content id; "" until written.
-        created_at: ISO 8601, UTC; not part of the id.
-    """
-
-    preset: str
-    encoder_id: str
-    als_id: str
-    product_count: int
-    regularization: float
-    confidence_per_star: float
-    anonymous_names: tuple[str, ...]
-    activations: Mapping[str, tuple[str, ...]]
-    scoring: Mapping[str, Any]
-    golden_tolerance: float
-    metrics: Mapping[str, Any]
-    dataset: Mapping[str, Any]
-    versions: Mapping[str, str]
-    row_layout: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=lambda: dict(ROW_LAYOUT))
-    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    format_version: int = FORMAT_VERSION
-    release_id: str = ""
-    created_at: str = ""
-
-    def to_json(self) -> str:
-        """Canonical text: sorted keys, two spaces."""
-        return json.dumps(self._fields(), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
-
-    def content_id(self) -> str:
-        """``<preset>-<first 12 hex digits of the sha256 of everything but id and time>``."""
-        content = {k: v for k, v in self._fields().items() if k not in ("release_id", "created_at")}
-        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        return f"{self.preset}-{digest[:12]}"
-
-    def _fields(self) -> dict[str, Any]:
-        """What its format version has."""
-        fields = dataclasses.asdict(self)
-        return {k: v for k, v in fields.items() if self.format_version > 1 or k not in _FORMAT_1_LACKS}
-
-    @classmethod
-    def read(cls, path: Path) -> "Manifest":
-        """Read the manifest of a release directory.
-
-        Raises:
-            NotFound: no such release.
-            ReleaseInvalid: it is no manifest.
-        """
-        try:
-            return cls.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"no release at {path.name!r}: it has no {MANIFEST}") from error
-        except UnicodeDecodeError as error:
-            raise ReleaseInvalid(f"{MANIFEST}: not UTF-8") from error
-
-    @classmethod
-    def from_json(cls, text: str) -> "Manifest":
-        """Parse and check.
-
-        Raises:
-            ReleaseInvalid: not JSON, of another format version, a key missing, or the id is not that of the content.
-        """
-        try:
-            raw = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ReleaseInvalid(f"{MANIFEST}: not JSON: {error}") from error
-        if not isinstance(raw, dict):
-            raise ReleaseInvalid(f"{MANIFEST}: must be an object")
-        version: Any = raw.get("format_version")
-        if version not in range(1, FORMAT_VERSION + 1):
-            raise ReleaseInvalid(f"{MANIFEST}: format_version is {version!r}, this version reads 1 to {FORMAT_VERSION}")
-        names = {f.name for f in dataclasses.fields(cls)} - (_FORMAT_1_LACKS if version == 1 else frozenset())
-        if names != raw.keys():
-            raise ReleaseInvalid(
-                f"{MANIFEST}: missing keys {sorted(names - raw.keys())}, unknown keys {sorted(raw.keys() - names)}"
-            )
-        try:
-            raw["anonymous_names"] = tuple(raw["anonymous_names"])
-            raw["activations"] = {part: tuple(names) for part, names in raw["activations"].items()}
-            if version > 1:
-                raw["row_layout"] = {
-                    side: tuple((name, width) for name, width in row) for side, row in raw["row_layout"].items()
-                }
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ReleaseInvalid(f"{MANIFEST}: a value is not of its key's form: {error}") from error
-        manifest = cls(**raw)
-        if manifest.content_id() != manifest.release_id:
-            raise ReleaseInvalid(
-                f"{MANIFEST}: release_id {manifest.release_id} is not the id of its content, {manifest.content_id()}"
-            )
-        return manifest
-
-
 def no_pause() -> None:
     """For a process that has nothing else to do."""
 
 
-def als_id(space: ItemFactors, product_ids: list[str]) -> str:
+def all_files(name: str) -> bool:  # noqa: ARG001 - whichever it is
+    """For who reads everything."""
+    return True
+
+
+def als_id(space: ItemFactors, product_ids: Iterable[str], pause: Callable[[], object] = no_pause) -> str:
     """Content id of an ALS space: factors, constants and the products that the rows stand for."""
-    digest = hashlib.sha256(space.factors.astype("<f4").tobytes())
-    digest.update(json.dumps([space.regularization, space.confidence_per_star, product_ids]).encode())
+    digest, rows = hashlib.sha256(), space.factors
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        digest.update(rows[start : start + _ROWS_AT_ONCE].astype("<f4").tobytes())
+        pause()
+    digest.update(json.dumps([space.regularization, space.confidence_per_star])[:-1].encode())
+    ids, before = iter(product_ids), ", ["
+    while some := list(itertools.islice(ids, _ROWS_AT_ONCE)):
+        digest.update((before + json.dumps(some)[1:-1]).encode())
+        before = ", "
+        pause()
+    digest.update(b"]]" if before == ", " else b", []]")
     return digest.hexdigest()[:16]
 
 
@@ -224,29 +133,58 @@ def sha256_of(path: Path, pause: Callable[[], object] = no_pause) -> str:
 class Release:
     """A release on disk, opened and verified."""
 
-    def __init__(self, path: Path, manifest: Manifest, pause: Callable[[], object] = no_pause) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        pause: Callable[[], object] = no_pause,
+        needed: Callable[[str], bool] = all_files,
+        users: Path | None = None,
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self._pause = pause
+        self._needed = needed
+        self._users = users
 
     @classmethod
-    def open(cls, path: Path, *, verify: bool = True, pause: Callable[[], object] = no_pause) -> "Release":
+    def open(
+        cls,
+        path: Path,
+        *,
+        verify: bool = True,
+        pause: Callable[[], object] = no_pause,
+        needed: Callable[[str], bool] = all_files,
+        users: Path | None = None,
+        public_key: Path | None = None,
+    ) -> "Release":
         """Open a release directory.
 
         Args:
-            path: the directory.
+            path: the directory, by its own name.
             verify: compare size and sha256 of every file with the manifest.
             pause: called between pieces of work of a fifth of a millisecond or so; a server that answers requests
                 meanwhile sleeps in it.
+            needed: which files of the manifest are wanted; others need not be there and can't be read.
+            users: folder of users' state, if it is not beside the folder of releases.
+            public_key: PEM file of the key that must have signed the manifest; any release will do if None.
 
         Raises:
             NotFound: no such release.
             ReleaseInvalid: naming the file that is missing, truncated, edited or of the wrong shape.
+            InvalidArgument: the public key can't be read.
         """
-        release = cls(path, Manifest.read(path), pause)
+        data = manifest_bytes(path)
+        if public_key is not None:
+            check_signature(path, data, public_key)
+        release = cls(path, Manifest.from_bytes(data), pause, needed, users)
+        if release.release_id != path.absolute().name:
+            raise ReleaseInvalid(
+                f"{MANIFEST}: the release {release.release_id} is in a folder named {path.name!r}, not by its id"
+            )
         if verify:
             release._verify_files()
-        release._verify_shapes()
+        release._verify_contents()
         return release
 
     @property
@@ -254,26 +192,46 @@ class Release:
         """Content id."""
         return self.manifest.release_id
 
+    def file(self, name: str) -> Path:
+        """A file of the release.
+
+        Raises:
+            ReleaseInvalid: the manifest does not list it, or it is none of those that were wanted.
+        """
+        if name not in self.manifest.files or not self._needed(name):
+            raise ReleaseInvalid(f"{name}: is not among the manifest's files")
+        return self.path / name
+
     @property
     def encoder_path(self) -> Path:
         """Folder of the text encoder."""
-        return self.path / "encoder"
+        return next(self.file(f"encoder/{name}").parent for name in ENCODER_FILES)
 
     @cached_property
     def weights(self) -> TwoTowerWeights:
         """Towers and fusion head."""
+        name = "weights.safetensors"
         try:
-            tensors = load_file(self.path / "weights.safetensors")
-            parts = {
-                part: tuple(
-                    Dense(tensors[f"{part}.{i}.kernel"], tensors[f"{part}.{i}.bias"], activation)  # type: ignore[arg-type]
-                    for i, activation in enumerate(self.manifest.activations[part])
-                )
-                for part in PARTS
-            }
-        except (SafetensorError, KeyError) as error:
-            raise ReleaseInvalid(f"weights.safetensors: {error}") from error
-        return TwoTowerWeights(**parts)
+            tensors = load_file(self.file(name))
+        except ReleaseInvalid:
+            raise
+        except Exception as error:  # the reader's own, and whatever numpy says of a type it does not have
+            raise ReleaseInvalid(f"{name}: {error}") from error
+        for key, tensor in tensors.items():
+            if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+                raise ReleaseInvalid(f"{name}: {key[:80]} must be finite float32")
+        try:
+            return TwoTowerWeights(
+                **{
+                    part: tuple(
+                        Dense(tensors[f"{part}.{i}.kernel"], tensors[f"{part}.{i}.bias"], activation)  # type: ignore[arg-type]
+                        for i, activation in enumerate(self.manifest.activations[part])
+                    )
+                    for part in PARTS
+                }
+            )
+        except KeyError as error:
+            raise ReleaseInvalid(f"{name}: {error} is missing") from error
 
     @cached_property
     def item_factors(self) -> ItemFactors:
@@ -300,11 +258,16 @@ class Release:
     @cached_property
     def catalogue(self) -> tuple[Product, ...]:
         """The products, in index order."""
-        products: list[Product] = []
-        with (self.path / "catalogue.jsonl").open(encoding="utf-8") as file:
-            while lines := list(itertools.islice(file, _LINES_AT_ONCE)):
-                products += [Product(**json.loads(line)) for line in lines]
-                self._pause()
+        name, products = "catalogue.jsonl", list[Product]()
+        try:
+            with self.file(name).open(encoding="utf-8") as file:
+                while lines := list(itertools.islice(file, _LINES_AT_ONCE)):
+                    products += [_product(json.loads(line)) for line in lines]
+                    self._pause()
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ReleaseInvalid(f"{name}: line {len(products) + 1} or one soon after it: {error}") from error
+        if len({product.product_id for product in products}) != len(products):
+            raise ReleaseInvalid(f"{name}: a product_id is there twice")
         return tuple(products)
 
     @cached_property
@@ -312,47 +275,84 @@ class Release:
         """How scores and ratings come from the network's output."""
         scalars = dict(self.manifest.scoring)
         kind = scalars.pop("kind", None)
+        for name, value in scalars.items():
+            if not is_number(value, 0) or (name in ("temperature", "half_life_days") and not value):
+                raise ReleaseInvalid(f"{MANIFEST}: scoring.{name[:80]} must be a number above 0, got {str(value)[:80]}")
         try:
             if kind == "rating":
                 return RatingScoring(**scalars)
             if kind == "lift":
                 arrays: dict[str, Any] = {
-                    name: np.asarray(self.array(f"scoring/{name}.npy")) for name in SCORING_ARRAYS
+                    name: np.asarray(self._array(f"scoring/{name}.npy", np.float32, (self.manifest.product_count,)))
+                    for name in SCORING_ARRAYS
                 }
                 if self.manifest.format_version == 1:
                     scalars["prior_mean"] = _prior_mean(self.catalogue, arrays["rating_base"])
                 return LiftScoring(**scalars, **arrays)
         except TypeError as error:
             raise ReleaseInvalid(f"{MANIFEST}: scoring: {error}") from error
-        raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {kind!r} is not known")
+        raise ReleaseInvalid(f"{MANIFEST}: scoring.kind {str(kind)[:80]!r} is not known")
 
     @cached_property
     def golden(self) -> Golden:
         """The golden requests."""
-        return Golden(**{item.name: self.array(f"golden/{item.name}.npy") for item in dataclasses.fields(Golden)})
+        user_rows = self._array("golden/user_rows.npy", np.float32, (None, USER_DIM))
+        indices = self._array("golden/product_indices.npy", np.int64, (len(user_rows), None))
+        if not indices.size or indices.min() < 0 or indices.max() >= self.manifest.product_count:
+            raise ReleaseInvalid("golden/product_indices.npy: must be rows of the catalogue, at least one per request")
+        return Golden(
+            user_rows,
+            indices,
+            self._array("golden/scores.npy", np.float32, indices.shape),
+            self._array("golden/predicted_ratings.npy", np.float32, indices.shape),
+        )
 
     @cached_property
     def golden_texts(self) -> tuple[list[str], Int16]:
         """Texts and their fixed-point embeddings, (texts, 384) int16."""
-        texts = json.loads((self.path / "golden/texts.json").read_text(encoding="utf-8"))
-        return texts, self.array("golden/text_fixed_point.npy")
+        name = "golden/texts.json"
+        if self.manifest.format_version == 1 and name not in self.manifest.files:
+            return [], np.zeros((0, BERT_DIM), np.int16)
+        try:
+            texts = json.loads(self.file(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ReleaseInvalid(f"{name}: {error}") from error
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ReleaseInvalid(f"{name}: must be a list of texts")
+        return texts, self._array("golden/text_fixed_point.npy", np.int16, (len(texts), BERT_DIM))
 
     @cached_property
     def users(self) -> ReleaseUsers:
         """Users and their reviews.
 
         Raises:
-            ReleaseInvalid: their arrays do not fit each other.
+            ReleaseInvalid: they are not there, or their files do not fit each other.
         """
-        return ReleaseUsers.read(self.path, self.array)
+        count = self.manifest.product_count
+        if self.manifest.format_version < 3:
+            return ReleaseUsers.read(self.path / USERS, lambda name: self.file(f"{USERS}/{name}"), count)
+        if not self.manifest.has_users:
+            return ReleaseUsers.none()
+        return ReleaseUsers.open(users_folder(self.path, self._users), self.release_id, count)
 
     def array(self, name: str) -> NDArray[Any]:
         """A ``.npy`` file, mapped read-only."""
-        try:
-            array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ReleaseInvalid(f"{name}: {error}") from error
+        array = read_array(self.file(name), name)
         self._pause()
+        return array
+
+    def _array(self, name: str, dtype: type, shape: tuple[int | None, ...]) -> NDArray[Any]:
+        """An array of a type and a shape, None for any length, and of finite numbers."""
+        array = self.array(name)
+        expected = tuple(size if known is None else known for size, known in zip(array.shape, shape, strict=False))
+        if array.dtype != dtype or array.shape != expected or len(expected) != len(shape):
+            wanted = f"{np.dtype(dtype)} {tuple('any' if size is None else size for size in shape)}"
+            raise ReleaseInvalid(f"{name}: {array.dtype} of shape {array.shape}, expected {wanted}")
+        if np.issubdtype(dtype, np.floating):
+            for start in range(0, len(array), _ROWS_AT_ONCE):
+                if not np.isfinite(array[start : start + _ROWS_AT_ONCE]).all():
+                    raise ReleaseInvalid(f"{name}: must be finite numbers")
+                self._pause()
         return array
 
     def replay_golden(self, score: Callable[[Float32], tuple[Float32, Float32]]) -> float:
@@ -382,36 +382,85 @@ class Release:
         return worst
 
     def _verify_files(self) -> None:
+        folder = self.path.resolve()
         for name, expected in self.manifest.files.items():
+            if not self._needed(name):
+                continue
             file = self.path / name
-            if not file.is_file():
-                raise ReleaseInvalid(f"{name}: missing")
-            if file.stat().st_size != expected["bytes"]:
-                raise ReleaseInvalid(f"{name}: {file.stat().st_size} bytes, the manifest says {expected['bytes']}")
-            if sha256_of(file, self._pause) != expected["sha256"]:
-                raise ReleaseInvalid(f"{name}: its sha256 is not the manifest's")
+            try:
+                if not file.is_file():
+                    raise ReleaseInvalid(f"{name}: missing")
+                if not file.resolve().is_relative_to(folder):
+                    raise ReleaseInvalid(f"{name}: is a link out of the release's folder")
+                if file.stat().st_size != expected["bytes"]:
+                    raise ReleaseInvalid(f"{name}: {file.stat().st_size} bytes, the manifest says {expected['bytes']}")
+                if sha256_of(file, self._pause) != expected["sha256"]:
+                    raise ReleaseInvalid(f"{name}: its sha256 is not the manifest's")
+            except (OSError, ValueError, RuntimeError) as error:
+                raise ReleaseInvalid(f"{name}: can't be read: {error}") from error
 
-    def _verify_shapes(self) -> None:
+    def _verify_contents(self) -> None:
         if self.manifest.row_layout != ROW_LAYOUT:
             raise ReleaseInvalid(
                 f"{MANIFEST}: row_layout is {dict(self.manifest.row_layout)}, this version serves {ROW_LAYOUT}"
             )
-        count = self.manifest.product_count
-        weights = self.weights
-        if weights.user_tower[0].kernel.shape[0] != USER_DIM or weights.product_tower[0].kernel.shape[0] != PRODUCT_DIM:
-            raise ReleaseInvalid("weights.safetensors: a tower does not take the contracted inputs")
-        units = weights.fusion[0].kernel.shape[1]
+        _check_layers(self.weights)
+        count, units = self.manifest.product_count, self.weights.fusion[0].kernel.shape[1]
         for name, shape in (
-            ("item_factors.npy", (count, ALS_DIM)),
             ("product_towers.npy", (count, TOWER_DIM)),
             ("product_fusion.npy", (count, units)),
             ("global_mean.npy", (BERT_DIM,)),
-            *((f"scoring/{item}.npy", (count,)) for item in SCORING_ARRAYS if isinstance(self.scoring, LiftScoring)),
+            ("item_factors.npy", (count, ALS_DIM)),
         ):
-            if self.array(name).shape != shape:
-                raise ReleaseInvalid(f"{name}: shape {self.array(name).shape}, expected {shape}")
+            self._array(name, np.float32, shape)
+        _ = self.scoring, self.golden
         if len(self.catalogue) != count:
             raise ReleaseInvalid(f"catalogue.jsonl: {len(self.catalogue)} products, the manifest says {count}")
+        space = als_id(self.item_factors, (product.product_id for product in self.catalogue), self._pause)
+        if space != self.manifest.als_id:
+            raise ReleaseInvalid(f"{MANIFEST}: als_id {self.manifest.als_id} is not that of its factors, {space}")
+
+
+def _check_layers(weights: TwoTowerWeights) -> None:
+    """Check that each layer takes what the one before gives, from the contracted inputs to the contracted outputs."""
+    for part, inputs, outputs in (
+        ("user_tower", USER_DIM, TOWER_DIM),
+        ("product_tower", PRODUCT_DIM, TOWER_DIM),
+        ("fusion", 2 * TOWER_DIM, 1),
+    ):
+        layers = getattr(weights, part)
+        width = inputs
+        for number, layer in enumerate(layers):
+            if layer.kernel.ndim != 2 or layer.kernel.shape[0] != width or layer.bias.shape != layer.kernel.shape[1:]:
+                raise ReleaseInvalid(
+                    f"weights.safetensors: {part}.{number} does not take the contracted inputs: kernel "
+                    f"{layer.kernel.shape}, bias {layer.bias.shape}, expected ({width}, n) and (n,)"
+                )
+            width = layer.kernel.shape[1]
+        if width != outputs or (part == "fusion" and len(layers) < 2):
+            raise ReleaseInvalid(f"weights.safetensors: {part} ends {width} wide, expected {outputs}")
+
+
+_PRODUCT_TYPES: Final = {item.name: item.type for item in dataclasses.fields(Product)}
+
+
+def _product(row: dict[str, Any]) -> Product:
+    """A line of the catalogue.
+
+    Raises:
+        TypeError: a key is missing or unknown.
+        ValueError: naming the key whose value is of another form.
+    """
+    product = Product(**row)
+    for name, kind in _PRODUCT_TYPES.items():
+        value = getattr(product, name)
+        if not (
+            isinstance(value, str) if kind is str else is_number(value, 0) and (kind is float or type(value) is int)
+        ):
+            raise ValueError(f"{name} must be a {'text' if kind is str else 'number from 0'}, got {str(value)[:80]!r}")
+    if problem := id_problem(product.product_id):
+        raise ValueError(f"product_id {problem}")
+    return product
 
 
 def _prior_mean(catalogue: tuple[Product, ...], rating_base: Float32) -> float:
@@ -439,10 +488,10 @@ def list_releases(root: Path) -> list[Manifest]:
     """Manifests of the readable releases under `root`, newest first; whatever does not parse is left out."""
     manifests = []
     for path in root.glob(f"*/{MANIFEST}"):
-        if path.parent.name.startswith(TEMPORARY_PREFIX):
-            continue
         try:
-            manifests.append(Manifest.from_json(path.read_text(encoding="utf-8")))
-        except (ReleaseInvalid, UnicodeDecodeError, OSError):
+            manifest = Manifest.read(path.parent)
+        except (ReleaseInvalid, NotFound):
             continue
+        if manifest.release_id == path.parent.name:
+            manifests.append(manifest)
     return sorted(manifests, key=lambda m: (m.created_at, m.release_id), reverse=True)

@@ -8,12 +8,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,15 @@ from twotower.release import (
     scoring_of,
     sha256_of,
 )
-from twotower.release_users import REVIEW_IDS, USER_ARRAYS, USER_IDS, user_array
+from twotower.release_manifest import SIGNATURE, manifest_bytes
+from twotower.release_signature import verify_signature
+from twotower.release_users import users_root
 from twotower.scoring import LiftScoring, Scoring
-from twotower.temporary_folders import TemporaryFolder, remove_abandoned
+from twotower.temporary_folders import TemporaryFolder, fsync, fsync_tree, remove_abandoned
+from twotower.users_writer import UsersWriter
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -110,13 +116,19 @@ class ReleaseWriter:
 
     Args:
         root: folder of releases; made if missing.
+        users: folder of users; the one beside `root` if None.
+        signing_key: signs the manifest if given.
 
     Raises:
         WriteFailed: on leaving, in place of an error of the file system.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, users: Path | None = None, signing_key: "Ed25519PrivateKey | None" = None) -> None:
         self._root = root
+        self._users_root = users or users_root(root)
+        self._signing_key = signing_key
+        self._users: UsersWriter | None = None
+        self._stack = ExitStack()
         self._parents: list[Path] = []
         self._trees: list[Path] = []
 
@@ -125,7 +137,7 @@ class ReleaseWriter:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             remove_abandoned(self._root / ENCODERS, TEMPORARY_PREFIX)
-            self._folder = TemporaryFolder(self._root, TEMPORARY_PREFIX).__enter__()
+            self._folder = self._stack.enter_context(TemporaryFolder(self._root, TEMPORARY_PREFIX))
         except OSError as error:
             self._undo()
             raise self._failed(error) from error
@@ -135,7 +147,7 @@ class ReleaseWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
         if kind is not None:
             self._undo()
         if isinstance(error, OSError | SafetensorError):
@@ -192,26 +204,9 @@ class ReleaseWriter:
     def users(
         self, user_ids: Iterable[str], review_ids: Iterable[str], columns: Mapping[str, Iterable[NDArray[Any]]]
     ) -> None:
-        """Write ``users/``.
-
-        Args:
-            user_ids: names, in order.
-            review_ids: ids of their reviews, in order.
-            columns: for each of :data:`twotower.release_users.USER_ARRAYS` its parts, one under the other; only one is
-                in memory at a time.
-        """
-        for name, ids in ((USER_IDS, user_ids), (REVIEW_IDS, review_ids)):
-            with self.path(name).open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in ids)
-        for name, (dtype, row_shape) in USER_ARRAYS.items():
-            _write_parts(self.path(user_array(name)), np.dtype(dtype), row_shape, columns[name])
-
-    def no_users(self) -> None:
-        """Write ``users/`` of a release that knows none."""
-        columns: dict[str, Iterable[NDArray[Any]]] = {
-            name: [np.zeros((0, *shape), dtype)] for name, (dtype, shape) in USER_ARRAYS.items()
-        }
-        self.users((), (), columns | {"review_offsets": [np.zeros(1, np.int64)]})
+        """Write the users of the release, as :meth:`twotower.users_writer.UsersWriter.write`."""
+        self._users = self._stack.enter_context(UsersWriter(self._users_root))
+        self._users.write(user_ids, review_ids, columns)
 
     def _weights(self, weights: TwoTowerWeights) -> None:
         """Write ``weights.safetensors``; the activations go into the manifest."""
@@ -236,7 +231,7 @@ class ReleaseWriter:
             with TemporaryFolder(shared.parent, TEMPORARY_PREFIX) as folder:
                 shutil.copytree(source, folder.tree, dirs_exist_ok=True)
                 folder.tree.chmod(0o755)
-                _fsync_tree(folder.tree)
+                fsync_tree(folder.tree)
                 if not shared.exists():
                     self._trees.append(shared)
                 folder.replace(shared)
@@ -256,45 +251,39 @@ class ReleaseWriter:
         files = {
             str(p.relative_to(self._directory)): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in paths
         }
-        manifest = replace(manifest, files=files)
+        manifest = replace(manifest, files=files, has_users=self._users is not None)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = replace(manifest, release_id=manifest.content_id(), created_at=now)
-        (self._directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        self._write_manifest(manifest)
         self._directory.chmod(0o755)
-        _fsync_tree(self._directory)
+        fsync_tree(self._directory)
+        if self._users:
+            if not (self._users_root / manifest.release_id).exists():
+                self._trees.append(self._users_root / manifest.release_id)
+            self._users.commit(manifest.release_id)
         target = self._root / manifest.release_id
-        if not _is_sound(target):
+        if not self._is_sound(target):
             if not target.exists():
                 self._trees.append(target)
             self._folder.replace(target)
-            _fsync(self._root)
-        return Release.open(target)
+            fsync(self._root)
+        return Release.open(target, users=self._users_root)
 
+    def _write_manifest(self, manifest: Manifest) -> None:
+        data = manifest.to_json().encode()
+        (self._directory / MANIFEST).write_bytes(data)
+        if self._signing_key is not None:
+            (self._directory / SIGNATURE).write_bytes(self._signing_key.sign(data))
 
-def _write_parts(path: Path, dtype: np.dtype[Any], row_shape: tuple[int, ...], parts: Iterable[NDArray[Any]]) -> None:
-    """Write a ``.npy`` file of parts, as ``numpy.save`` would write them in one piece.
-
-    The header comes first and holds the number of rows, so it is written again when that is known: numpy leaves room
-    in it for this.
-    """
-    header: dict[str, Any] = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-    rows = 0
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *row_shape)})
-        for part in parts:
-            np.ascontiguousarray(part, dtype).tofile(file)
-            rows += len(part)
-        file.seek(0)
-        np.lib.format.write_array_header_1_0(file, header | {"shape": (rows, *row_shape)})
-
-
-def _is_sound(path: Path) -> bool:
-    """Whether a whole release is there."""
-    try:
-        Release.open(path)
-    except (NotFound, ReleaseInvalid, OSError):
-        return False
-    return True
+    def _is_sound(self, path: Path) -> bool:
+        """Whether the whole release is there already, signed by the key if there is one."""
+        try:
+            Release.open(path)
+            if self._signing_key is not None:
+                verify_signature(path, manifest_bytes(path), self._signing_key.public_key())
+        except (NotFound, ReleaseInvalid, OSError):
+            return False
+        return True
 
 
 def _same_files(source: Path, copy: Path) -> bool:
@@ -302,16 +291,3 @@ def _same_files(source: Path, copy: Path) -> bool:
     return all(
         (copy / file.name).is_file() and filecmp.cmp(file, copy / file.name, shallow=False) for file in source.iterdir()
     )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _fsync_tree(directory: Path) -> None:
-    for path in (*directory.rglob("*"), directory):
-        _fsync(path)

@@ -61,6 +61,9 @@ class ServerSettings(BaseSettings):
     tls_client_ca: Path | None = Field(
         None, description="PEM file; clients must then present a certificate that it signed"
     )
+    release_public_key: Path | None = Field(
+        None, description="PEM file of an Ed25519 key that must have signed every release; any release will do if unset"
+    )
     drain_s: float = Field(10.0, ge=0, description="seconds that calls in flight may take after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
 

@@ -99,3 +99,18 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
             if os.path.samestat(os.fstat(lock), (path / LOCK).stat()):
                 return path, lock
         os.close(lock)
+
+
+def fsync(path: Path) -> None:
+    """Put a file or the names in a folder on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(directory: Path) -> None:
+    """Put a folder and all that is in it on disk."""
+    for path in (*directory.rglob("*"), directory):
+        fsync(path)

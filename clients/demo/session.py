@@ -12,7 +12,7 @@ from twotower.addresses import DEFAULT_ADMIN_EMBEDDING, DEFAULT_ADMIN_RANKING
 
 RUN_DIRECTORY: Final = Path("run/demo")
 _SESSION: Final = "session.json"
-_FRESH: Final = ("data", "logs", "releases")
+_FRESH: Final = ("data", "logs", "releases", "users")
 
 
 @dataclass(frozen=True)

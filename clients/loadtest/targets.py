@@ -8,7 +8,7 @@ from clients.demo.session import RunDirectory, Session
 from twotower.addresses import admin_embedding_address, embedding_address, ranking_address
 from twotower.environment import ADMIN_EMBEDDING, EMBEDDING, RANKING, read
 from twotower.release import list_releases
-from twotower.release_users import USER_IDS
+from twotower.release_users import USER_IDS, users_folder
 
 RELEASES: Final = Path("run/releases")
 
@@ -46,7 +46,7 @@ def newest_release(directory: Path, releases: Path = RELEASES) -> Path | None:
     folders = [RunDirectory(directory).releases] if _left_running(directory) else []
     for folder in (*folders, releases):
         for manifest in list_releases(folder):
-            if (path := folder / manifest.release_id).joinpath(USER_IDS).exists():
+            if (users_folder(path := folder / manifest.release_id) / USER_IDS).exists():
                 return path
     return None
 
@@ -58,7 +58,7 @@ def read_user_ids(path: Path) -> list[str]:
         ValueError: there is no user id.
     """
     if path.is_dir():
-        with (path / USER_IDS).open(encoding="utf-8") as file:
+        with (users_folder(path) / USER_IDS).open(encoding="utf-8") as file:
             user_ids = [str(json.loads(line)) for line in file]
     else:
         user_ids = [line for line in path.read_text(encoding="utf-8").split("\n") if line]

@@ -88,12 +88,18 @@ class Spaces:
         root: folder of releases.
         open_encoder: loads the encoder of a release; blocks.
         open_queue: makes the encoding queue of an encoder.
+        public_key: PEM file of the key that must have signed a release; None if nobody must.
     """
 
     def __init__(
-        self, root: Path, open_encoder: Callable[[Path], Encoder], open_queue: Callable[[Encoder], EncodingQueue]
+        self,
+        root: Path,
+        open_encoder: Callable[[Path], Encoder],
+        open_queue: Callable[[Encoder], EncodingQueue],
+        public_key: Path | None = None,
     ) -> None:
         self._root = root
+        self._public_key = public_key
         self._open_encoder = open_encoder
         self._open_queue = open_queue
         self._releases: dict[str, LoadedRelease] = {}
@@ -185,7 +191,7 @@ class Spaces:
             )
         async with self._loading:
             if release_id not in self._releases:
-                release = await asyncio.to_thread(Release.open, self._root / release_id)
+                release = await asyncio.to_thread(Release.open, self._root / release_id, public_key=self._public_key)
                 await self._load_encoder(release)
                 self._releases[release_id] = await asyncio.to_thread(LoadedRelease.of, release)
                 _LOG.info("loaded release %s", release_id)

@@ -8,11 +8,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from twotower.errors import FieldViolation, InvalidArgument, NotFound, ReleaseInvalid
-from twotower.release import MANIFEST, Manifest, list_releases
+from twotower.release import MANIFEST, SIGNATURE, Manifest, is_served, list_releases, sha256_of
 
 _PACKAGES: Final = {
     "s3": "s3fs",
@@ -130,17 +130,24 @@ class MirroredRegistry:
         target = self._cache / release_id
         if (target / MANIFEST).exists() and self._complete(target):
             return target
-        source = self._path(release_id)
         self._files.invalidate_cache()
-        if self.read(f"{release_id}/{MANIFEST}") is None:
+        data = self.read(f"{release_id}/{MANIFEST}")
+        if data is None:
             raise NotFound(f"no release at {release_id!r}: it has no {MANIFEST}")
+        manifest = Manifest.from_bytes(data)
         self._cache.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=self._cache))
         try:
-            for name in self._files.find(source):
-                file = temporary / PurePosixPath(name).relative_to(source)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(name, str(file))
+            (temporary / MANIFEST).write_bytes(data)
+            if (signature := self.read(f"{release_id}/{SIGNATURE}")) is not None:
+                (temporary / SIGNATURE).write_bytes(signature)
+            # Only what the manifest names, each name within the folder, and of that only what ranking reads.
+            for name in filter(is_served, manifest.files):
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    self._files.get_file(self._path(f"{release_id}/{name}"), str(temporary / name))
+                except FileNotFoundError as error:
+                    raise ReleaseInvalid(f"{name}: missing") from error
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
         finally:
@@ -160,8 +167,8 @@ class MirroredRegistry:
         except PermissionError as error:
             raise ReleaseInvalid(f"releases: {self._root} may not be listed: {error}") from error
         for name in names:
-            with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
-                manifests.append(Manifest.from_json(self._files.cat_file(name).decode()))
+            with contextlib.suppress(ReleaseInvalid, OSError):
+                manifests.append(Manifest.from_bytes(self._files.cat_file(name)))
         return sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.release_id), reverse=True)
 
     def read(self, name: str) -> bytes | None:
@@ -205,10 +212,14 @@ class MirroredRegistry:
         return f"{self._root}/{name}"
 
     def _complete(self, folder: Path) -> bool:
-        """Whether every file of the manifest has its size; checksums are compared when the release is opened."""
-        with contextlib.suppress(ReleaseInvalid, UnicodeDecodeError, OSError):
-            files = Manifest.from_json((folder / MANIFEST).read_text(encoding="utf-8")).files
-            return all((folder / name).stat().st_size == file["bytes"] for name, file in files.items())
+        """Whether every file that ranking reads is the manifest's."""
+        with contextlib.suppress(ReleaseInvalid, OSError):
+            files = Manifest.read(folder).files
+            return all(
+                (folder / name).stat().st_size == files[name]["bytes"]
+                and sha256_of(folder / name) == files[name]["sha256"]
+                for name in filter(is_served, files)
+            )
         return False
 
 

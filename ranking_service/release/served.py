@@ -11,10 +11,9 @@ import numpy as np
 
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
-from twotower.errors import ReleaseInvalid
 from twotower.features import Float32, anonymous_keys
 from twotower.model import TwoTowerWeights
-from twotower.release import MANIFEST, Manifest, Release, no_pause
+from twotower.release import Manifest, Release, is_served, no_pause
 from twotower.scoring import Scoring
 from twotower.v1 import types_pb2
 
@@ -95,6 +94,7 @@ def open_served(
     build_scorer: Callable[[Release], WarmableScorer],
     build_proposer: Callable[[Release, Scorer], Proposer | None] = lambda *_: None,
     pause: Callable[[], object] = no_pause,
+    public_key: Path | None = None,
 ) -> ServedRelease:
     """Open and verify a release, replay its golden requests through the very scorer that will serve, and warm that up.
 
@@ -103,16 +103,15 @@ def open_served(
         build_scorer: makes the scorer of an opened release.
         build_proposer: makes the proposer, given the scorer; None if the release is to be scored exactly.
         pause: called between two small pieces of work (docs/adr/0026-releases-are-opened-with-pauses.md).
+        public_key: PEM file of the key that must have signed it; None if nobody must.
 
     Raises:
         NotFound: no such release.
         ReleaseInvalid: naming the file or the golden request.
     """
     start = time.perf_counter()
-    release = Release.open(path, pause=pause)
+    release = Release.open(path, pause=pause, needed=is_served, public_key=public_key)
     manifest = release.manifest
-    if manifest.release_id != path.name:
-        raise ReleaseInvalid(f"{MANIFEST}: the release {manifest.release_id} is in a folder named {path.name!r}")
     scorer, scoring = build_scorer(release), release.scoring
 
     def replay(rows: Float32) -> tuple[Float32, Float32]:

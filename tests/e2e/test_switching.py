@@ -60,7 +60,7 @@ class Shop:
 def shop(tmp_path: Path) -> Iterator[Shop]:
     """Four releases of spaces of their own, the first published, and a user with a review."""
     folder = tmp_path / "releases"
-    releases = [write_random_release(folder, products=30, seed=seed, with_users_folder=True) for seed in range(4)]
+    releases = [write_random_release(folder, products=30, seed=seed) for seed in range(4)]
     embedding = Service(
         "tests.support.hash_service", tmp_path / "embedding.log", "--releases", folder, "--data-dir", tmp_path / "data"
     )
@@ -109,7 +109,7 @@ def test_an_older_release_is_brought_back_in_both_services(shop: Shop) -> None:
 def test_a_release_that_the_embedding_service_lacks_is_refused_with_what_to_do(shop: Shop, tmp_path: Path) -> None:
     shop.embedding.stop()
     elsewhere = tmp_path / "elsewhere"
-    write_random_release(elsewhere, products=30, seed=0, with_users_folder=True)
+    write_random_release(elsewhere, products=30, seed=0)
     moved = Service(
         "tests.support.hash_service", tmp_path / "moved.log", "--releases", elsewhere, "--data-dir", tmp_path / "data",
         port=shop.embedding.port, admin_port=shop.embedding.admin_port,

@@ -84,7 +84,6 @@ def write_fixture(root: Path) -> None:
             dataset={"synthetic": True},
         )
         writer.write(contents)
-        writer.no_users()
         writer.commit(contents.manifest())
 
 

@@ -44,7 +44,6 @@ def write_random_release(
     activation: Activation = "elu",
     encoder: Path | None = None,
     lift: bool = False,
-    with_users_folder: bool = False,
     **manifest: Any,
 ) -> Release:
     """Write a release that verifies and whose golden answers are the numpy reference's.
@@ -91,8 +90,6 @@ def write_random_release(
             golden_texts=(texts, embedded),
         )
         writer.write(contents)
-        if with_users_folder:
-            writer.no_users()
         return writer.commit(replace(contents.manifest(), **manifest))
 
 

@@ -17,10 +17,13 @@ from trainer.cli.options import (
     cleaning_options,
     encoder_options,
     output_file,
+    prune_option,
     recipe_options,
     reviews_option,
     service_options,
+    signing_option,
     source_options,
+    users_option,
 )
 from trainer.data.raw import SourceOptions
 from trainer.network.presets import PRESETS
@@ -68,6 +71,9 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Then send the users to the embedding service and load the release on ranking.",
 )
+@users_option
+@prune_option
+@signing_option
 @service_options
 @json_option
 def train(
@@ -86,6 +92,9 @@ def train(
     write_samples: Path | None,
     samples_format: str,
     publish_it: bool,
+    users: Path | None,
+    prune_users: bool,
+    signing_key: Path | None,
     services: Services,
     as_json: bool,
 ) -> None:
@@ -102,7 +111,10 @@ def train(
     from trainer.report.page import write_report
     from trainer.report.sample_files import write_sample_files
     from trainer.report.summary import print_curve, print_report, print_result
+    from twotower.release_signature import read_signing_key
+    from twotower.release_users import users_root
     from twotower.terminal import console
+    from twotower.users_writer import KEPT_USERS, keep_newer, keep_newest
 
     terminal, progress = console(stderr=as_json), Progress(console(stderr=True))
     recipe = chosen.recipe(preset)
@@ -115,6 +127,9 @@ def train(
     )
     check_backend()
     check_folder(out, "--out")
+    users = users or users_root(out)
+    check_folder(users, "--users")
+    key = read_signing_key(signing_key) if signing_key else None
     if write_samples:
         check_folder(write_samples, "--write-samples")
     table = _table(evaluation)
@@ -124,7 +139,18 @@ def train(
     if encoder is None:
         with progress.stage("export encoder"):
             encoder = cached_encoder(cache)
-    result = train_reviews(cleaned, report, out, options, encoder_path=encoder, cache=cache, progress=progress)
+    result = train_reviews(
+        cleaned,
+        report,
+        out,
+        options,
+        encoder_path=encoder,
+        cache=cache,
+        progress=progress,
+        users=users,
+        signing_key=key,
+    )
+    keep_newest(users, KEPT_USERS)
     print_curve(terminal, result.fitted)
     print_result(terminal, result, progress.seconds)
     files: dict[str, object] = {}
@@ -135,8 +161,12 @@ def train(
     with progress.stage("write report"):
         files["report"] = write_report(out / "reports" / result.release.release_id, result, table)
     click.echo(f"report: {files['report']}", err=as_json)
-    published = _publish(result.release, services, progress, as_json) if publish_it else None
-    if not publish_it:
+    published = None
+    if publish_it:
+        published = _publish(result.release, services, progress, as_json)
+        if prune_users:
+            keep_newer(users, result.release.release_id)
+    else:
         serve = f"twotower publish {shlex.quote(str(result.release.path))}"
         click.echo(
             f"to serve it: {serve}, while both services run with --releases {shlex.quote(str(out))}", err=as_json
@@ -182,21 +212,27 @@ def _table(path: Path | None) -> Any:
 
 @click.command("publish")
 @release_argument
+@users_option
+@prune_option
 @service_options
 @json_option
-def publish(*, release: Path, services: Services, as_json: bool) -> None:
+def publish(*, release: Path, users: Path | None, prune_users: bool, services: Services, as_json: bool) -> None:
     """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service.
 
     RELEASE is the folder of a release, or the id of one in --releases, or `latest`.
     """
     from trainer.progress import Progress
     from twotower.release import Release
+    from twotower.release_users import users_root
     from twotower.terminal import console
+    from twotower.users_writer import keep_newer
 
     progress = Progress(console(stderr=True))
     with progress.stage("verify release"):
-        opened = Release.open(release)
+        opened = Release.open(release.resolve(), users=users)
     published = _publish(opened, services, progress, as_json)
+    if prune_users:
+        keep_newer(users or users_root(opened.path.parent), opened.release_id)
     if as_json:
         print_json(published, release_id=opened.release_id)
 
@@ -381,6 +417,7 @@ def describe(
     "--global-mean", type=EXISTING, help=".npy (384,): the mean review embedding, what users without a history have."
 )
 @click.option("--out", type=FOLDER, required=True, help="Folder of releases; the new one is OUT/<release id>.")
+@signing_option
 @encoder_options
 @json_option
 def import_keras(
@@ -390,6 +427,7 @@ def import_keras(
     item_factors: Path | None,
     global_mean: Path | None,
     out: Path,
+    signing_key: Path | None,
     encoder: Path | None,
     cache: Path,
     as_json: bool,
@@ -401,13 +439,15 @@ def import_keras(
     from trainer.release.folders import check_folder
     from trainer.release.import_keras import ImportedFiles
     from trainer.release.import_keras import import_keras as run
+    from twotower.release_signature import read_signing_key
     from twotower.terminal import console
 
     check_backend()
     check_folder(out, "--out")
+    key = read_signing_key(signing_key) if signing_key else None
     files = ImportedFiles(products, item_factors, global_mean)
     with Progress(console(stderr=True)).stage("import") as on_progress:
-        release = run(model, files, out, encoder or cached_encoder(cache), on_progress)
+        release = run(model, files, out, encoder or cached_encoder(cache), on_progress, signing_key=key)
     products_served = release.manifest.product_count
     if as_json:
         print_json({"release_id": release.release_id, "path": release.path, "product_count": products_served})

@@ -288,3 +288,31 @@ def service_options(command: Command) -> Command:
         command(services=Services(admin_embedding, admin_ranking, timeout_s, channels), **others)
 
     return run
+
+
+def users_option(command: Command) -> Command:
+    """Where the users of releases are kept; the command gets `users`, None for beside the folder of releases."""
+    return click.option(
+        "--users",
+        type=FOLDER,
+        envvar="TWOTOWER_USERS",
+        help="Folder of the users of releases, kept apart from them.  [default: users, beside the folder of releases]",
+    )(command)
+
+
+def prune_option(command: Command) -> Command:
+    """Whether users' state goes once it is published; the command gets `prune_users`."""
+    return click.option(
+        "--prune-users",
+        is_flag=True,
+        help="After publishing remove the users' files of this release and of all older ones.",
+    )(command)
+
+
+def signing_option(command: Command) -> Command:
+    """Who signs the release; the command gets `signing_key`, a path or None."""
+    return click.option(
+        "--signing-key",
+        type=EXISTING,
+        help="PEM file of an Ed25519 private key: sign the release, for services with --release-public-key.",
+    )(command)

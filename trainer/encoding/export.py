@@ -86,6 +86,7 @@ def export_encoder(directory: Path, model_path: Path | None = None, precision: s
             MODEL_NAME if model_path is None else model_path.name,
             int(transformer.max_seq_length),
             precision or native_precision(),
+            id_version=2,
         )
         (folder.tree / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
         folder.tree.chmod(0o755)

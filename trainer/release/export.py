@@ -6,36 +6,38 @@ import zipfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.columns import CHUNK_ROWS
 from trainer.data.reviews import Reviews
 from trainer.encoding.cache import ReviewVectors
-from trainer.features.history import ANONYMOUS, COLD, FIRST_WARM, final_als, final_states
-from trainer.network.towers import FeatureTables, score_pairs
+from trainer.features.history import final_als, final_states
 from twotower.als import ItemFactors
-from twotower.features import Float32, Int16
+from twotower.features import Float32
 from twotower.model import score_catalogue
-from twotower.release import Golden, Release
+from twotower.release import Release
 from twotower.release_writer import ReleaseContents, ReleaseWriter
-from twotower.scoring import LiftScoring, Scoring
 
-GOLDEN_TOLERANCE: Final = 1e-4
-"""Allowed difference on the rating scale: serving adds float32 numbers in another order."""
-_GOLDEN_WARM: Final = 14
-_GOLDEN_PRODUCTS: Final = 64
-_GOLDEN_TEXTS: Final = 16
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 _LIBRARIES: Final = ("twotower", "numpy", "tensorflow", "keras", "openvino", "tokenizers")
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def write_release(
-    root: Path, contents: ReleaseContents, network: Any, reviews: Reviews, vectors: ReviewVectors
+    root: Path,
+    contents: ReleaseContents,
+    network: Any,
+    reviews: Reviews,
+    vectors: ReviewVectors,
+    *,
+    users: Path | None = None,
+    signing_key: "Ed25519PrivateKey | None" = None,
 ) -> tuple[Release, float]:
-    """Write a trained release under `root`, whole or not at all, and open it as serving will.
+    """Write a trained release, whole or not at all, and open it as serving will.
 
     Returns:
         The release, and the largest difference of its replayed golden requests.
@@ -46,8 +48,10 @@ def write_release(
         network: the ``keras.Model``.
         reviews: of the users that will be published.
         vectors: embeddings of the reviews.
+        users: folder of users; the one beside `root` if None.
+        signing_key: signs the manifest if given.
     """
-    with ReleaseWriter(root) as writer:
+    with ReleaseWriter(root, users, signing_key) as writer:
         writer.write(contents)
         write_keras(writer, network)
         _write_users(writer, reviews, vectors, contents.space)
@@ -85,36 +89,6 @@ def _reproducible(value: Any, numbers: dict[int, int]) -> Any:
         for key, item in value.items()
         if key != "date_saved"
     }
-
-
-def golden_requests(network: Any, tables: FeatureTables, scoring: Scoring) -> Golden:
-    """Cold, anonymous and warm users with the answers of the full Keras network."""
-    states, count = tables.users, len(tables.products)
-    last, warm = len(states) - 1, np.zeros(0, int)
-    if last >= FIRST_WARM:
-        # Spread over all warm states, so that short and long histories are among them.
-        warm = np.unique(np.linspace(FIRST_WARM, last, _GOLDEN_WARM).astype(int))
-    users = states[np.concatenate([[COLD, ANONYMOUS], warm])]
-    rng = np.random.default_rng(0)
-    products = np.stack([rng.permutation(count)[:_GOLDEN_PRODUCTS] for _ in users]).astype(np.int64)
-    # The whole catalogue: a lift needs every product's output.
-    outputs = np.stack(
-        [score_pairs(network, np.repeat(row[np.newaxis], count, axis=0), tables.products) for row in users]
-    )
-    both = scoring.scores(outputs), scoring.ratings(outputs)
-    return Golden(users, products, *(np.take_along_axis(values, products, axis=1) for values in both))
-
-
-def golden_tolerance(scoring: Scoring) -> float:
-    """Allowed difference of scores: a lift is the output divided by its temperature."""
-    return GOLDEN_TOLERANCE / scoring.temperature if isinstance(scoring, LiftScoring) else GOLDEN_TOLERANCE
-
-
-def golden_texts(texts: list[str], vectors: Int16) -> tuple[list[str], Int16]:
-    """A few texts of different lengths with their vectors."""
-    by_length = sorted(range(len(texts)), key=lambda row: (len(texts[row]), texts[row]))
-    rows = [by_length[rank] for rank in np.unique(np.linspace(0, len(texts) - 1, _GOLDEN_TEXTS).astype(int))]
-    return [texts[row] for row in rows], vectors[rows]
 
 
 def _write_users(writer: ReleaseWriter, reviews: Reviews, vectors: ReviewVectors, space: ItemFactors) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,13 @@ from trainer.data.values import text_of, without_markup
 from trainer.features.als import CONFIDENCE_PER_STAR, REGULARIZATION
 from trainer.network.keras_graph import graph_weights
 from trainer.network.tensorflow_runtime import load_tensorflow
-from trainer.network.towers import score_pairs
-from trainer.release.export import GOLDEN_TOLERANCE, golden_texts, library_versions, replay_golden, write_keras
-from twotower.als import ItemFactors, fold_in
+from trainer.release.export import library_versions, replay_golden, write_keras
+from trainer.release.golden import GOLDEN_TOLERANCE, golden_requests, golden_texts, golden_users
+from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile
 from twotower.features import (
     ALS_DIM,
-    BERT_COLUMNS,
     BERT_DIM,
     MAX_RATING,
     Float32,
@@ -29,15 +28,13 @@ from twotower.features import (
     id_problem,
     product_rows,
     product_text,
-    user_rows,
 )
-from twotower.model import as_rating
 from twotower.release import Golden, Product, Release
 from twotower.release_writer import ReleaseContents, ReleaseWriter
 from twotower.scoring import RatingScoring
 
-_GOLDEN_USERS: Final = 14
-_GOLDEN_STARS: Final = 5.0
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,13 @@ class ImportedFiles:
 
 
 def import_keras(
-    model: Path, files: ImportedFiles, out: Path, encoder_path: Path, on_progress: Callable[[int], None]
+    model: Path,
+    files: ImportedFiles,
+    out: Path,
+    encoder_path: Path,
+    on_progress: Callable[[int], None],
+    *,
+    signing_key: "Ed25519PrivateKey | None" = None,
 ) -> Release:
     """Write a release of a Keras file under `out`; it knows no users.
 
@@ -88,11 +91,14 @@ def import_keras(
     factors = _array(files.item_factors, (len(products), ALS_DIM))
     mean = _array(files.global_mean, (BERT_DIM,))
     encoder = TextEncoder(encoder_path)
+    replayed = golden_texts()
     texts = [product_text(item.name, item.brand, item.categories, item.manufacturer) for item in products]
-    vectors = encoder.encode(texts, on_progress).fixed_point
+    encoded = encoder.encode([*texts, *replayed], on_progress).fixed_point
+    vectors = encoded[: len(texts)]
     space = ItemFactors(factors, files.regularization, files.confidence_per_star)
     rows = product_rows(factors, dequantize(vectors))
-    golden = _golden(network, space, mean, rows)
+    scoring = RatingScoring()
+    golden = golden_requests(network, golden_users(space, mean, rows), rows, scoring)
     contents = ReleaseContents(
         preset="imported",
         weights=weights,
@@ -100,19 +106,18 @@ def import_keras(
         global_mean=mean,
         catalogue=products,
         product_rows=rows,
-        scoring=RatingScoring(),
+        scoring=scoring,
         golden=golden,
         golden_tolerance=golden_bound(golden),
         encoder_path=encoder_path,
         encoder_id=encoder.encoder_id,
-        golden_texts=golden_texts(texts, vectors),
+        golden_texts=(replayed, encoded[len(texts) :]),
         metrics={"trainable_parameters": int(network.count_params())},
         versions=library_versions(),
     )
-    with ReleaseWriter(out) as writer:
+    with ReleaseWriter(out, signing_key=signing_key) as writer:
         writer.write(contents)
         write_keras(writer, network)
-        writer.no_users()
         release = writer.commit(contents.manifest())
         replay_golden(release)
         return release
@@ -208,16 +213,3 @@ def _array(path: Path | None, shape: tuple[int, ...]) -> Float32:
     if array.shape != shape or not np.isfinite(array).all():
         raise InvalidFile(path, [FieldViolation("array", f"must be finite and of shape {shape}, got {array.shape}")])
     return array.astype(np.float32)
-
-
-def _golden(network: Any, space: ItemFactors, mean: Float32, products: Float32) -> Golden:
-    """A cold and an anonymous user, and users of one review each."""
-    count = len(products)
-    reviewed = np.unique(np.linspace(0, count - 1, _GOLDEN_USERS).astype(int))
-    als = fold_in(space, [{}, {}, *({int(product): _GOLDEN_STARS} for product in reviewed)])
-    bert = np.concatenate([[mean, mean], products[reviewed, BERT_COLUMNS]])
-    users = user_rows(als, bert.astype(np.float32), np.arange(len(als)) == 1)
-    indices = np.tile(np.arange(count)[:64], (len(users), 1)).astype(np.int64)
-    width = indices.shape[1]
-    scores = score_pairs(network, np.repeat(users, width, axis=0), products[indices.reshape(-1)]).reshape(indices.shape)
-    return Golden(users, indices, scores, as_rating(scores))

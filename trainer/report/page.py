@@ -14,14 +14,13 @@ from trainer.pipeline import TrainingResult
 from trainer.report import figures
 from trainer.report.limits import findings, limits_of
 from trainer.report.render import render
+from twotower.als import fold_in
 from twotower.features import (
+    MAX_RATING,
     USER_INPUTS,
     Float32,
-    Int32,
     Int64,
     cold_rows,
-    exclusive_sums,
-    running_mean,
     user_rows,
 )
 from twotower.model import score_catalogue, top_k
@@ -106,30 +105,26 @@ def _held_out(result: TrainingResult) -> tuple[Float32 | None, Float32 | None]:
 
 
 def _examples(release: Release) -> list[tuple[str, list[tuple[str, float, float]]]]:
-    """What a cold user and the users with the longest histories get, after who they are in words."""
-    users = release.users
-    longest = np.argsort(-np.diff(users.review_offsets), kind="stable")[:3]
+    """What a cold user gets and what made-up users get who gave five stars to much reviewed products: nobody's history.
+
+    Each comes after who they are in words.
+    """
+    favourites = np.argsort([-product.review_count for product in release.catalogue], kind="stable")
     unseen = np.zeros(0, np.int64)
     examples = [("A user without a history", _recommended(release, cold_rows(release.global_mean), unseen))]
-    for number, user in enumerate(longest.tolist(), start=1):
-        own = users.reviews_of(user)
-        vectors = np.asarray(users.fixed_point[own])
-        sums = exclusive_sums(np.concatenate([vectors, vectors[:1]]), [0])[-1]
-        row = user_rows(
-            np.asarray(users.als[user : user + 1]),
-            running_mean(sums, len(vectors))[np.newaxis],
-            False,
-        )
-        seen = np.unique(users.products[own]).astype(np.int64)
+    for liked in (favourites[:1], favourites[1:2], favourites[2:5]):
+        if not len(liked):
+            continue
+        als = fold_in(release.item_factors, [dict.fromkeys(liked.tolist(), MAX_RATING)])
+        row = user_rows(als, release.global_mean[np.newaxis], False)
         names = ", ".join(
-            textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in seen[:4].tolist()
+            textwrap.shorten(release.catalogue[product].name, 50, placeholder=" …") for product in liked.tolist()
         )
-        more = f" and {len(seen) - 4} more" if len(seen) > 4 else ""
-        examples.append((f"User {number}, who reviewed {names}{more}", _recommended(release, row, seen)))
+        examples.append((f"A user who gave five stars to {names}", _recommended(release, row, liked)))
     return examples
 
 
-def _recommended(release: Release, row: Float32, seen: Int32 | Int64) -> list[tuple[str, float, float]]:
+def _recommended(release: Release, row: Float32, seen: Int64) -> list[tuple[str, float, float]]:
     """Name, score and predicted rating of the best products that the user of a row has not seen."""
     network = score_catalogue(release.weights, row, release.product_fusion)
     scores, ratings = release.scoring.scores(network).copy(), release.scoring.ratings(network)

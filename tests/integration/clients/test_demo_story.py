@@ -1,7 +1,7 @@
 """The tables of the demo, against a server, and whom it asks for."""
 
 import io
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from tests.support.memory_api import RELEASE_ID, MemoryServer
 from tests.support.releases import write_random_release
 from twotower.errors import ReleaseInvalid
 from twotower.release import Product, Release
-from twotower.release_users import USER_ARRAYS, USER_IDS, USERS, user_array
+from twotower.release_users import USER_ARRAYS, users_root
+from twotower.users_writer import UsersWriter
 
 
 def product(product_id: str, score: float = 1.0) -> Recommendation:
@@ -73,13 +74,15 @@ def release(tmp_path: Path) -> Release:
 
 
 def with_users(release: Release, counts: dict[str, int]) -> Release:
-    (release.path / USERS).mkdir(exist_ok=True)
-    (release.path / USER_IDS).write_text("".join(json.dumps(user) + "\n" for user in counts))
-    for name, (dtype, shape) in USER_ARRAYS.items():
-        rows = len(counts) if name == "als" else sum(counts.values())
-        np.save(release.path / user_array(name), np.zeros((rows, *shape), dtype))
-    np.save(release.path / user_array("review_offsets"), np.cumsum([0, *counts.values()]))
-    return release
+    rows = sum(counts.values())
+    columns = {
+        name: [np.zeros((len(counts) if name == "als" else rows, *shape), dtype)]
+        for name, (dtype, shape) in USER_ARRAYS.items()
+    } | {"review_offsets": [np.cumsum([0, *counts.values()])]}
+    with UsersWriter(users_root(release.path.parent)) as writer:
+        writer.write(counts, map(str, range(rows)), columns)
+        writer.commit(release.release_id)
+    return Release(release.path, replace(release.manifest, has_users=True))
 
 
 def test_the_warm_user_has_most_reviews_under_a_name_of_its_own(release: Release) -> None:

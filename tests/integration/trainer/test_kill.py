@@ -69,7 +69,7 @@ MOMENTS: list[tuple[str, Callable[[Run], bool]]] = [
     ("before the fit", lambda run: run.ended("draw negatives")),
     ("fitting", lambda run: run.ended("load TensorFlow")),
     ("writing", lambda run: run.ended("fit network") and any(run.out.glob(".writing-*"))),
-    ("writing its users", lambda run: any(run.out.glob(".writing-*/tree/users/fixed_point.npy"))),
+    ("writing its users", lambda run: any((run.out.parent / "users").glob(".writing-*/tree/fixed_point.npy"))),
 ]
 
 

@@ -80,18 +80,16 @@ def test_the_encoder_gives_the_golden_texts_and_the_users_vectors_again(trained:
     texts, vectors = release.golden_texts
     np.testing.assert_array_equal(encoder.encode(texts).fixed_point, vectors)
     place = {review_id: row for row, review_id in enumerate(reviews.review_ids)}
-    ids = [json.loads(line) for line in (release.path / "users/review_ids.jsonl").read_text().splitlines()][:20]
+    ids = [json.loads(line) for line in (release.users.path / "review_ids.jsonl").read_text().splitlines()][:20]
     texts = [review_text(reviews.titles[place[id_]], reviews.texts[place[id_]]) for id_ in ids]
-    np.testing.assert_array_equal(encoder.encode(texts).fixed_point, release.array("users/fixed_point.npy")[:20])
+    np.testing.assert_array_equal(encoder.encode(texts).fixed_point, release.users.fixed_point[:20])
 
 
 def test_users_hold_every_review_of_every_named_user(trained: TrainingResult) -> None:
     release, reviews = trained.release, trained.reviews
-    users = [json.loads(line) for line in (release.path / "users/user_ids.jsonl").read_text().splitlines()]
+    users = [json.loads(line) for line in (release.users.path / "user_ids.jsonl").read_text().splitlines()]
     assert users == [name for name, hidden in zip(reviews.user_ids, reviews.anonymous, strict=True) if not hidden]
-    offsets, products, ratings = (
-        release.array(f"users/{name}.npy") for name in ("review_offsets", "products", "ratings")
-    )
+    offsets, products, ratings = release.users.review_offsets, release.users.products, release.users.ratings
     assert offsets[-1] == (~reviews.anonymous[reviews.user]).sum()
     histories: list[dict[int, float]] = []
     for start, end in pairwise(offsets.tolist()):
@@ -99,9 +97,9 @@ def test_users_hold_every_review_of_every_named_user(trained: TrainingResult) ->
         for product, rating in zip(products[start:end].tolist(), ratings[start:end].tolist(), strict=True):
             history[product] = history.get(product, 0.0) + rating
         histories.append(history)
-    np.testing.assert_allclose(fold_in(release.item_factors, histories), release.array("users/als.npy"), atol=1e-6)
+    np.testing.assert_allclose(fold_in(release.item_factors, histories), release.users.als, atol=1e-6)
     np.testing.assert_array_equal(release.array("als_gram.npy"), release.item_factors.gram)
-    times = release.array("users/times_us.npy")
+    times = release.users.times_us
     assert ((times == UNDATED) | (times > 0)).all()
 
 

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from twotower.release import MANIFEST, ROW_LAYOUT, Manifest, Release, list_relea
 from twotower.release_users import UNDATED, ReleaseUsers, user_array
 from twotower.release_writer import ReleaseWriter
 from twotower.scoring import LiftScoring
+from twotower.users_writer import UsersWriter
 
 
 @pytest.fixture
@@ -150,12 +152,12 @@ def test_rows_of_another_layout_are_refused(tmp_path: Path) -> None:
 def test_a_release_of_format_1_answers_as_the_same_release_of_format_2(tmp_path: Path, lift: bool) -> None:
     new = write_random_release(tmp_path, lift=lift)
     raw = json.loads((new.path / MANIFEST).read_text())
-    del raw["row_layout"]
+    del raw["row_layout"], raw["has_users"]
     raw["scoring"].pop("prior_mean", None)
     old = dataclasses.replace(new.manifest, format_version=1, scoring=raw["scoring"])
     raw |= {"format_version": 1, "release_id": old.content_id()}
     (new.path / MANIFEST).write_text(json.dumps(raw))
-    release = Release.open(new.path)
+    release = Release.open(new.path.rename(tmp_path / old.content_id()))
     assert release.release_id != new.release_id
     assert release.replay_golden(answers(release)) <= 1e-5
     if lift:
@@ -182,18 +184,21 @@ def test_users_are_read_as_they_were_written(tmp_path: Path) -> None:
         "als": rng.normal(size=(2, 64)).astype(np.float32),
     }
     names, ids = ["Anna\n", "Bö"], ["1", "2", ""]
-    with ReleaseWriter(tmp_path) as writer:
-        writer.users(names, ids, {name: [array[:1], array[1:]] for name, array in expected.items()})
-        folder = writer.path("x").parent
-        users = ReleaseUsers.read(folder, lambda name: np.load(folder / name))
+    with UsersWriter(tmp_path / "users") as writer:
+        writer.write(names, ids, {name: [array[:1], array[1:]] for name, array in expected.items()})
+        folder = writer.commit("r-1")
+        assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+        users = ReleaseUsers.open(folder, "r-1", 6)
         assert (len(users), list(users.user_ids()), list(users.review_ids())) == (2, names, ids)
         assert [users.reviews_of(user) for user in range(2)] == [slice(0, 2), slice(2, 3)]
         for name, array in expected.items():
-            np.save(folder / "whole.npy", array)
-            assert (folder / user_array(name)).read_bytes() == (folder / "whole.npy").read_bytes()
-        writer.users(names, ids, {name: [array[:1]] for name, array in expected.items()})
-        with pytest.raises(ReleaseInvalid, match="users/: its arrays have different lengths"):
-            ReleaseUsers.read(folder, lambda name: np.load(folder / name))
+            np.save(tmp_path / "whole.npy", array)
+            assert (folder / user_array(name)).read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    with UsersWriter(tmp_path / "users") as writer:
+        writer.write(names, ids, {name: [array[:1]] for name, array in expected.items()})
+        writer.commit("r-1")
+    with pytest.raises(ReleaseInvalid, match="users/: its arrays have different lengths"):
+        ReleaseUsers.open(folder, "r-1", 6)
 
 
 def test_an_unknown_scoring_is_refused(tmp_path: Path) -> None:
