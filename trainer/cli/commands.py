@@ -114,7 +114,7 @@ def train(
     from twotower.release_signature import read_signing_key
     from twotower.release_users import users_root
     from twotower.terminal import console
-    from twotower.users_writer import KEPT_USERS, keep_newer, keep_newest
+    from twotower.users_writer import KEPT_USERS, keep_newest
 
     terminal, progress = console(stderr=as_json), Progress(console(stderr=True))
     recipe = chosen.recipe(preset)
@@ -126,12 +126,10 @@ def train(
         validation_fraction=validation_fraction,
     )
     check_backend()
-    check_folder(out, "--out")
     users = users or users_root(out)
-    check_folder(users, "--users")
+    for folder, option in ((out, "--out"), (users, "--users"), (write_samples, "--write-samples")):
+        check_folder(folder, option)
     key = read_signing_key(signing_key) if signing_key else None
-    if write_samples:
-        check_folder(write_samples, "--write-samples")
     table = _table(evaluation)
     with progress.stage("read reviews"):
         cleaned, report = read_reviews(reviews, cleaning, source)
@@ -163,9 +161,7 @@ def train(
     click.echo(f"report: {files['report']}", err=as_json)
     published = None
     if publish_it:
-        published = _publish(result.release, services, progress, as_json)
-        if prune_users:
-            keep_newer(users, result.release.release_id)
+        published = _publish(result.release, services, progress, as_json, prune=users if prune_users else None)
     else:
         serve = f"twotower publish {shlex.quote(str(result.release.path))}"
         click.echo(
@@ -225,20 +221,22 @@ def publish(*, release: Path, users: Path | None, prune_users: bool, services: S
     from twotower.release import Release
     from twotower.release_users import users_root
     from twotower.terminal import console
-    from twotower.users_writer import keep_newer
 
     progress = Progress(console(stderr=True))
     with progress.stage("verify release"):
         opened = Release.open(release.resolve(), users=users)
-    published = _publish(opened, services, progress, as_json)
-    if prune_users:
-        keep_newer(users or users_root(opened.path.parent), opened.release_id)
+    root = users or users_root(opened.path.parent)
+    published = _publish(opened, services, progress, as_json, prune=root if prune_users else None)
     if as_json:
         print_json(published, release_id=opened.release_id)
 
 
-def _publish(release: "Release", to: Services, progress: "Progress", as_json: bool) -> "Published":
+def _publish(
+    release: "Release", to: Services, progress: "Progress", as_json: bool, *, prune: Path | None
+) -> "Published":
+    """Publish a release, and then remove its users and older ones from the folder `prune`."""
     from trainer.release.publish import publish as run
+    from twotower.users_writer import keep_newer
 
     with progress.stage("publish users", len(release.users)) as on_progress:
         done = run(
@@ -249,6 +247,8 @@ def _publish(release: "Release", to: Services, progress: "Progress", as_json: bo
         f"{done.products:,} products served",
         err=as_json,
     )
+    if prune:
+        keep_newer(prune, release.release_id)
     return done
 
 

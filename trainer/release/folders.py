@@ -11,12 +11,15 @@ _LEAST_FREE: Final = 256 * 2**20
 """A release with its encoder is about 100 MiB."""
 
 
-def check_folder(path: Path, option: str) -> None:
-    """Refuse a folder that can't be written, or that has no room for a release; nothing stays behind.
+def check_folder(path: Path | None, option: str) -> None:
+    """Refuse a folder that can't be written, or that has no room for a release; nothing stays behind; none that is not
+    asked for.
 
     Raises:
         InvalidArgument: naming the option, the folder and the reason.
     """
+    if path is None:
+        return
     existing = path
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
