@@ -61,7 +61,7 @@ async def running_service(
         StoreUnavailable: the embedded store does not start.
     """
     async with contextlib.AsyncExitStack() as stack:
-        url, refuse_write = settings.store, None
+        url, refuse_write = settings.store_url, None
         if url == EMBEDDED:
             redis_server = RedisServer(
                 settings.data_dir, appendfsync=settings.appendfsync, max_memory_mb=settings.max_memory_mb

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
+from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url, with_password
 from twotower.service import ServerSettings, settings_config
 
 
@@ -25,6 +25,9 @@ class EmbeddingSettings(ServerSettings):
         "redis://[user:password@]host:port/db, unix://path, "
         "redis+cluster://host:port (a node of a cluster), redis+sentinel://host:port,host:port/name; rediss… for TLS; "
         "user names and passwords percent-encoded",
+    )
+    redis_password_file: Path | None = Field(
+        None, description="file with the password of Redis' user, instead of a password in `store`"
     )
     data_dir: Path = Field(Path("run/embedding"), description="folder of the embedded store; one service at a time")
     releases: Path = Field(Path("run/releases"), description="folder of releases")
@@ -87,14 +90,25 @@ class EmbeddingSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _check(self) -> "EmbeddingSettings":
-        if self.store != EMBEDDED:
-            try:
-                parse_store_url(self.store)
-            except ValueError as error:
-                raise ValueError(f"store: {error}") from None
+        try:
+            parsed = None if self.store == EMBEDDED else parse_store_url(self.store)
+        except ValueError as error:
+            raise ValueError(f"store: {error}") from None
+        if self.redis_password_file is not None:
+            if parsed is None or parsed.password:
+                raise ValueError("redis_password_file: is for a Redis of your own, whose URL has no password")
+            if not self.redis_password_file.is_file():
+                raise ValueError(f"redis_password_file: {self.redis_password_file}: no such file")
         try:
             check_tls(self.store, (self.redis_ca, self.redis_certificate, self.redis_key))
         except ValueError as error:
             raise ValueError(f"redis_ca, redis_certificate, redis_key: {error}") from None
         self._both_or_neither("redis_certificate", "redis_key")
         return self
+
+    @property
+    def store_url(self) -> str:
+        """The store, with the password of the file if there is one."""
+        if self.redis_password_file is None:
+            return self.store
+        return with_password(self.store, self.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n"))

@@ -67,7 +67,7 @@ class RankingService:
         self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, tls)
         self._admin_channel: grpc.aio.Channel = open_async_channel(settings.embedding_admin, tls)
         client = EmbeddingClient(self._channel, self._admin_channel, settings.lookup_timeout_ms / 1000)
-        registry = open_registry(settings.releases, settings.mirror)
+        registry = open_registry(settings.releases, settings.mirror, settings.state_dir)
         self._assortment = Assortment(
             AddedProducts(registry, client.encode, self._loading), WithdrawnProducts(registry, self._loading)
         )

@@ -28,6 +28,11 @@ class RankingSettings(ServerSettings):
         "run/releases", description="folder of releases, or a URL that fsspec knows (s3://bucket/releases)"
     )
     mirror: Path = Field(Path("run/mirror"), description="local folder for the copies of releases that come from a URL")
+    state_dir: Path | None = Field(
+        None,
+        description="folder of the small files that this service writes: labels, added and withdrawn products; the "
+        "folder of releases, which may then not be read-only, if unset",
+    )
     two_stage_above: Annotated[int, Field(ge=0)] = Field(
         0,
         description="size of a catalogue, in products, above which an index proposes what is scored for plain "
@@ -84,6 +89,13 @@ class RankingSettings(ServerSettings):
     @model_validator(mode="after")
     def _check(self) -> "RankingSettings":
         self._both_or_neither("embedding_certificate", "embedding_key")
+        if self.state_dir is not None:
+            if "://" in self.releases.removeprefix("file://"):
+                raise ValueError(
+                    "state_dir: is for a folder of releases; with a URL these files are in the object store"
+                )
+            if not self.state_dir.is_dir():
+                raise ValueError(f"state_dir: {self.state_dir}: no such folder")
         if self.two_stage_above and find_spec("faiss") is None:
             raise ValueError("two_stage_above: needs faiss, which `pip install twotower[retrieval]` brings")
         return self

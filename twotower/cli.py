@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn, TypeVar
 
@@ -172,8 +173,8 @@ class LazyGroup(DomainErrorGroup):
     """A group whose commands are the entry points of `twotower.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Names of all commands, sorted."""
-        return sorted(entry_points(group=GROUP).names)
+        """Names of the commands whose package is here, sorted: an image carries one service's."""
+        return sorted(entry.name for entry in entry_points(group=GROUP) if _is_here(entry))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import one command; a missing extra is named."""
@@ -181,16 +182,29 @@ class LazyGroup(DomainErrorGroup):
         return _load(next(iter(found))) if found else None
 
 
+def _package(entry: EntryPoint) -> str:
+    return entry.module.split(".")[0]
+
+
+def _is_here(entry: EntryPoint) -> bool:
+    return find_spec(_package(entry)) is not None
+
+
 def _load(entry: EntryPoint) -> click.Command:
     try:
         command = entry.load()
     except ModuleNotFoundError as error:
-        package = entry.module.split(".")[0]
-        extra = _EXTRAS.get(package, package)
-        message = (
-            f"`twotower {entry.name}` needs the extra {extra!r} (no module {error.name!r}): pip install "
-            f"'twotower[{extra}]'"
-        )
+        extra = _EXTRAS.get(_package(entry), _package(entry))
+        if _is_here(entry):
+            message = (
+                f"`twotower {entry.name}` needs the extra {extra!r} (no module {error.name!r}): pip install "
+                f"'twotower[{extra}]'"
+            )
+        else:
+            message = (
+                f"`twotower {entry.name}` is not in this image, which has nothing of the package {_package(entry)!r}: "
+                f"run it where all of Twotower is installed, with pip install 'twotower[{extra}]'"
+            )
         anything = {"ignore_unknown_options": True, "allow_extra_args": True}
         return click.Command(entry.name, callback=lambda: _fail(message), help=message, context_settings=anything)
     assert isinstance(command, click.Command)

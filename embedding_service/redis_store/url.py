@@ -124,6 +124,13 @@ def parse_store_url(url: str) -> StoreUrl:
     return StoreUrl(scheme, username, password, addresses, "", unquote(name), options, database)
 
 
+def with_password(url: str, password: str) -> str:
+    """A URL that names a user or nobody, with that password."""
+    scheme, _, rest = url.partition("://")
+    user, _, address = rest.rpartition("@") if not rest.startswith("/") else ("", "", rest)
+    return f"{scheme}://{user.removesuffix(':')}:{quote(password, '')}@{address}"
+
+
 def check_tls(store: str, files: Iterable[Path | None]) -> None:
     """Refuse TLS files for a store that is reached without TLS, and files that can't be read.
 

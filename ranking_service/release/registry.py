@@ -56,17 +56,24 @@ class Registry(Protocol):
         """Lock a small file while it is read, changed and written."""
 
 
-def open_registry(url: str, cache: Path) -> Registry:
-    """Open the registry at a path, or at any URL that fsspec knows, such as ``s3://bucket/releases``."""
+def open_registry(url: str, cache: Path, state: Path | None = None) -> Registry:
+    """Open the registry at a path, or at any URL that fsspec knows, such as ``s3://bucket/releases``.
+
+    Args:
+        url: of the folder of releases.
+        cache: local folder for copies of what comes from an object store.
+        state: folder of the small files of a folder of releases; beside the releases if None.
+    """
     path = url.removeprefix("file://")
-    return MirroredRegistry(url, cache) if "://" in path else FolderRegistry(Path(path))
+    return MirroredRegistry(url, cache) if "://" in path else FolderRegistry(Path(path), state)
 
 
 class FolderRegistry:
-    """A folder of releases."""
+    """A folder of releases, and a folder of small files, which is the same one if None is given."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, state: Path | None = None) -> None:
         self._root = root
+        self._state = state or root
 
     def fetch(self, release_id: str) -> Path:
         """Return the release's own folder, whether it exists or not."""
@@ -79,19 +86,19 @@ class FolderRegistry:
     def read(self, name: str) -> bytes | None:
         """Read a small file."""
         try:
-            return (self._root / name).read_bytes()
+            return (self._state / name).read_bytes()
         except FileNotFoundError:
             return None
 
     def write(self, name: str, data: bytes) -> None:
         """Write beside the file, fsync and rename."""
-        temporary = self._root / f".{name}-{os.getpid()}"
+        temporary = self._state / f".{name}-{os.getpid()}"
         try:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self._root / name)
+            temporary.replace(self._state / name)
         except OSError as error:
             raise ReleaseInvalid(f"{name}: can't be written beside the releases: {error.strerror}") from error
 
@@ -99,7 +106,7 @@ class FolderRegistry:
     def locked(self, name: str) -> Iterator[None]:
         """Lock the file for all processes that share the folder."""
         try:
-            file = (self._root / f".{name}.lock").open("wb")
+            file = (self._state / f".{name}.lock").open("wb")
         except OSError as error:
             raise ReleaseInvalid(f"{name}: can't be locked: {error.strerror}") from error
         with file:

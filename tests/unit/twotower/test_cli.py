@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import click
@@ -37,6 +37,22 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         result = CliRunner().invoke(cli.main, ["train", *arguments])
         assert result.exit_code == 1
         assert "pip install 'twotower[trainer]'" in result.output
+
+
+def test_a_command_whose_package_is_not_here_is_not_listed_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        EntryPoint("away", "no_such_package.cli:away", cli.GROUP),
+        EntryPoint("here", "click:Command", cli.GROUP),
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group, **_: EntryPoints(entries).select(group=group))
+
+    listed = cli.main.list_commands(click.Context(cli.main))
+    result = CliRunner().invoke(cli.main, ["away", "--any", "thing"])
+
+    assert listed == ["here"]
+    assert result.exit_code == 1
+    assert "is not in this image" in result.output
+    assert "no_such_package" in result.output
 
 
 def test_a_domain_error_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from redis.asyncio import ConnectionPool
 
 from embedding_service.bootstrap import describe
 from embedding_service.redis_store.configuration import configuration_warnings
-from embedding_service.redis_store.url import check_tls, parse_store_url, socket_url
+from embedding_service.redis_store.url import check_tls, parse_store_url, socket_url, with_password
 from embedding_service.settings import EmbeddingSettings
 
 # Long enough that no part of the address or of a sentence is one by chance; no NUL, which Redis' users can't type.
@@ -131,3 +131,23 @@ def test_what_redis_would_lose_is_said_with_what_to_set() -> None:
     [replicas] = configuration_warnings([{**sound, "connected_slaves": "2"}], 0)
     assert "--redis-wait-replicas 2" in replicas
     assert configuration_warnings([{**sound, "connected_slaves": "2"}], 1) == []
+
+
+@given(user=SECRETS, password=SECRETS, form=st.sampled_from(FORMS))
+def test_a_password_of_a_file_is_as_good_as_one_in_the_url(user: str, password: str, form: str) -> None:
+    whole = parse_store_url(form.format(f"{quote(user, '')}:{quote(password, '')}"))
+    assert parse_store_url(with_password(form.format(quote(user, "")), password)) == whole
+
+
+def test_the_password_file_is_read_and_refused_where_it_has_no_place(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/word\n")
+    url: dict[str, Any] = {"store": "redis://u@h:1/0", "redis_password_file": file}
+    settings = EmbeddingSettings(**url)
+    assert parse_store_url(settings.store_url).password == "p@ss/word"
+    assert "p@ss" not in repr(settings) + describe(settings)
+    for store in ("embedded", "redis://u:p@h:1/0"):
+        with pytest.raises(ValidationError, match="redis_password_file: is for a Redis of your own"):
+            EmbeddingSettings(**{**url, "store": store})
+    with pytest.raises(ValidationError, match="no such file"):
+        EmbeddingSettings(**{**url, "redis_password_file": tmp_path / "none"})

@@ -109,3 +109,17 @@ def test_a_url_that_cannot_be_opened_names_what_is_missing(tmp_path: Path, url: 
     with pytest.raises(InvalidArgument, match=sentence) as caught:
         open_registry(url, tmp_path)
     assert [violation.field for violation in caught.value.violations] == ["releases"]
+
+
+def test_small_files_are_kept_apart_from_a_read_only_folder_of_releases(tmp_path: Path) -> None:
+    releases, state = tmp_path / "releases", tmp_path / "state"
+    (releases / "r").mkdir(parents=True)
+    state.mkdir()
+    registry = open_registry(str(releases), tmp_path / "mirror", state)
+
+    with registry.locked("labels.json"):
+        registry.write("labels.json", b"{}")
+
+    assert registry.read("labels.json") == b"{}"
+    assert registry.fetch("r") == releases / "r"
+    assert [path.name for path in releases.iterdir()] == ["r"]
