@@ -106,6 +106,8 @@ async def running_service(
             lambda grpc_server: add_EmbeddingServiceServicer_to_server(servicer, grpc_server),
             admin_listen=settings.admin_listen,
             tls=settings.server_tls,
+            authenticator=settings.authenticator(),
+            reflection=settings.reflection,
             drain_s=settings.drain_s,
         )
         await server.start()

@@ -34,13 +34,16 @@ from ranking_service.upstream.embedding_client import EmbeddingClient
 from ranking_service.upstream.feature_lookup import FeatureLookup
 from ranking_service.upstream.live_popularity import PopularityFeed
 from ranking_service.upstream.user_spaces import UserSpaces
-from twotower.errors import TwotowerError
+from twotower.errors import InvalidArgument, TwotowerError
+from twotower.file_watch import FileWatch
 from twotower.release import Release
 from twotower.rpc import ChannelTls, Server, open_async_channel
+from twotower.token_file import TokenFile
 from twotower.v1 import ranking_service_pb2, ranking_service_pb2_grpc, release_service_pb2, release_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_S: Final = 0.0001
+_LAST_CALLS_S: Final = 5.0
 _SERVICES = [
     ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name,
     release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name,
@@ -63,10 +66,11 @@ class RankingService:
         # Two batches at a time: one keeps the lanes busy while the other is in Python. A release is loaded beside them.
         self._scoring = ThreadPoolExecutor(2, thread_name_prefix="scoring")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading", initializer=_give_way)
-        tls = _channel_tls(settings)
-        self._channel: grpc.aio.Channel = open_async_channel(settings.embedding, tls)
-        self._admin_channel: grpc.aio.Channel = open_async_channel(settings.embedding_admin, tls)
-        client = EmbeddingClient(self._channel, self._admin_channel, settings.lookup_timeout_ms / 1000)
+        self._tls = _channel_tls(settings)
+        self._tls_files = FileWatch(self._tls.files if self._tls else ())
+        self._channels = self._open_channels()
+        token = TokenFile(settings.embedding_token_file) if settings.embedding_token_file else None
+        self._client = client = EmbeddingClient(*self._channels, settings.lookup_timeout_ms / 1000, token)
         registry = open_registry(settings.releases, settings.mirror, settings.state_dir)
         self._assortment = Assortment(
             AddedProducts(registry, client.encode, self._loading), WithdrawnProducts(registry, self._loading)
@@ -101,6 +105,8 @@ class RankingService:
             register,
             admin_listen=settings.admin_listen,
             tls=settings.server_tls,
+            authenticator=settings.authenticator(),
+            reflection=settings.reflection,
             drain_s=settings.drain_s,
             reuse_port=reuse_port,
         )
@@ -115,7 +121,7 @@ class RankingService:
         """
         if not self._reuse_port:
             await self._listen()
-        self._channel.get_state(try_to_connect=True)
+        self._channels[0].get_state(try_to_connect=True)
         await self._assortment.changed()
         try:
             await self._releases.start(self._settings.release)
@@ -157,17 +163,38 @@ class RankingService:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await self.server.stop()
-        await self._channel.close()
-        await self._admin_channel.close()
+        for channel in self._channels:
+            await channel.close()
         self._scoring.shutdown()
         self._lanes.close()
         self._loading.shutdown(cancel_futures=True)
+
+    def _open_channels(self) -> tuple[grpc.aio.Channel, grpc.aio.Channel]:
+        """To both listeners of the embedding service."""
+        settings = self._settings
+        main, admin = (open_async_channel(at, self._tls) for at in (settings.embedding, settings.embedding_admin))
+        return main, admin
+
+    async def _reconnect(self) -> None:
+        """Use certificates that changed; if they can't be used the old ones stay."""
+        try:
+            opened = self._open_channels()
+        except InvalidArgument as error:
+            _LOG.error("the files for TLS with the embedding service changed and can't be used: %s", error)
+            return
+        self._client.connect(*opened)
+        before, self._channels = self._channels, opened
+        _LOG.info("the files for TLS with the embedding service changed: connected anew")
+        for channel in before:
+            await channel.close(_LAST_CALLS_S)
 
     async def _follow(self) -> None:
         """Take over what other processes do to the labels and the added products."""
         while True:
             await asyncio.sleep(self._settings.follow_interval_ms / 1000)
             try:
+                if self._tls_files.changed():
+                    await self._reconnect()
                 await self._releases.follow()
                 if await self._assortment.changed():
                     await self._releases.refit(self._assortment.fit)

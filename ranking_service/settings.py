@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from twotower.service import ServerSettings, check_address, settings_config
+from twotower.service import ServerSettings, check_address, is_loopback, settings_config
 
 
 class RankingSettings(ServerSettings):
@@ -79,6 +79,10 @@ class RankingSettings(ServerSettings):
         None, description="PEM file of the certificate that this service shows to the embedding service"
     )
     embedding_key: Path | None = Field(None, description="PEM file of that certificate's key")
+    embedding_token_file: Path | None = Field(
+        None,
+        description="file with the token that this service shows to the embedding service, of the role operator",
+    )
 
     @field_validator("embedding", "embedding_admin")
     @classmethod
@@ -96,6 +100,13 @@ class RankingSettings(ServerSettings):
                 )
             if not self.state_dir.is_dir():
                 raise ValueError(f"state_dir: {self.state_dir}: no such folder")
+        for name in ("embedding_ca", "embedding_certificate"):
+            if getattr(self, name) is not None and not self.embedding_tls:
+                raise ValueError(f"{name}: needs embedding_tls too: without it the service speaks plaintext")
+        if self.embedding_token_file and not self.embedding_tls:
+            for name in ("embedding", "embedding_admin"):
+                if not is_loopback(getattr(self, name)):
+                    raise ValueError(f"embedding_token_file: needs embedding_tls too: {name} is another machine")
         if self.two_stage_above and find_spec("faiss") is None:
             raise ValueError("two_stage_above: needs faiss, which `pip install twotower[retrieval]` brings")
         return self

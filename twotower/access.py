@@ -3,12 +3,16 @@
 Methods of operators are on a listener of their own, so that a network can keep them apart.
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, Protocol
 
+import grpc
 from google.protobuf import descriptor_pool
 
-from twotower.errors import PermissionDenied
+from twotower.errors import PermissionDenied, Unauthenticated
 from twotower.v1 import access_pb2
 
 
@@ -20,13 +24,34 @@ class Role(IntEnum):
     OPERATOR = access_pb2.ROLE_OPERATOR
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who calls.
+
+    Attributes:
+        name: the subject of a token, or the name in a certificate.
+        role: None for one who may do nothing.
+        expires_at: seconds since 1970.
+    """
+
+    name: str
+    role: Role | None
+    expires_at: float = inf
+
+
+class Authenticator(Protocol):
+    """Says who calls; :class:`twotower.identity.Identities` is one."""
+
+    def caller(
+        self, metadata: Iterable[tuple[str, Any]], auth_context: Callable[[], Mapping[str, Iterable[bytes]]]
+    ) -> Caller:
+        """Who makes a call with this metadata over a connection with this context; raises Unauthenticated."""
+
+
 _REQUIRED_ROLE: Final[Any] = access_pb2.required_role
-_OPEN: Final = (
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection",
-    "grpc.reflection.v1alpha.ServerReflection",
-)
-"""Services that every listener has."""
+_LONGEST_NAME: Final = 100
+_HEALTH: Final = "grpc.health.v1.Health"
+_REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
 def required_role(method: str) -> Role | None:
@@ -44,23 +69,31 @@ def required_role(method: str) -> Role | None:
 
 
 class Gate:
-    """Decides at one listener who may call what.
+    """Decides at one listener who may call what. Health is open to everybody.
 
     Args:
         admin: it is the listener of operators.
+        authenticator: says who calls; None lets everybody who reaches the listener do what it serves.
     """
 
-    def __init__(self, *, admin: bool) -> None:
+    def __init__(self, *, admin: bool, authenticator: Authenticator | None = None) -> None:
         self._admin = admin
+        self._authenticator = authenticator
 
-    def check(self, method: str) -> None:
-        """Raise PermissionDenied if no caller may call a method here."""
+    def role_for(self, method: str) -> Role | None:
+        """The least role that may call a method here; None for everybody.
+
+        Raises:
+            PermissionDenied: no caller may call it here.
+        """
         service, _, name = method.removeprefix("/").partition("/")
-        if service in _OPEN:
-            return
-        role = required_role(method)
+        if service == _HEALTH:
+            return None
+        role = Role.READER if service in _REFLECTION else required_role(method)
         if role is None:
             raise PermissionDenied(f"nobody may call {name}: it declares no required_role")
+        if service in _REFLECTION:
+            return role
         if self._admin and role < Role.OPERATOR:
             raise PermissionDenied(
                 f"{name} is not served here, on the administrative listener (admin_listen), but on the main one, the "
@@ -71,6 +104,37 @@ class Gate:
                 f"{name} is for operators and not served here, but on the administrative listener, the address of the "
                 "service's setting admin_listen"
             )
+        return role
+
+    def admit(self, role: Role | None, context: grpc.aio.ServicerContext[Any, Any]) -> Caller | None:
+        """Who makes a call that requires a role; None if nobody asks who calls.
+
+        Raises:
+            Unauthenticated: nobody that is known.
+            PermissionDenied: somebody of a lower role.
+        """
+        if role is None or self._authenticator is None:
+            return None
+        caller = self._authenticator.caller(_metadata(context), context.auth_context)
+        if caller.role is None or caller.role < role:
+            has = f"the role {caller.role.name.lower()}" if caller.role else "no role"
+            raise PermissionDenied(f"the call requires the role {role.name.lower()}; the caller has {has}")
+        return caller
+
+    def name_of(self, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+        """Who makes a call, for a log."""
+        if self._authenticator is None:
+            return "anybody (no authentication)"
+        try:
+            caller = self._authenticator.caller(_metadata(context), context.auth_context)
+        except Unauthenticated:
+            return "nobody known"
+        return repr(caller.name[:_LONGEST_NAME])
+
+
+def _metadata(context: grpc.aio.ServicerContext[Any, Any]) -> Iterable[tuple[str, Any]]:
+    metadata: Any = context.invocation_metadata()  # typed as the class that clients use
+    return metadata or ()
 
 
 class RoutedChannel:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import grpc
@@ -12,12 +13,15 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from twotower.access import Gate
+from twotower.access import Gate, Role
 from twotower.errors import FieldViolation, InvalidArgument, PermissionDenied, TwotowerError, status_code, to_status
 
 _LOG = logging.getLogger(__name__)
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
+_AUDIT = logging.getLogger("twotower.audit")
+_LONGEST_NAME: Final = 100
 _Context = grpc.aio.ServicerContext[Any, Any]
+_Answer = Callable[[Any, _Context], Awaitable[Any]]
 
 
 class Calls:
@@ -104,23 +108,29 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Any) -> Any:
         try:
-            self._gate.check(method)
+            role = self._gate.role_for(method)
         except PermissionDenied as error:
             return _refusing(method, error)
         coders = {"request_deserializer": None, "response_serializer": handler.response_serializer}
         if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._conversation(method, handler), **coders)
+            return grpc.stream_stream_rpc_method_handler(self._conversation(method, role, handler), **coders)
         if handler.response_streaming:
             return handler  # health watch, which never ends: a standard servicer with its own errors
-        parse = handler.request_deserializer
+        parse, admit = handler.request_deserializer, self._gate.admit
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def answer(request: Any, context: _Context) -> Any:
+            admit(role, context)
+            if handler.request_streaming:
+                return await inner(_parsed_stream(self._admitting(role, parse, context), request), context)
+            return await inner(_parsed(parse, request), context)
+
+        audited = self._audited(method, parse, answer) if role is Role.OPERATOR else answer
 
         async def call(request: Any, context: _Context) -> Any:
             self._calls.begin()
             try:
-                return await inner(
-                    _parsed_stream(parse, request) if handler.request_streaming else _parsed(parse, request), context
-                )
+                return await audited(request, context)
             except Exception as error:
                 await _abort(method, error, context)
             finally:
@@ -131,17 +141,65 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, **coders)
 
-    def _conversation(self, method: str, handler: Any) -> Any:
+    def _conversation(self, method: str, role: Role | None, handler: Any) -> Any:
         async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
-            parsed = self._calls.one_by_one(requests, handler.request_deserializer)
-            async with contextlib.aclosing(parsed) as counted:
-                try:
+            try:
+                self._gate.admit(role, context)
+                parse = self._admitting(role, handler.request_deserializer, context)
+                async with contextlib.aclosing(self._calls.one_by_one(requests, parse)) as counted:
                     async for answer in handler.stream_stream(counted, context):
                         yield answer
-                except Exception as error:
-                    await _abort(method, error, context)
+            except Exception as error:
+                await _abort(method, error, context)
 
         return call
+
+    def _admitting(self, role: Role | None, parse: Callable[[bytes], Any], context: _Context) -> Callable[[bytes], Any]:
+        """`parse` for a call that goes on: who makes it may be known no longer when a message arrives."""
+
+        def admit_and_parse(data: bytes) -> Any:
+            self._gate.admit(role, context)
+            return parse(data)
+
+        return admit_and_parse
+
+    def _audited(self, method: str, parse: Callable[[bytes], Any], answer: _Answer) -> _Answer:
+        """`answer` with a line in the audit log: who did what, and the outcome; no user ids, no texts."""
+        name = method.rpartition("/")[2]
+
+        async def audited(request: Any, context: _Context) -> Any:
+            began, outcome, release_id = time.monotonic(), "CANCELLED", ""
+            try:
+                response = await answer(request, context)
+                outcome, release_id = "OK", getattr(response, "release_id", "")
+                return response
+            except TwotowerError as error:
+                outcome = status_code(error).name
+                raise
+            except Exception:
+                outcome = "INTERNAL"
+                raise
+            finally:
+                release_id = release_id or _release_id(parse, request)
+                _AUDIT.info(
+                    "%s%s by %s from %s: %s in %.0f ms",
+                    name,
+                    f" of {release_id[:_LONGEST_NAME]!r}" if release_id else "",
+                    self._gate.name_of(context),
+                    context.peer(),
+                    outcome,
+                    1000 * (time.monotonic() - began),
+                )
+
+        return audited
+
+
+def _release_id(parse: Callable[[bytes], Any], request: Any) -> str:
+    """The release that a single request names, if it names one."""
+    try:
+        return str(getattr(parse(request), "release_id", "")) if isinstance(request, bytes) else ""
+    except DecodeError:
+        return ""
 
 
 def _refusing(method: str, refusal: PermissionDenied) -> Any:

@@ -15,9 +15,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from twotower.access import Gate
+from twotower.access import Authenticator, Gate
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile
 from twotower.interceptor import Calls, ErrorInterceptor, add_reflection
+from twotower.reloading import Reloaded
 
 _LOG = logging.getLogger(__name__)
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
@@ -34,11 +35,27 @@ class ServerTls:
     client_ca: Path | None = None
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Read the files.
+        """Read the files; they are read again at the first connection after one changed.
 
         Raises:
             InvalidFile: one can't be read, or is not what it should be; names the file and its setting.
         """
+        configuration = Reloaded((self.certificate, self.key, self.client_ca), self._configuration)
+        used = configuration.version
+
+        def changed() -> Any:  # a configuration, or None for the one that is used
+            nonlocal used
+            newest = configuration()
+            if configuration.version == used:
+                return None
+            used = configuration.version
+            return newest
+
+        return grpc.dynamic_ssl_server_credentials(
+            configuration(), changed, require_client_authentication=self.client_ca is not None
+        )
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
         root = _read_pem(self.client_ca, "tls_client_ca", "certificate")
         certificate = _read_pem(self.certificate, "tls_certificate", "certificate")
         key = _read_pem(self.key, "tls_key", "private key")
@@ -50,9 +67,7 @@ class ServerTls:
         if self.client_ca:
             with _naming(self.client_ca, "tls_client_ca", "must be a PEM file with certificates"):
                 context.load_verify_locations(self.client_ca)
-        return grpc.ssl_server_credentials(
-            [(key, certificate)], root_certificates=root, require_client_auth=root is not None
-        )
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], root)
 
 
 class Server:
@@ -64,6 +79,8 @@ class Server:
         register: adds the servicers to the server of a listener; called for each.
         admin_listen: ``host:port`` for operators.
         tls: serve TLS; plaintext if None.
+        authenticator: says who calls; None lets everybody who reaches a listener do what it serves.
+        reflection: describe the services to callers.
         drain_s: how long calls in flight may take after SIGTERM.
         reuse_port: let several processes share the ports. They are then bound by :meth:`start`: the kernel hands
             connections to whoever is bound, so a process that is not ready yet must not be.
@@ -81,6 +98,8 @@ class Server:
         *,
         admin_listen: str,
         tls: ServerTls | None = None,
+        authenticator: Authenticator | None = None,
+        reflection: bool = True,
         drain_s: float = 10.0,
         reuse_port: bool = False,
     ) -> None:
@@ -91,14 +110,15 @@ class Server:
         self._listeners = [
             _Listener(setting, address, tls, ErrorInterceptor(gate, self._calls), reuse_port=reuse_port)
             for setting, address, gate in (
-                ("listen", listen, Gate(admin=False)),
-                ("admin_listen", admin_listen, Gate(admin=True)),
+                ("listen", listen, Gate(admin=False, authenticator=authenticator)),
+                ("admin_listen", admin_listen, Gate(admin=True, authenticator=authenticator)),
             )
         ]
         for listener in self._listeners:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
             register(listener.server)
-            add_reflection(services, listener.server)
+            if reflection:
+                add_reflection(services, listener.server)
             if not reuse_port:
                 listener.bind()
         self._serving: bool | None = None
@@ -230,6 +250,11 @@ class ChannelTls:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that there are."""
+        return tuple(file for file in (self.ca, self.certificate, self.key) if file)
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files.

@@ -4,6 +4,7 @@ Needs pydantic-settings, which the extras of the services bring. It must not imp
 has set what gRPC reads when it is imported.
 """
 
+import ipaddress
 import itertools
 import logging
 import sys
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from twotower.grpc_environment import prepare_grpc
 
 if TYPE_CHECKING:
+    from twotower.access import Authenticator
     from twotower.rpc import ServerTls
 
 _MAX_PORT: Final = 65_535
@@ -64,6 +66,18 @@ class ServerSettings(BaseSettings):
     release_public_key: Path | None = Field(
         None, description="PEM file of an Ed25519 key that must have signed every release; any release will do if unset"
     )
+    auth_keys: Path | None = Field(
+        None, description="JWKS file with the public keys that callers' tokens must be signed with"
+    )
+    auth_audience: str = Field("twotower", min_length=1, description="what a token's claim `aud` must contain")
+    auth_issuer: str | None = Field(None, description="what a token's claim `iss` must be; anything if unset")
+    auth_identities: Path | None = Field(
+        None, description="TOML file with the roles of client certificates: [identities], SAN = role"
+    )
+    insecure: bool = Field(
+        False, description="listen beyond loopback also without TLS or without authentication: anybody may do anything"
+    )
+    reflection: bool = Field(True, description="describe the services to callers (gRPC reflection)")
     drain_s: float = Field(10.0, ge=0, description="seconds that calls in flight may take after SIGTERM")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe message to log")
 
@@ -74,9 +88,31 @@ class ServerSettings(BaseSettings):
         return check_address(listen, least_port=0)
 
     @model_validator(mode="after")
-    def _check_pair(self) -> Self:
+    def _check_security(self) -> Self:
         self._both_or_neither("tls_certificate", "tls_key")
+        self._needs("tls_client_ca", "tls_certificate", "the service speaks plaintext")
+        self._needs("auth_identities", "tls_client_ca", "no client shows a certificate")
+        self._needs("auth_issuer", "auth_keys", "no token is looked at")
+        listeners = [name for name in ("listen", "admin_listen") if name in type(self).model_fields]
+        beyond = [name for name in listeners if not is_loopback(getattr(self, name))]
+        missing = [
+            what
+            for what, there in (
+                ("TLS (tls_certificate, tls_key)", self.tls_certificate),
+                ("authentication (auth_keys, or auth_identities)", self.auth_keys or self.auth_identities),
+            )
+            if not there
+        ]
+        if beyond and missing and not self.insecure:
+            raise ValueError(
+                f"{beyond[0]}: {getattr(self, beyond[0])} can be reached from other machines, so it needs "
+                f"{' and '.join(missing)}; --insecure goes without, and then whoever reaches the port may do anything"
+            )
         return self
+
+    def _needs(self, setting: str, needed: str, otherwise: str) -> None:
+        if getattr(self, setting) is not None and getattr(self, needed) is None:
+            raise ValueError(f"{setting}: needs {needed} too: without it {otherwise}")
 
     def _both_or_neither(self, first: str, second: str) -> None:
         if (getattr(self, first) is None) != (getattr(self, second) is None):
@@ -90,6 +126,32 @@ class ServerSettings(BaseSettings):
         if self.tls_certificate is None or self.tls_key is None:
             return None
         return ServerTls(self.tls_certificate, self.tls_key, self.tls_client_ca)
+
+    def authenticator(self) -> "Authenticator | None":
+        """Who says who calls; None if nobody is asked.
+
+        Raises:
+            InvalidFile: a file is not what it should be.
+        """
+        from twotower.identity import Certificates, Identities, Tokens
+
+        if not self.auth_keys and not self.auth_identities:
+            return None
+        return Identities(
+            Tokens(self.auth_keys, self.auth_audience, self.auth_issuer) if self.auth_keys else None,
+            Certificates(self.auth_identities) if self.auth_identities else None,
+        )
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_settings(package: str, kind: type[SettingsT]) -> SettingsT:

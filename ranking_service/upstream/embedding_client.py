@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from twotower.access import RoutedChannel
 from twotower.errors import EmbeddingUnavailable, NotFound, SpaceMismatch, TwotowerError
+from twotower.token_file import Metadata, TokenFile
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
 
 _POPULARITY_TIMEOUT_S: Final = 5.0
@@ -37,12 +38,27 @@ class EmbeddingClient:
         channel: to the embedding service; the caller closes it.
         admin_channel: to its administrative listener; the caller closes it.
         lookup_timeout_s: longest that one look-up may take.
+        token: what the service is told of who calls; nothing if None.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, admin_channel: grpc.aio.Channel, lookup_timeout_s: float) -> None:
-        self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(RoutedChannel(channel, admin_channel))
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        admin_channel: grpc.aio.Channel,
+        lookup_timeout_s: float,
+        token: TokenFile | None = None,
+    ) -> None:
         self._lookup_timeout_s = lookup_timeout_s
+        self._token = token
+        self.connect(channel, admin_channel)
+
+    def connect(self, channel: grpc.aio.Channel, admin_channel: grpc.aio.Channel) -> None:
+        """Use these channels from now on; calls that others have in flight end as they would."""
+        self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(RoutedChannel(channel, admin_channel))
         self._idle_calls: list[_Call] = []
+
+    def _metadata(self) -> Metadata:
+        return self._token.metadata() if self._token else ()
 
     async def get(
         self, user_ids: Sequence[str], space: types_pb2.EmbeddingSpace
@@ -79,7 +95,7 @@ class EmbeddingClient:
             # The service may have stopped or restarted since the call was last used: a new one shows who is there now.
             while self._idle_calls:
                 self._idle_calls.pop().cancel()
-        return await self._exchange(self._stub.StreamUserFeatures(), request)
+        return await self._exchange(self._stub.StreamUserFeatures(metadata=self._metadata()), request)
 
     async def _exchange(
         self, call: _Call, request: embedding_service_pb2.StreamUserFeaturesRequest
@@ -108,7 +124,7 @@ class EmbeddingClient:
         request = embedding_service_pb2.GetPopularityRequest(als_id=als_id)
         try:
             response: embedding_service_pb2.GetPopularityResponse = await self._stub.GetPopularity(
-                request, timeout=_POPULARITY_TIMEOUT_S
+                request, timeout=_POPULARITY_TIMEOUT_S, metadata=self._metadata()
             )
         except grpc.aio.AioRpcError as error:
             raise _unavailable(error) from error
@@ -123,7 +139,7 @@ class EmbeddingClient:
         request = embedding_service_pb2.EncodeTextsRequest(texts=texts)
         try:
             response: embedding_service_pb2.EncodeTextsResponse = await self._stub.EncodeTexts(
-                request, timeout=_ENCODE_TIMEOUT_S
+                request, timeout=_ENCODE_TIMEOUT_S, metadata=self._metadata()
             )
         except grpc.aio.AioRpcError as error:
             raise _unavailable(error) from error
@@ -152,7 +168,7 @@ class EmbeddingClient:
 
     async def _switch(self, method: Any, request: Message) -> None:
         try:
-            await method(request, timeout=_SWITCH_TIMEOUT_S)
+            await method(request, timeout=_SWITCH_TIMEOUT_S, metadata=self._metadata())
         except grpc.aio.AioRpcError as error:
             kind = _REFUSALS.get(error.code())
             raise kind(str(error.details())) if kind else _unavailable(error) from error
@@ -164,7 +180,9 @@ class EmbeddingClient:
             EmbeddingUnavailable: no answer in time.
         """
         try:
-            response = await self._stub.ListSpaces(embedding_service_pb2.ListSpacesRequest(), timeout=_LIST_TIMEOUT_S)
+            response = await self._stub.ListSpaces(
+                embedding_service_pb2.ListSpacesRequest(), timeout=_LIST_TIMEOUT_S, metadata=self._metadata()
+            )
         except grpc.aio.AioRpcError as error:
             raise _unavailable(error) from error
         spaces: Sequence[embedding_service_pb2.LoadedSpace] = response.spaces

@@ -54,14 +54,14 @@ def test_every_method_declares_a_role(method: MethodDescriptor) -> None:
 @pytest.mark.parametrize("method", list(methods()), ids=lambda method: method.name)
 def test_a_method_is_served_by_one_listener_and_the_other_names_it(method: MethodDescriptor) -> None:
     operators = required_role(path(method)) is Role.OPERATOR
-    Gate(admin=operators).check(path(method))
+    Gate(admin=operators).role_for(path(method))
     with pytest.raises(PermissionDenied, match=r"setting admin_listen$" if operators else r"setting listen$"):
-        Gate(admin=not operators).check(path(method))
+        Gate(admin=not operators).role_for(path(method))
 
 
 @pytest.mark.parametrize("admin", [True, False])
 def test_health_is_on_both_and_what_declares_no_role_on_neither(admin: bool) -> None:
-    Gate(admin=admin).check("/grpc.health.v1.Health/Check")
+    Gate(admin=admin).role_for("/grpc.health.v1.Health/Check")
     for unknown in ("/grpc.health.v2.Health/Check", "/twotower.v1.RankingService/Nothing", "/", "nonsense"):
         with pytest.raises(PermissionDenied, match="nobody may call"):
-            Gate(admin=admin).check(unknown)
+            Gate(admin=admin).role_for(unknown)

@@ -43,6 +43,13 @@ def test_grpc_reads_its_environment_after_it_was_prepared(package: str, settings
         (["--listen", "localhost:99999"], {}, "listen: its port must be a number from 0 to 65535, got"),
         ([], {"LISTEN": "localhost:http"}, "listen: its port must be a number from 0 to 65535"),
         (["--drain-s", "-1"], {}, "drain_s: Input should be greater than or equal to 0"),
+        (["--listen", "0.0.0.0:0"], {}, "needs TLS (tls_certificate, tls_key) and authentication (auth_keys, or"),
+        (["--admin-listen", "example.com:1"], {}, "admin_listen: example.com:1 can be reached from other machines"),
+        (["--listen", "[::]:1", "--auth-keys", "k"], {}, "so it needs TLS (tls_certificate, tls_key); --insecure goes"),
+        (["--listen", "10.0.0.1:1"], {"TLS_KEY": "k", "TLS_CERTIFICATE": "c"}, "needs authentication (auth_keys, or"),
+        (["--tls-client-ca", "ca"], {}, "tls_client_ca: needs tls_certificate too: without it the service speaks"),
+        (["--auth-identities", "i"], {}, "auth_identities: needs tls_client_ca too: without it no client shows"),
+        (["--auth-issuer", "i"], {}, "auth_issuer: needs auth_keys too: without it no token is looked at"),
         ([], {"LOG_LEVEL": "LOUD"}, "log_level: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],
 )
