@@ -277,7 +277,9 @@ class Release:
         kind = scalars.pop("kind", None)
         for name, value in scalars.items():
             if not is_number(value, 0) or (name in ("temperature", "half_life_days") and not value):
-                raise ReleaseInvalid(f"{MANIFEST}: scoring.{name[:80]} must be a number above 0, got {str(value)[:80]}")
+                raise ReleaseInvalid(
+                    f"{MANIFEST}: scoring.{name[:80]!r} must be a number above 0, got {str(value)[:80]!r}"
+                )
         try:
             if kind == "rating":
                 return RatingScoring(**scalars)

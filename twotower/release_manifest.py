@@ -250,7 +250,7 @@ def _is_name(name: str) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= 256
+    return isinstance(value, str) and 0 < len(value) <= 256 and value.isprintable()
 
 
 def _is_object(value: object) -> bool:
@@ -258,9 +258,9 @@ def _is_object(value: object) -> bool:
 
 
 _FORMS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
-    "preset": (_is_text, "a text"),
-    "encoder_id": (_is_text, "a text"),
-    "als_id": (_is_text, "a text"),
+    "preset": (_is_text, "a text of printable characters"),
+    "encoder_id": (_is_text, "a text of printable characters"),
+    "als_id": (_is_text, "a text of printable characters"),
     "product_count": (lambda value: type(value) is int and value > 0, "a whole number from 1"),
     "regularization": (lambda value: is_number(value, 0), "a number from 0"),
     "confidence_per_star": (lambda value: is_number(value, 0), "a number from 0"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from twotower.als import ItemFactors
 from twotower.encoder import CONFIG, MODEL_BIN, MODEL_XML, TOKENIZER, TextEncoder, encoder_id
@@ -44,6 +45,7 @@ def write_random_release(
     activation: Activation = "elu",
     encoder: Path | None = None,
     lift: bool = False,
+    signing_key: Ed25519PrivateKey | None = None,
     **manifest: Any,
 ) -> Release:
     """Write a release that verifies and whose golden answers are the numpy reference's.
@@ -54,6 +56,7 @@ def write_random_release(
         seed: of every random number; equal arguments give the same release id.
         activation: of every layer but the last, which is linear.
         encoder: a real encoder folder; placeholder files if None, and then no golden texts.
+        signing_key: signs the manifest if given.
         lift: score by lift and popularity; by rating if False.
         manifest: fields of the manifest that replace the defaults.
     """
@@ -69,7 +72,7 @@ def write_random_release(
     scoring = (
         _lift(rng, catalogue, score_catalogue(weights, cold_rows(global_mean), fusion)[0]) if lift else RatingScoring()
     )
-    with ReleaseWriter(root) as writer, tempfile.TemporaryDirectory() as scratch:
+    with ReleaseWriter(root, signing_key=signing_key) as writer, tempfile.TemporaryDirectory() as scratch:
         source = encoder or _placeholder_encoder(Path(scratch))
         texts = list(GOLDEN_TEXTS) if encoder else []
         embedded = (

@@ -1,17 +1,21 @@
 """Registries: an object store is mirrored."""
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fsspec.implementations.dirfs import DirFileSystem
 
 from ranking_service.release.registry import MirroredRegistry, open_registry
 from tests.support.ranking import releases_of
 from tests.support.releases import write_random_release
 from twotower.errors import InvalidArgument, NotFound, ReleaseInvalid
+from twotower.release import MANIFEST, SIGNATURE, Release, is_served
 
 
 async def test_an_object_store_is_mirrored_and_damaged_copies_are_fetched_anew(tmp_path: Path) -> None:
@@ -123,3 +127,47 @@ def test_small_files_are_kept_apart_from_a_read_only_folder_of_releases(tmp_path
     assert registry.read("labels.json") == b"{}"
     assert registry.fetch("r") == releases / "r"
     assert [path.name for path in releases.iterdir()] == ["r"]
+
+
+def stored(path: Path, root: str) -> Any:
+    """Copy a release into a store in memory."""
+    store = fsspec.filesystem("memory")
+    store.put(f"{path}/", f"{root}/{path.name}", recursive=True)
+    return store
+
+
+def test_a_mirror_has_what_ranking_reads_and_nothing_else(tmp_path: Path) -> None:
+    release = write_random_release(tmp_path / "releases", signing_key=Ed25519PrivateKey.generate())
+    store = stored(release.path, "/only")
+    store.pipe_file(f"/only/{release.release_id}/users/user_ids.jsonl", b'"Ann"\n')
+    store.pipe_file(f"/only/{release.release_id}/unlisted.npy", b"x")
+    mirrored = open_registry("memory://only", tmp_path / "mirror").fetch(release.release_id)
+    names = {str(path.relative_to(mirrored)) for path in mirrored.rglob("*") if path.is_file()}
+    assert names == {MANIFEST, SIGNATURE, *filter(is_served, release.manifest.files)}
+    assert not any(name.startswith(("users/", "encoder/", "two_tower", "golden/text")) for name in names)
+    assert Release.open(mirrored, needed=is_served).catalogue == release.catalogue
+
+
+def test_a_mirror_writes_nothing_outside_of_its_folder(tmp_path: Path) -> None:
+    release = write_random_release(tmp_path / "releases")
+    store = stored(release.path, "/crafted")
+    store.pipe_file(f"/crafted/{release.release_id}/../../evil", b"x")
+    raw = json.loads((release.path / MANIFEST).read_text())
+    raw["files"]["../../evil"] = {"sha256": hashlib.sha256(b"x").hexdigest(), "bytes": 1}
+    content = {key: value for key, value in raw.items() if key not in ("release_id", "created_at")}
+    raw["release_id"] = f"random-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]}"
+    store.pipe_file(f"/crafted/{raw['release_id']}/{MANIFEST}", json.dumps(raw).encode())
+    registry = open_registry("memory://crafted", tmp_path / "mirror" / "deep")
+    with pytest.raises(ReleaseInvalid, match="names within the folder"):
+        registry.fetch(raw["release_id"])
+    assert not list(tmp_path.rglob("evil"))
+    assert raw["release_id"] not in [manifest.release_id for manifest in registry.manifests()]
+
+
+def test_a_copy_with_the_right_size_and_wrong_bytes_is_fetched_anew(tmp_path: Path) -> None:
+    release = write_random_release(tmp_path / "releases")
+    stored(release.path, "/bytes")
+    registry = open_registry("memory://bytes", tmp_path / "mirror")
+    file = registry.fetch(release.release_id) / "item_factors.npy"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    Release.open(registry.fetch(release.release_id), needed=is_served)
