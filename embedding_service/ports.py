@@ -175,7 +175,7 @@ class FoldedIn:
 
 @dataclass(frozen=True)
 class HourlyCounts:
-    """Reviews by product and hour, in columns; an hour of a product without reviews is left out.
+    """Reviews by product and hour, in columns, or changes of their numbers, which may be negative.
 
     Attributes:
         product_ids: product of each row.
@@ -188,6 +188,13 @@ class HourlyCounts:
     hours: Int64
     counts: Int64
     offsets_s: Int64
+
+    def rows(self, chosen: NDArray[Any]) -> "HourlyCounts":
+        """The rows for which `chosen`, (rows,) bool, is true."""
+        if chosen.all():
+            return self
+        product_ids = [name for name, is_chosen in zip(self.product_ids, chosen.tolist(), strict=True) if is_chosen]
+        return HourlyCounts(product_ids, self.hours[chosen], self.counts[chosen], self.offsets_s[chosen])
 
 
 @dataclass(frozen=True)
@@ -276,8 +283,17 @@ class PopularityStore(Protocol):
     async def settle(self) -> None:
         """Count what this process has written and not counted yet."""
 
-    async def hourly_counts(self, encoder_id: str, now_us: int, horizon_days: float) -> HourlyCounts:
-        """The counts of the days up to `now_us`, back to `horizon_days` before the newest of them."""
+    async def days(self, encoder_id: str) -> tuple[int, list[int]]:
+        """Days since 1970 that have counts, and the position in the changes that they are of."""
+
+    async def day(self, encoder_id: str, day: int) -> tuple[int, HourlyCounts]:
+        """The counts of a day, and the position in the changes that they are of."""
+
+    async def changes(self, encoder_id: str, position: int) -> HourlyCounts | None:
+        """Changes of counts from a position on, in order, a page of them; None if they are no longer remembered."""
+
+    async def prune(self, encoder_id: str, before_day: int) -> None:
+        """Forget the counts of earlier days, and count no more of them."""
 
 
 def content_digest(product_id: str, rating: float, title: str, text: str, time_ns: int | None) -> bytes:

@@ -136,6 +136,16 @@ class PopularityKeys:
         """Hash: outbox → how many of its entries are applied."""
         return f"tt:{{{_POPULARITY_TAG}}}:positions:{self.encoder_id}"
 
+    @property
+    def changes(self) -> str:
+        """List of the newest changes of counters, so that readers need not read all of them again."""
+        return f"tt:{{{_POPULARITY_TAG}}}:changes:{self.encoder_id}"
+
+    @property
+    def floor(self) -> str:
+        """String: the first day that is counted; earlier ones were pruned."""
+        return f"tt:{{{_POPULARITY_TAG}}}:floor:{self.encoder_id}"
+
     def day(self, day: int) -> str:
         """Hash: kind, hour and product → packed count; `day` is days since 1970."""
         return f"tt:{{{_POPULARITY_TAG}}}:day:{self.encoder_id}:{day}"

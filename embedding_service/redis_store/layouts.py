@@ -215,9 +215,10 @@ def pack_change(time_us: int) -> int:
     return (1 << _COUNT_SHIFT) + time_us // 1_000_000 % 3600
 
 
-def unpack_counter(packed: int) -> tuple[int, int]:
-    """Reviews, and the sum of their seconds."""
-    return packed >> _COUNT_SHIFT, packed & ((1 << _COUNT_SHIFT) - 1)
+def unpack_change(packed: int) -> tuple[int, int]:
+    """Reviews, and the sum of their seconds, of a counter or of a change of one; in a change either may be negative."""
+    count = (packed + (1 << _COUNT_SHIFT - 1)) >> _COUNT_SHIFT
+    return count, packed - (count << _COUNT_SHIFT)
 
 
 def reviews_of_change(change: int) -> int:

@@ -26,7 +26,9 @@ _PAGE: Final = 2000
 _SWEEP_S: Final = 30.0
 _CLUSTER_SWEEP_S: Final = 300.0
 _PAUSE_S: Final = 0.1
-_PAGE_DAYS: Final = 64
+_PAGE_FIELDS: Final = 2000
+_CHANGES: Final = 20_000
+"""Changes of counters that are remembered for readers: of some seconds of an import, otherwise of hours."""
 Changes = dict[int, dict[bytes, int]]
 """Day since 1970 → field of its hash → packed change."""
 
@@ -103,10 +105,11 @@ class Outboxes:
     async def add(self, encoder_id: str, source: str, changes: Changes) -> None:
         """Add changes that come from no outbox: a repair; `source` has a position of its own."""
         first = int(await self._client.one("HGET", PopularityKeys(encoder_id).positions, source) or 0)
-        days = sorted(changes)
-        for start in range(0, len(days), _PAGE_DAYS):
-            page = {day: changes[day] for day in days[start : start + _PAGE_DAYS]}
-            first = await self._apply_page(encoder_id, source, first, 1, page)
+        for day in sorted(changes):
+            fields = list(changes[day].items())
+            for start in range(0, len(fields), _PAGE_FIELDS):
+                page = {day: dict(fields[start : start + _PAGE_FIELDS])}
+                first = await self._apply_page(encoder_id, source, first, 1, page)
 
     async def _drain_one(self, name: str) -> None:
         encoder_id, keys = encoder_of_outbox(name), [name, outbox_position_key(name)]
@@ -122,12 +125,12 @@ class Outboxes:
 
     async def _apply_page(self, encoder_id: str, source: str, first: int, entries: int, changes: Changes) -> int:
         keys = PopularityKeys(encoder_id)
-        arguments: list[bytes | str | int] = [source, first, entries]
+        arguments: list[bytes | str | int] = [source, first, entries, _CHANGES]
         for day, fields in changes.items():
             arguments += [day, len(fields)]
             for field, change in fields.items():
                 arguments += [field, change]
-        call = ScriptCall([keys.days, keys.positions, *map(keys.day, changes)], arguments)
+        call = ScriptCall([keys.days, keys.positions, keys.changes, keys.floor, *map(keys.day, changes)], arguments)
         [applied] = await self._client.evaluate(self._apply, [call])
         return int(applied)
 

@@ -1,7 +1,8 @@
 """The use case of live popularity: time-decayed review counts of products."""
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,12 +10,14 @@ import numpy as np
 
 from embedding_service.ports import HourlyCounts, PopularityStore
 from embedding_service.releases.spaces import LoadedRelease, Spaces
-from twotower.features import Float32, Float64
+from embedding_service.usecases.decayed_counts import HORIZON_HALF_LIVES, DecayedCounts
+from twotower.features import Float32
 
-HORIZON_HALF_LIVES: Final = 24
-"""A review older than this weighs less than 2^-24 of a new one, which float32 sums don't show."""
-_HOUR_S: Final = 3600
+MOST_OTHERS: Final = 1000
+"""Products in an answer that are not in the catalogue: those that were added since, and what people made up."""
 _DAY_S: Final = 86_400
+_PRUNE_EVERY_S: Final = 3600.0
+_PRUNE_MARGIN_DAYS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class LivePopularity:
     """Weights of products at a moment.
 
     Attributes:
-        product_ids: products with any weight, in catalogue order, then those that are not in the catalogue, by id.
+        product_ids: products with any weight, in catalogue order, then the heaviest that are not in the catalogue.
         weights: (products,) float32.
         half_life_days: after this long a review counts half.
         as_of_us: the moment, µs since 1970.
@@ -34,8 +37,80 @@ class LivePopularity:
     as_of_us: int
 
 
+class _Feed:
+    """The counts of one release's products, which follow the store: only what has changed is read.
+
+    Args:
+        store: hourly counts.
+        release: its products and half-life.
+    """
+
+    def __init__(self, store: PopularityStore, release: LoadedRelease) -> None:
+        self._store = store
+        self._encoder_id = release.space.encoder_id
+        self.counts = DecayedCounts(release.catalogue_rows, release.half_life_days)
+        self._horizon_days = HORIZON_HALF_LIVES * release.half_life_days
+        self._position: int | None = None
+        self._day_positions: dict[int, int] = {}
+        self._loaded_until = 0
+        self._following: asyncio.Task[None] | None = None
+
+    async def follow(self, now_s: float) -> None:
+        """Bring the counts up to a moment; callers of one time share the work, which goes on if they leave."""
+        if self._following is None or self._following.done():
+            self._following = asyncio.create_task(self._follow(now_s))
+            # Whoever asked may have left: the error is theirs, and the next caller's attempt is a new one.
+            self._following.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(self._following)
+
+    async def _follow(self, now_s: float) -> None:
+        if self._position is None:
+            await self._load(now_s)
+        while (changes := await self._store.changes(self._encoder_id, self._position or 0)) is not None:
+            if not len(changes.hours):
+                break
+            self._add(changes)
+            await asyncio.sleep(0)
+        else:  # more has changed than the store remembers
+            await self._load(now_s)
+        tomorrow = int(now_s // _DAY_S) + 1
+        while self._loaded_until < tomorrow:
+            self._loaded_until += 1
+            await self._load_day(self._loaded_until)
+        if not self.counts.advance(now_s):
+            await self._load(now_s)
+            self.counts.advance(now_s)
+
+    def _add(self, changes: HourlyCounts) -> None:
+        assert self._position is not None
+        days = changes.hours // 24
+        positions = self._position + np.arange(len(days))
+        loaded_at = np.array([self._day_positions.get(day, 0) for day in days.tolist()], np.int64)
+        self.counts.add(changes.rows((positions >= loaded_at) & (days <= self._loaded_until)))
+        self._position += len(days)
+
+    async def _load(self, now_s: float) -> None:
+        """Read all days within the horizon, one at a time."""
+        self._position = None
+        self.counts.clear()
+        self._day_positions.clear()
+        today = int(now_s // _DAY_S)
+        position, days = await self._store.days(self._encoder_id)
+        self._loaded_until = today + 1  # what is written of later days is read when they come
+        newest = max((day for day in days if day <= today), default=today)
+        self.counts.advance(now_s)
+        for day in days:
+            if newest - self._horizon_days <= day <= self._loaded_until:
+                await self._load_day(day)
+        self._position = position
+
+    async def _load_day(self, day: int) -> None:
+        self._day_positions[day], counts = await self._store.day(self._encoder_id, day)
+        self.counts.add(counts)
+
+
 class Popularity:
-    """Answers with live popularity.
+    """Answers with live popularity, from memory.
 
     Args:
         store: hourly counts.
@@ -47,6 +122,8 @@ class Popularity:
         self._store = store
         self._spaces = spaces
         self._clock = clock
+        self._feeds: dict[str, _Feed] = {}
+        self._pruned_at: dict[str, float] = {}
 
     async def live(self, als_id: str = "") -> LivePopularity:
         """Popularity now, in the product order of an ALS space; that of the active release if `als_id` is empty.
@@ -58,39 +135,27 @@ class Popularity:
             NotReady, SpaceMismatch, StoreUnavailable.
         """
         release = self._spaces.find_als(als_id)
-        now_us = round(self._clock() * 1e6)
+        feed = self._feed(release)
         await self._store.settle()
-        counts = await self._store.hourly_counts(
-            release.space.encoder_id, now_us, HORIZON_HALF_LIVES * release.half_life_days
-        )
-        begun = counts.hours * _HOUR_S <= now_us / 1e6
-        newest_us = (int(counts.hours[begun].max()) + 1) * _HOUR_S * 1_000_000 if begun.any() else now_us
-        as_of_us = min(now_us, newest_us)
-        weights = decayed_weights(counts, as_of_us / 1e6, release.half_life_days)
-        product_ids, sums = _by_product(counts, weights, release)
-        return LivePopularity(product_ids, sums, release.half_life_days, as_of_us)
+        now_s = self._clock()
+        await feed.follow(now_s)
+        newest_s = feed.counts.newest_end_s(now_s)
+        await self._prune(release.space.encoder_id, now_s, newest_s)
+        as_of_s = now_s if newest_s is None else min(now_s, newest_s)
+        product_ids, weights = feed.counts.weights(as_of_s, MOST_OTHERS)
+        return LivePopularity(product_ids, weights.astype(np.float32), release.half_life_days, round(as_of_s * 1e6))
 
+    def _feed(self, release: LoadedRelease) -> _Feed:
+        held = {loaded.release_id for loaded in self._spaces.held} | {release.release_id}
+        self._feeds = {release_id: feed for release_id, feed in self._feeds.items() if release_id in held}
+        return self._feeds.setdefault(release.release_id, _Feed(self._store, release))
 
-def decayed_weights(counts: HourlyCounts, as_of_s: float, half_life_days: float) -> Float64:
-    """Weights of rows, (rows,) float64: count · 2^(−age of the mean time / half-life); 0 for an hour not begun yet.
-
-    Taking the mean time for the times is wrong by at most (ln 2 · 0.5 h / half-life)² / 2 of the weight: 2.1e-6 for 7
-    days, 1.1e-4 for one.
-    """
-    starts_s = counts.hours * float(_HOUR_S)
-    ages_s = as_of_s - starts_s - counts.offsets_s / np.maximum(counts.counts, 1)
-    decay = np.exp2(-np.maximum(ages_s, 0) / (half_life_days * _DAY_S))
-    weights: Float64 = np.where(starts_s <= as_of_s, counts.counts * decay, 0.0)
-    return weights
-
-
-def _by_product(counts: HourlyCounts, weights: Float64, release: LoadedRelease) -> tuple[list[str], Float32]:
-    sums: dict[str, float] = {}
-    for product_id, weight in zip(counts.product_ids, weights.tolist(), strict=True):
-        sums[product_id] = sums.get(product_id, 0.0) + weight
-    order: Mapping[str, int] = release.catalogue_rows
-    last = len(order)
-    product_ids = sorted(
-        (name for name, weight in sums.items() if weight > 0), key=lambda name: (order.get(name, last), name)
-    )
-    return product_ids, np.array([sums[name] for name in product_ids], np.float32)
+    async def _prune(self, encoder_id: str, now_s: float, newest_s: float | None) -> None:
+        """Let the store forget days that no release's half-life lets count, now and then."""
+        if newest_s is None or now_s - self._pruned_at.get(encoder_id, 0.0) < _PRUNE_EVERY_S:
+            return
+        self._pruned_at[encoder_id] = now_s
+        half_life_days = max((release.half_life_days for release in self._spaces.held), default=np.inf)
+        margin_days = HORIZON_HALF_LIVES * half_life_days + _PRUNE_MARGIN_DAYS
+        if np.isfinite(margin_days):
+            await self._store.prune(encoder_id, int((newest_s - 1) // _DAY_S - margin_days))

@@ -44,7 +44,7 @@ async def document(store: RedisServer, *command: str, exit_code: int = 0) -> dic
 async def test_json_of_a_store(filled: RedisUserStore, redis_server: RedisServer) -> None:
     clean = {"users": 10, "reviews": 30, "problems": [], "popularity": {ENCODER: 0}, "repaired": False, "clean": True}
     assert await document(redis_server, "verify") == clean
-    assert await document(redis_server, "migrate") == {"version_before": 2, "version": 2}
+    assert await document(redis_server, "migrate") == {"version_before": 3, "version": 3}
     usage = await document(redis_server, "du")
     assert usage["users"] == 10
     assert {kind: size["keys"] for kind, size in usage["kinds"].items()} == {"acc": 10, "log": 10, "seen": 10}
