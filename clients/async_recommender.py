@@ -1,19 +1,22 @@
 """The asyncio client of the two services."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Self, TypeVar, Unpack
+from typing import Final, Self, TypeVar, Unpack
 
 import grpc
 
 from clients import calls, results
 from clients.calls import SERVICES, BatchOptions, Call, RecommendOptions, Review
 from clients.calls.fields import seconds, texts
-from clients.connection import Connection
+from clients.connection import Channels, Connection, main_channel
 from clients.health import wait_async
 from twotower.rpc import open_async_channel
 
 T = TypeVar("T")
+_CLOSING: Final[set[asyncio.Task[None]]] = set()
+"""Tasks that close channels; the event loop alone would forget them."""
 
 
 class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
@@ -29,8 +32,8 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """Close the connections; calls in flight are cancelled."""
-        for channel in self._channels.values():
-            await channel.close()
+        for channels in list(self._live):
+            await _close(channels)
 
     async def wait_until_serving(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` (full names) are SERVING, each within `timeout_s`.
@@ -40,7 +43,7 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         """
         limit_s = seconds(timeout_s, "timeout_s")
         for service in texts(services, "services"):
-            await wait_async(self._channel(service), service, self._server(service), limit_s)
+            await self._wait(service, limit_s, serving=True)
 
     async def wait_until_answering(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` answer, SERVING or not: from then on they can be given a release.
@@ -50,7 +53,7 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
         """
         limit_s = seconds(timeout_s, "timeout_s")
         for service in texts(services, "services"):
-            await wait_async(self._channel(service), service, self._server(service), limit_s, serving=False)
+            await self._wait(service, limit_s, serving=False)
 
     async def recommend(
         self,
@@ -288,8 +291,28 @@ class AsyncTwotowerClient(Connection[grpc.aio.Channel]):
 
     async def _send(self, call: Call[T], timeout_s: float | None) -> T:
         deadline_s = self._deadline_s(call, timeout_s)
+        channels, metadata = self._borrow(), self._settings.metadata()
         try:
-            response = await self._stubs[type(call.request)](call.request, timeout=deadline_s)
+            response = await channels.stubs[type(call.request)](call.request, timeout=deadline_s, metadata=metadata)
         except grpc.RpcError as error:
             raise self._failed(call, error, deadline_s) from error
+        finally:
+            self._give_back(channels)
         return call.decode(response)
+
+    async def _wait(self, service: str, limit_s: float, *, serving: bool) -> None:
+        channels = self._borrow()
+        try:
+            await wait_async(main_channel(channels, service), service, self._server(service), limit_s, serving=serving)
+        finally:
+            self._give_back(channels)
+
+    def _close(self, channels: Channels) -> None:
+        task = asyncio.get_running_loop().create_task(_close(channels))
+        _CLOSING.add(task)
+        task.add_done_callback(_CLOSING.discard)
+
+
+async def _close(channels: Channels) -> None:
+    for channel in channels.opened.values():
+        await channel.close()

@@ -11,6 +11,8 @@ The errors that carry details are the kernel's own, so that client and server us
     └── CallFailed           any other status; `code` is gRPC's
         ├── Unavailable          no connection, no release loaded, or Redis is away
         ├── DeadlineExceeded     no answer in time; the call may still have had its effect
+        ├── Unauthenticated      the service wants to know who calls, or does not believe it
+        ├── PermissionDenied     the caller may not do that, or not at this address
         └── PreconditionFailed   another embedding space, or a release that must not be served
 """
 
@@ -21,8 +23,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from clients.reasons import reason
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile, NotBuilt, NotFound, Overloaded, TwotowerError
+from twotower.reasons import reason
 
 __all__ = [
     "CallFailed",
@@ -33,8 +35,10 @@ __all__ = [
     "NotBuilt",
     "NotFound",
     "Overloaded",
+    "PermissionDenied",
     "PreconditionFailed",
     "TwotowerError",
+    "Unauthenticated",
     "Unavailable",
     "from_rpc_error",
     "from_status",
@@ -63,10 +67,20 @@ class PreconditionFailed(CallFailed):
     """The service is not in the state that the call needs."""
 
 
+class Unauthenticated(CallFailed):
+    """The service wants to know who calls, or does not believe it."""
+
+
+class PermissionDenied(CallFailed):
+    """The caller may not do that, or not at this address."""
+
+
 _CALL_FAILED: Final[dict[grpc.StatusCode, type[CallFailed]]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.FAILED_PRECONDITION: PreconditionFailed,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
 
 
@@ -92,7 +106,13 @@ def from_status(code: grpc.StatusCode, status: status_pb2.Status, server: str) -
 
 
 def from_rpc_error(
-    error: grpc.RpcError, server: str, method: str = "", *, tls: bool = False, deadline_s: float | None = None
+    error: grpc.RpcError,
+    server: str,
+    method: str = "",
+    *,
+    tls: bool = False,
+    deadline_s: float | None = None,
+    advice: str = "",
 ) -> TwotowerError:
     """The error that a failed call, blocking or asyncio, stands for.
 
@@ -102,12 +122,15 @@ def from_rpc_error(
         method: what was called, ``Recommend``.
         tls: whether the client speaks TLS.
         deadline_s: how long the call could take; None if that is not known.
+        advice: what to set, for the message.
     """
     code = error.code()
     status = _status_of(error.trailing_metadata() or ())
     if status is None or status.code != code.value[0]:
         message = reason(code, error.details() or "", method, tls, deadline_s)
         status = status_pb2.Status(code=code.value[0], message=message)
+    if advice:
+        status.message += f" ({advice})"
     return from_status(code, status, server)
 
 

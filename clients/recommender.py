@@ -20,7 +20,7 @@ import grpc
 from clients import calls, results
 from clients.calls import SERVICES, BatchOptions, Call, RecommendOptions, Review
 from clients.calls.fields import seconds, texts
-from clients.connection import Connection
+from clients.connection import Channels, Connection, main_channel
 from clients.health import wait
 from twotower.rpc import open_channel
 
@@ -40,8 +40,8 @@ class TwotowerClient(Connection[grpc.Channel]):
 
     def close(self) -> None:
         """Close the connections; calls in flight are cancelled."""
-        for channel in self._channels.values():
-            channel.close()
+        for channels in list(self._live):
+            self._close(channels)
 
     def wait_until_serving(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` (full names) are SERVING, each within `timeout_s`.
@@ -51,7 +51,7 @@ class TwotowerClient(Connection[grpc.Channel]):
         """
         limit_s = seconds(timeout_s, "timeout_s")
         for service in texts(services, "services"):
-            wait(self._channel(service), service, self._server(service), limit_s)
+            self._wait(service, limit_s, serving=True)
 
     def wait_until_answering(self, timeout_s: float = 60.0, services: Sequence[str] = SERVICES) -> None:
         """Return when all `services` answer, SERVING or not: from then on they can be given a release.
@@ -61,7 +61,7 @@ class TwotowerClient(Connection[grpc.Channel]):
         """
         limit_s = seconds(timeout_s, "timeout_s")
         for service in texts(services, "services"):
-            wait(self._channel(service), service, self._server(service), limit_s, serving=False)
+            self._wait(service, limit_s, serving=False)
 
     def recommend(
         self,
@@ -296,8 +296,22 @@ class TwotowerClient(Connection[grpc.Channel]):
 
     def _send(self, call: Call[T], timeout_s: float | None) -> T:
         deadline_s = self._deadline_s(call, timeout_s)
+        channels, metadata = self._borrow(), self._settings.metadata()
         try:
-            response = self._stubs[type(call.request)](call.request, timeout=deadline_s)
+            response = channels.stubs[type(call.request)](call.request, timeout=deadline_s, metadata=metadata)
         except grpc.RpcError as error:
             raise self._failed(call, error, deadline_s) from error
+        finally:
+            self._give_back(channels)
         return call.decode(response)
+
+    def _wait(self, service: str, limit_s: float, *, serving: bool) -> None:
+        channels = self._borrow()
+        try:
+            wait(main_channel(channels, service), service, self._server(service), limit_s, serving=serving)
+        finally:
+            self._give_back(channels)
+
+    def _close(self, channels: Channels) -> None:
+        for channel in channels.opened.values():
+            channel.close()

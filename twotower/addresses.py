@@ -6,7 +6,7 @@ The clients of `clients` and all commands that call a service read them here.
 import ipaddress
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +23,16 @@ from twotower.environment import (
     TLS_CA,
     TLS_CERTIFICATE,
     TLS_KEY,
+    TOKEN_FILE,
     MisspeltVariable,
     misspelt,
     read,
     read_flag,
 )
 from twotower.errors import FieldViolation, InvalidArgument
+from twotower.reasons import reason
 from twotower.rpc import ChannelTls, open_channel
+from twotower.token_file import Metadata, TokenFile
 
 DEFAULT_RANKING: Final = "127.0.0.1:50052"
 DEFAULT_EMBEDDING: Final = "127.0.0.1:50051"
@@ -118,9 +121,40 @@ def channel_tls(given: object = None) -> ChannelTls | None:
     raise InvalidArgument([FieldViolation("tls", f"must be a ChannelTls, True or False, got {given!r}")])
 
 
+def channel_tls_of(ca: Path | None, certificate: Path | None, key: Path | None, *, wanted: bool) -> ChannelTls | None:
+    """How to trust the services by options: for what is not given, the variables hold.
+
+    Raises:
+        InvalidArgument: a variable is neither true nor false.
+    """
+    given = {"ca": ca, "certificate": certificate, "key": key}
+    files = {name: path for name, path in given.items() if path}
+    tls = channel_tls()
+    return replace(tls or ChannelTls(), **files) if files or wanted else tls
+
+
 def _path(variable: str) -> Path | None:
     value = read(variable)
     return Path(value) if value else None
+
+
+def token_of(given: object = None) -> TokenFile | None:
+    """The token that says who calls: that of a file, or False for none.
+
+    Raises:
+        InvalidFile: the file can't be read, or does not hold a token.
+        InvalidArgument: it is neither a file nor False.
+    """
+    if given is None:
+        path = _path(TOKEN_FILE)
+        return TokenFile(path) if path else None
+    if given is False:
+        return None
+    if isinstance(given, TokenFile):
+        return given
+    if isinstance(given, str | Path) and str(given):
+        return TokenFile(Path(given))
+    raise InvalidArgument([FieldViolation("token_file", f"must be a path, or False, got {given!r}")])
 
 
 def proxied(given: object = None) -> bool:
@@ -155,18 +189,89 @@ class ChannelSettings:
     Attributes:
         tls: what they are verified by; None for plaintext.
         http_proxy: whether the proxy of the environment is used, for addresses beyond this machine.
+        token: what is sent with each call to say who makes it; None for nothing.
     """
 
     tls: ChannelTls | None = None
     http_proxy: bool = False
+    token: TokenFile | None = None
 
     def options(self, address: str) -> list[tuple[str, Any]]:
-        """gRPC's options of a channel to an address."""
+        """gRPC's options of a channel to an address.
+
+        Raises:
+            InvalidArgument: the token would be sent in plaintext to another machine.
+        """
+        if self.token and not self.tls and not is_loopback(address):
+            problem = (
+                f"is not sent in plaintext beyond this machine, to {address}: connect by TLS (--tls, {TLS}, tls=True)"
+            )
+            raise InvalidArgument([FieldViolation("token_file", problem)])
         return [("grpc.enable_http_proxy", int(self.http_proxy and not is_loopback(address)))]
 
     def open(self, address: str) -> grpc.Channel:
-        """Open a blocking channel."""
-        return open_channel(address, self.tls, self.options(address))
+        """Open a blocking channel, whose calls are sent with the token.
+
+        Raises:
+            InvalidArgument: the token would be sent in plaintext to another machine.
+        """
+        channel = open_channel(address, self.tls, self.options(address))
+        return grpc.intercept_channel(channel, _TokenInterceptor(self.token)) if self.token else channel
+
+    def metadata(self) -> Metadata | None:
+        """What each call is sent with."""
+        return self.token.metadata() if self.token else None
+
+    def advice(self, code: grpc.StatusCode, listener: str) -> str:
+        """What to set where a call was refused for who made it; "" for any other status.
+
+        Args:
+            code: gRPC's.
+            listener: who was called: ``ranking``, ``embedding``, ``admin_ranking`` or ``admin_embedding``.
+        """
+        option, variable = f"--{listener.replace('_', '-')}", f"TWOTOWER_{listener.upper()}"
+        if code is grpc.StatusCode.UNAUTHENTICATED and not self.token:
+            return f"say who calls by --token-file, {TOKEN_FILE} or token_file, or by --tls-certificate and --tls-key"
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return f"called with the token of {self._caller()}, which --token-file or {TOKEN_FILE} names"
+        if code is grpc.StatusCode.PERMISSION_DENIED:
+            return f"called at {option} ({variable}) with {self._caller() or 'neither a token nor a certificate'}"
+        return ""
+
+    def explain(self, error: grpc.RpcError, listener: str) -> str:
+        """Say why a call of a command failed: gRPC's code, the reason in one sentence, and what to set.
+
+        Args:
+            error: of the call.
+            listener: as of :meth:`advice`.
+        """
+        code = error.code()
+        why = reason(code, error.details() or "", "of that name", self.tls is not None, None)
+        advice = self.advice(code, listener)
+        return f"{code.name}: {why}" + (f" ({advice})" if advice else "")
+
+    def _caller(self) -> str:
+        """Who calls, by the names of files."""
+        certificate = self.tls.certificate if self.tls else None
+        return " and ".join(map(str, filter(None, (self.token and self.token.path, certificate))))
+
+
+class _TokenInterceptor(grpc.UnaryUnaryClientInterceptor, grpc.StreamUnaryClientInterceptor):
+    """Sends a token with each call of commands; the client, which makes many calls, does without interceptors."""
+
+    def __init__(self, token: TokenFile) -> None:
+        self._token = token
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Add the token."""
+        return continuation(self._with_token(client_call_details), request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Add the token."""
+        return continuation(self._with_token(client_call_details), request_iterator)
+
+    def _with_token(self, details: Any) -> Any:
+        return details._replace(metadata=(*(details.metadata or ()), *self._token.metadata()))
 
 
 PLAINTEXT: Final = ChannelSettings()

@@ -19,13 +19,14 @@ from twotower.addresses import (
 from twotower.errors import InvalidArgument
 from twotower.release import MANIFEST, list_releases
 from twotower.rpc import ChannelTls
+from twotower.token_file import TokenFile
 
 Command = Callable[..., Any]
 Listener = Literal["ranking", "embedding", "admin-ranking", "admin-embedding"]
 LATEST: Final = "latest"
 _LISTED_RELEASES: Final = 5
 
-_PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _ADDRESSES: Final[dict[Listener, tuple[str, str, str]]] = {
     "ranking": (environment.RANKING, DEFAULT_RANKING, "ranking service"),
     "embedding": (environment.EMBEDDING, DEFAULT_EMBEDDING, "embedding service"),
@@ -81,15 +82,17 @@ def calls(*listeners: Listener) -> Callable[[Command], Command]:
             tls_certificate: Path | None,
             tls_key: Path | None,
             http_proxy: bool,
+            token_file: Path | None,
             **others: Any,
         ) -> Any:
             if (tls_certificate is None) != (tls_key is None):
                 raise click.UsageError("--tls-certificate and --tls-key go together")
             files = ChannelTls(tls_ca, tls_certificate, tls_key)
             trust = files if tls or files != ChannelTls() else None
-            return command(channels=ChannelSettings(trust, http_proxy), **others)
+            token = TokenFile(token_file) if token_file else None
+            return command(channels=ChannelSettings(trust, http_proxy, token), **others)
 
-        decorated = _tls_options(_proxy_option(run))
+        decorated = _tls_options(_token_option(_proxy_option(run)))
         for listener in reversed(listeners):
             decorated = _address_option(listener)(decorated)
         return decorated
@@ -116,7 +119,7 @@ def _tls_options(command: Command) -> Command:
     for flag, variable, text in reversed(_TLS):
         is_file = flag != "--tls"
         decorated = click.option(
-            flag, type=_PEM if is_file else bool, is_flag=not is_file, envvar=variable, show_envvar=True, help=text
+            flag, type=_FILE if is_file else bool, is_flag=not is_file, envvar=variable, show_envvar=True, help=text
         )(decorated)
     return decorated
 
@@ -127,6 +130,15 @@ _proxy_option = click.option(
     envvar=environment.HTTP_PROXY,
     show_envvar=True,
     help="Connect through the proxy that http_proxy, https_proxy or grpc_proxy names.",
+)
+
+
+_token_option = click.option(
+    "--token-file",
+    type=_FILE,
+    envvar=environment.TOKEN_FILE,
+    show_envvar=True,
+    help="File of the token (a JWT) that says who calls; never sent in plaintext beyond this machine.",
 )
 
 

@@ -23,6 +23,7 @@ TLS: Final = "TWOTOWER_TLS"
 TLS_CA: Final = "TWOTOWER_TLS_CA"
 TLS_CERTIFICATE: Final = "TWOTOWER_TLS_CERTIFICATE"
 TLS_KEY: Final = "TWOTOWER_TLS_KEY"
+TOKEN_FILE: Final = "TWOTOWER_TOKEN_FILE"  # noqa: S105 - a name
 HTTP_PROXY: Final = "TWOTOWER_HTTP_PROXY"
 CACHE: Final = "TWOTOWER_CACHE"
 
@@ -35,6 +36,7 @@ VARIABLES: Final = {
     TLS_CA: "PEM file of the authority that signed the services' certificates",
     TLS_CERTIFICATE: "PEM file of the client's own certificate",
     TLS_KEY: "PEM file of the private key of that certificate",
+    TOKEN_FILE: "file of the token (a JWT) that says who calls",
     HTTP_PROXY: "true: connect through the proxy that http_proxy, https_proxy or grpc_proxy names",
     CACHE: "folder of encoded texts",
 }

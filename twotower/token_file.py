@@ -1,16 +1,12 @@
 """The token by which a client says who it is, in a file that may be renewed at any time."""
 
-import logging
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from twotower.errors import FieldViolation, InvalidFile
-from twotower.file_watch import FileWatch
+from twotower.reloading import Reloaded
 
-_LOG = logging.getLogger(__name__)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _MAX_BYTES: Final = 7 * 1024
 """A little less than gRPC's bound of a call's metadata, which is 8 KiB."""
@@ -26,25 +22,15 @@ class TokenFile:
 
     Args:
         path: the file: the token and nothing else.
-        clock: monotonic seconds.
 
     Raises:
         InvalidFile: it can't be read, or does not hold a token.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._watch = FileWatch([path], clock)
-        self._metadata = self._read()
-
-    def metadata(self) -> Metadata:
-        """What a call is sent with."""
-        if self._watch.changed():
-            try:
-                self._metadata = self._read()
-            except InvalidFile as error:
-                _LOG.warning("%s; the token that was read before is used", error)
-        return self._metadata
+        self.metadata = Reloaded([path], self._read)
+        """What a call is sent with; to be called for each."""
 
     def _read(self) -> Metadata:
         try:

@@ -18,8 +18,9 @@ def asks(listener: Listener) -> Callable[[Command], Command]:
         @functools.wraps(command)
         def run(*, channels: ChannelSettings, **options: Any) -> Any:
             name = listener.replace("-", "_")
-            address = {name: options.pop(name)}
-            with TwotowerClient(**address, tls=channels.tls or False, http_proxy=channels.http_proxy) as client:
+            arguments: dict[str, Any] = {name: options.pop(name), "tls": channels.tls or False}
+            token, proxy = channels.token or False, channels.http_proxy
+            with TwotowerClient(**arguments, token_file=token, http_proxy=proxy) as client:
                 return command(client=client, **options)
 
         return calls(listener)(run)  # type: ignore[return-value]  # click calls it by name, with more options

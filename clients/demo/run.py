@@ -186,6 +186,7 @@ def _client(at: Session) -> TwotowerClient:
         admin_ranking=at.admin_ranking,
         admin_embedding=at.admin_embedding,
         tls=False,
+        token_file=False,
         http_proxy=False,
     )
 

@@ -11,7 +11,6 @@ import socket
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +25,7 @@ from clients.errors import TwotowerError
 from clients.loadtest.reviewers import Reviewers
 from clients.loadtest.targets import admin_embedding, newest_release, read_user_ids, services
 from clients.recommender import TwotowerClient
-from twotower.addresses import channel_tls
-from twotower.rpc import ChannelTls
+from twotower.addresses import channel_tls_of
 
 # Before the first channel: gRPC then yields to the other greenlets while it waits.
 grpc.experimental.gevent.init_gevent()
@@ -57,9 +55,17 @@ def add_options(parser: LocustArgumentParser) -> None:
         "that of `make up` if not given  [env var: TWOTOWER_ADMIN_EMBEDDING]",
     )
     parser.add_argument("--tls", action="store_true", help="connect to the services by TLS  [env var: TWOTOWER_TLS]")
-    parser.add_argument(
-        "--tls-ca", type=Path, help="PEM file of the services' certificate authority  [env var: TWOTOWER_TLS_CA]"
-    )
+    for name, text in (
+        ("tls-ca", "PEM file of the services' certificate authority"),
+        ("tls-certificate", "PEM file of the client's certificate, if it is asked for one"),
+        ("tls-key", "PEM file of the private key of that certificate"),
+        (
+            "token-file",
+            "file of the token (a JWT) that says who calls; deleting the users of the test takes an operator's",
+        ),
+    ):
+        variable = f"TWOTOWER_{name.upper().replace('-', '_')}"
+        parser.add_argument(f"--{name}", type=Path, help=f"{text}  [env var: {variable}]")
     for name, default, text in (
         ("top-k", 10, "products wanted"),
         ("batch-size", 128, "users per BatchRecommend"),
@@ -105,12 +111,13 @@ def prepare(environment: Environment, **_: Any) -> None:
 
 def connect(options: Any) -> TwotowerClient:
     """Connect; gRPC lets the shoppers of a process share one connection."""
-    tls = channel_tls()
-    if options.tls_ca:
-        tls = replace(tls or ChannelTls(), ca=options.tls_ca)
-    elif options.tls:
-        tls = tls or ChannelTls()
-    return TwotowerClient(*Shopper.addresses, admin_embedding=Shopper.admin_embedding, tls=tls or False)
+    tls = channel_tls_of(options.tls_ca, options.tls_certificate, options.tls_key, wanted=options.tls)
+    return TwotowerClient(
+        *Shopper.addresses,
+        admin_embedding=Shopper.admin_embedding,
+        tls=tls or False,
+        token_file=options.token_file,
+    )
 
 
 def forget_reviewers(environment: Environment, **_: Any) -> None:

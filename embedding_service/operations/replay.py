@@ -81,7 +81,7 @@ def replay_release(
                 for start in range(0, len(rows), _BATCH):
                     _compare(stub, users, rows[start : start + _BATCH], replayed)
         except grpc.RpcError as error:
-            raise StoreUnavailable(f"embedding service at {address}: {error.code().name}: {error.details()}") from error
+            raise StoreUnavailable(f"embedding service at {address}: {channels.explain(error, 'embedding')}") from error
     return replayed
 
 

@@ -12,6 +12,7 @@ from tests.support.memory_embedding import MemoryEmbedding
 from tests.support.memory_ranking import MemoryRanking
 from tests.support.memory_releases import MemoryReleases
 from tests.support.memory_state import OTHER_RELEASE_ID, RELEASE_ID, Memory, catalogue
+from twotower.access import Authenticator
 from twotower.rpc import Server, ServerTls
 from twotower.v1 import embedding_service_pb2_grpc, ranking_service_pb2_grpc, release_service_pb2_grpc
 
@@ -30,9 +31,12 @@ class MemoryServer:
         variables: both, by the variables of clients.
     """
 
-    def __init__(self, memory: Memory, tls: ServerTls | None = None) -> None:
+    def __init__(
+        self, memory: Memory, tls: ServerTls | None = None, authenticator: Authenticator | None = None
+    ) -> None:
         self.memory = memory
         self._tls = tls
+        self._authenticator = authenticator
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -64,7 +68,15 @@ class MemoryServer:
             release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(MemoryReleases(self.memory), server)
             embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(MemoryEmbedding(self.memory), server)
 
-        server = Server("127.0.0.1:0", SERVICES, register, admin_listen="127.0.0.1:0", drain_s=0.2, tls=self._tls)
+        server = Server(
+            "127.0.0.1:0",
+            SERVICES,
+            register,
+            admin_listen="127.0.0.1:0",
+            drain_s=0.2,
+            tls=self._tls,
+            authenticator=self._authenticator,
+        )
         await server.start()
         await server.set_serving(True)
         return server
@@ -74,9 +86,11 @@ class MemoryServer:
 
 
 @contextmanager
-def memory_server(products: int = 10, tls: ServerTls | None = None) -> Iterator[MemoryServer]:
+def memory_server(
+    products: int = 10, tls: ServerTls | None = None, authenticator: Authenticator | None = None
+) -> Iterator[MemoryServer]:
     """A running server with `products` products."""
-    server = MemoryServer(Memory(products=catalogue(products)), tls)
+    server = MemoryServer(Memory(products=catalogue(products)), tls, authenticator)
     try:
         yield server
     finally:

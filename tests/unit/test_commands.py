@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from twotower.cli import GROUP, main
 
 ADDRESSES = {"--ranking", "--embedding", "--admin-ranking", "--admin-embedding"}
-CHANNEL_OPTIONS = {"--tls", "--tls-ca", "--tls-certificate", "--tls-key", "--http-proxy"}
+CHANNEL_OPTIONS = {"--tls", "--tls-ca", "--tls-certificate", "--tls-key", "--token-file", "--http-proxy"}
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

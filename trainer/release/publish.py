@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from twotower.addresses import PLAINTEXT, ChannelSettings
 from twotower.errors import TwotowerError
@@ -141,16 +142,25 @@ def _pass_if_unknown(error: grpc.RpcError) -> None:
 @contextmanager
 def _connected(service: str, target: str, channels: ChannelSettings, timeout_s: float) -> Iterator[grpc.Channel]:
     """Open a channel to a service that can be reached; its errors name the service."""
+    listener = f"admin_{service.removesuffix(' service')}"
     with channels.open(target) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout_s)
             yield channel
         except grpc.FutureTimeoutError as error:
-            raise PublishFailed(
-                f"{service} at {target}: not reachable within {timeout_s:g} s; is it running?"
-            ) from error
+            why = _why_not(channel, channels, listener)
+            raise PublishFailed(f"{service} at {target}: not reachable within {timeout_s:g} s: {why}") from error
         except grpc.RpcError as error:
-            raise PublishFailed(f"{service} at {target}: {error.code().name}: {error.details()}") from error
+            raise PublishFailed(f"{service} at {target}: {channels.explain(error, listener)}") from error
+
+
+def _why_not(channel: grpc.Channel, channels: ChannelSettings, listener: str) -> str:
+    """Why a channel does not connect, which gRPC tells only a call."""
+    try:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+    except grpc.RpcError as error:
+        return channels.explain(error, listener)
+    return "it answers only now"
 
 
 def import_requests(

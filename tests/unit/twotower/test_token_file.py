@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from twotower import file_watch
 from twotower.errors import InvalidFile
 from twotower.file_watch import FileWatch
 from twotower.token_file import TokenFile
@@ -21,51 +22,61 @@ def sent(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
-def test_a_renewed_token_is_read_within_a_second(tmp_path: Path) -> None:
-    path, clock = tmp_path / "token", Clock()
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are looked at for every call, so that the test need not wait."""
+    monkeypatch.setattr(file_watch, "LOOK_EVERY_S", 0.0)
+
+
+def test_a_renewed_token_is_read(tmp_path: Path, at_once: None) -> None:
+    path = tmp_path / "token"
     path.write_text("first\n")
-    token = TokenFile(path, clock)
+    token = TokenFile(path)
     assert token.metadata() == sent("first")
     path.write_text("second-one")
-    assert token.metadata() == sent("first"), "it is not looked at for every call"
-    clock.now += 1
     assert token.metadata() == sent("second-one")
 
 
-def test_a_replaced_file_and_a_switched_link_are_changes(tmp_path: Path) -> None:
-    clock = Clock()
+def test_it_is_not_looked_at_for_every_call(tmp_path: Path) -> None:
+    path, clock = tmp_path / "token", Clock()
+    path.write_text("first")
+    watch = FileWatch([path], clock)
+    path.write_text("second-one")
+    assert not watch.changed()
+    clock.now += 1
+    assert watch.changed()
+    assert not watch.changed()
+
+
+def test_a_replaced_file_and_a_switched_link_are_changes(tmp_path: Path, at_once: None) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "token").write_text(name)  # of the same size
     (tmp_path / "data").symlink_to("old")
-    token = TokenFile(tmp_path / "data" / "token", clock)
+    token = TokenFile(tmp_path / "data" / "token")
     assert token.metadata() == sent("old")
     (tmp_path / "next").symlink_to("new")
     (tmp_path / "next").replace(tmp_path / "data")
-    clock.now += 1
     assert token.metadata() == sent("new")
 
 
 @pytest.mark.parametrize("content", [None, "", "\n", "two tokens", "ключ", "a" * 8000])
 def test_the_token_that_was_read_stays_while_the_file_holds_none(
-    tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, content: str | None, caplog: pytest.LogCaptureFixture, at_once: None
 ) -> None:
-    path, clock = tmp_path / "token", Clock()
+    path = tmp_path / "token"
     path.write_text("first")
-    token = TokenFile(path, clock)
+    token = TokenFile(path)
     path.unlink()
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    clock.now += 1
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert token.metadata() == sent("first")
-            clock.now += 1
     assert len(caplog.records) == 1
-    assert "token that was read before" in caplog.text
+    assert "what was read before stays in use" in caplog.text
     assert "first" not in caplog.text
     path.write_text("after")
-    clock.now += 1
     assert token.metadata() == sent("after")
 
 

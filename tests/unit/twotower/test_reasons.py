@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from clients.reasons import reason
+from twotower.reasons import reason
 
 FAILED = "failed to connect to all addresses; last error: "
 
