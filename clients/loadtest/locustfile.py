@@ -26,6 +26,7 @@ from clients.loadtest.reviewers import Reviewers
 from clients.loadtest.targets import admin_embedding, newest_release, read_user_ids, services
 from clients.recommender import TwotowerClient
 from twotower.addresses import channel_tls_of
+from twotower.environment import TLS_CA, TLS_CERTIFICATE, TLS_KEY, TOKEN_FILE
 
 # Before the first channel: gRPC then yields to the other greenlets while it waits.
 grpc.experimental.gevent.init_gevent()
@@ -55,16 +56,12 @@ def add_options(parser: LocustArgumentParser) -> None:
         "that of `make up` if not given  [env var: TWOTOWER_ADMIN_EMBEDDING]",
     )
     parser.add_argument("--tls", action="store_true", help="connect to the services by TLS  [env var: TWOTOWER_TLS]")
-    for name, text in (
-        ("tls-ca", "PEM file of the services' certificate authority"),
-        ("tls-certificate", "PEM file of the client's certificate, if it is asked for one"),
-        ("tls-key", "PEM file of the private key of that certificate"),
-        (
-            "token-file",
-            "file of the token (a JWT) that says who calls; deleting the users of the test takes an operator's",
-        ),
+    for name, variable, text in (  # --tls-key is Locust's own, for its page
+        ("tls-ca", TLS_CA, "PEM file of the services' certificate authority"),
+        ("client-certificate", TLS_CERTIFICATE, "PEM file of the client's certificate, if it is asked for one"),
+        ("client-key", TLS_KEY, "PEM file of the private key of that certificate"),
+        ("token-file", TOKEN_FILE, "file of an operator's token (a JWT), who alone may delete the users of the test"),
     ):
-        variable = f"TWOTOWER_{name.upper().replace('-', '_')}"
         parser.add_argument(f"--{name}", type=Path, help=f"{text}  [env var: {variable}]")
     for name, default, text in (
         ("top-k", 10, "products wanted"),
@@ -111,7 +108,7 @@ def prepare(environment: Environment, **_: Any) -> None:
 
 def connect(options: Any) -> TwotowerClient:
     """Connect; gRPC lets the shoppers of a process share one connection."""
-    tls = channel_tls_of(options.tls_ca, options.tls_certificate, options.tls_key, wanted=options.tls)
+    tls = channel_tls_of(options.tls_ca, options.client_certificate, options.client_key, wanted=options.tls)
     return TwotowerClient(
         *Shopper.addresses,
         admin_embedding=Shopper.admin_embedding,

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import write_certificates
+from tests.support.authority import Authority
 from tests.support.memory_api import MemoryServer, memory_server, planned
+from tests.support.tokens import Signer, write_keys
 from twotower.errors import Overloaded, StoreUnavailable
+from twotower.identity import Identities, Tokens
 from twotower.rpc import ServerTls
 
 Load = Callable[..., subprocess.CompletedProcess[str]]
@@ -137,13 +139,25 @@ def test_no_server_ends_at_once(load: Load, unused_tcp_port: int) -> None:
     assert f"no answer: ranking service at 127.0.0.1:{unused_tcp_port}" in done.stderr
 
 
-def test_tls(load: Load, tmp_path: Path) -> None:
-    write_certificates(tmp_path)
-    certificate = tmp_path / "certificate.pem"
-    with memory_server(tls=ServerTls(certificate, tmp_path / "key.pem")) as server:
-        done = load(server.address, "--tls-ca", str(certificate))
-    assert done.returncode == 0, done.stderr
-    assert server.memory.attempts["Recommend"] > 0
+def test_certificates_and_a_token(load: Load, server: MemoryServer, tmp_path: Path) -> None:
+    authority, signer = Authority(tmp_path), Signer()
+    own, client = authority.issue("server"), authority.issue("client")
+    assert own.certificate
+    assert own.key
+    tls = ServerTls(own.certificate, own.key, client_ca=authority.path)
+    identities = Identities(Tokens(write_keys(tmp_path / "keys.json", signer), "twotower"), None)
+    (tmp_path / "token").write_text(signer.token("operator"))
+    flags = ["--tls-ca", client.ca, "--client-certificate", client.certificate, "--client-key", client.key]
+    with memory_server(tls=tls, authenticator=identities) as secured:
+        where = ["--embedding", secured.address, "--admin-embedding", secured.admin_address]
+        done = load(secured.address, *where, *map(str, flags), "--token-file", str(tmp_path / "token"))
+        assert done.returncode == 0, done.stderr
+        assert secured.memory.attempts["Recommend"] > 0
+        assert secured.memory.attempts["RecordReview"] > 0
+        assert secured.memory.reviews == {}, "the users of the test were deleted, at the listener of operators"
+        refused = load(secured.address, *where, *map(str, flags))
+        assert refused.returncode == 1
+        assert "say who calls by --token-file" in refused.stderr
 
 
 def test_users_that_cannot_be_read_are_a_usage_error(load: Load, tmp_path: Path) -> None:
