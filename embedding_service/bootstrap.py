@@ -24,6 +24,7 @@ from embedding_service.usecases.importing import Importer
 from embedding_service.usecases.popularity import Popularity
 from embedding_service.usecases.users import Users
 from twotower.cores import usable_cores
+from twotower.limits import MAX_MESSAGE_BYTES
 from twotower.rpc import Server
 from twotower.v1 import embedding_service_pb2
 from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
@@ -108,6 +109,7 @@ async def running_service(
             tls=settings.server_tls,
             authenticator=settings.authenticator(),
             reflection=settings.reflection,
+            max_admin_request_bytes=MAX_MESSAGE_BYTES,
             drain_s=settings.drain_s,
         )
         await server.start()

@@ -44,6 +44,8 @@ from twotower.v1 import ranking_service_pb2, ranking_service_pb2_grpc, release_s
 _LOG = logging.getLogger(__name__)
 _PAUSE_S: Final = 0.0001
 _LAST_CALLS_S: Final = 5.0
+_NOTICE_LOSS: Final = [("grpc.keepalive_time_ms", 2_000), ("grpc.keepalive_timeout_ms", 2_000)]
+"""Users are answered as cold ones until a connection that was lost without a word is opened anew."""
 _SERVICES = [
     ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"].full_name,
     release_service_pb2.DESCRIPTOR.services_by_name["ReleaseService"].full_name,
@@ -172,7 +174,8 @@ class RankingService:
     def _open_channels(self) -> tuple[grpc.aio.Channel, grpc.aio.Channel]:
         """To both listeners of the embedding service."""
         settings = self._settings
-        main, admin = (open_async_channel(at, self._tls) for at in (settings.embedding, settings.embedding_admin))
+        addresses = settings.embedding, settings.embedding_admin
+        main, admin = (open_async_channel(address, self._tls, _NOTICE_LOSS) for address in addresses)
         return main, admin
 
     async def _reconnect(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
 
 from twotower.errors import PermissionDenied, Unauthenticated
 from twotower.v1 import access_pb2
@@ -59,13 +60,18 @@ def required_role(method: str) -> Role | None:
 
     The protos of the method's service must be imported.
     """
+    descriptor = method_descriptor(method)
+    role = descriptor.GetOptions().Extensions[_REQUIRED_ROLE] if descriptor else access_pb2.ROLE_UNSPECIFIED
+    return Role(role) if role else None
+
+
+def method_descriptor(method: str) -> MethodDescriptor | None:
+    """What the protos say of a method, ``/package.Service/Method``; None if they do not have it."""
     service, _, name = method.removeprefix("/").partition("/")
     try:
-        descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+        return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
     except KeyError:
         return None
-    role = descriptor.GetOptions().Extensions[_REQUIRED_ROLE]
-    return Role(role) if role else None
 
 
 class Gate:

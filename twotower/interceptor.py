@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import grpc
@@ -13,13 +13,23 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from twotower.access import Gate, Role
-from twotower.errors import FieldViolation, InvalidArgument, PermissionDenied, TwotowerError, status_code, to_status
+from twotower.access import Gate, Role, method_descriptor
+from twotower.errors import (
+    FieldViolation,
+    InvalidArgument,
+    Overloaded,
+    PermissionDenied,
+    TwotowerError,
+    status_code,
+    to_status,
+)
+from twotower.limits import MAX_OPEN_CALLS, check_fields, repeated_messages
 
 _LOG = logging.getLogger(__name__)
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _AUDIT = logging.getLogger("twotower.audit")
 _LONGEST_NAME: Final = 100
+_COME_BACK_AFTER_S: Final = 1.0
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Answer = Callable[[Any, _Context], Awaitable[Any]]
 
@@ -29,6 +39,7 @@ class Calls:
 
     def __init__(self) -> None:
         self._in_flight = 0
+        self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._waiting: set[asyncio.Task[Any]] = set()
@@ -54,6 +65,21 @@ class Calls:
         self._in_flight -= 1
         if not self._in_flight:
             self._idle.set()
+
+    @contextlib.contextmanager
+    def conversation(self) -> Iterator[None]:
+        """Count a call that stays open.
+
+        Raises:
+            Overloaded: there are as many as may be.
+        """
+        if self._open >= MAX_OPEN_CALLS:
+            raise Overloaded(f"{MAX_OPEN_CALLS} calls are open already, of those that stay open", _COME_BACK_AFTER_S)
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
 
     async def one_by_one(
         self, requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
@@ -116,7 +142,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(self._conversation(method, role, handler), **coders)
         if handler.response_streaming:
             return handler  # health watch, which never ends: a standard servicer with its own errors
-        parse, admit = handler.request_deserializer, self._gate.admit
+        parse, admit = _bounded(method, handler.request_deserializer), self._gate.admit
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def answer(request: Any, context: _Context) -> Any:
@@ -142,13 +168,16 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return make(call, **coders)
 
     def _conversation(self, method: str, role: Role | None, handler: Any) -> Any:
+        parse_bounded = _bounded(method, handler.request_deserializer)
+
         async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
             try:
                 self._gate.admit(role, context)
-                parse = self._admitting(role, handler.request_deserializer, context)
-                async with contextlib.aclosing(self._calls.one_by_one(requests, parse)) as counted:
-                    async for answer in handler.stream_stream(counted, context):
-                        yield answer
+                parse = self._admitting(role, parse_bounded, context)
+                with self._calls.conversation():
+                    async with contextlib.aclosing(self._calls.one_by_one(requests, parse)) as counted:
+                        async for answer in handler.stream_stream(counted, context):
+                            yield answer
             except Exception as error:
                 await _abort(method, error, context)
 
@@ -200,6 +229,20 @@ def _release_id(parse: Callable[[bytes], Any], request: Any) -> str:
         return str(getattr(parse(request), "release_id", "")) if isinstance(request, bytes) else ""
     except DecodeError:
         return ""
+
+
+def _bounded(method: str, parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`parse` for messages that may have repeated messages in them: their number is bounded before."""
+    descriptor = method_descriptor(method)
+    tree = repeated_messages(descriptor.input_type) if descriptor else {}
+    if not tree:
+        return parse
+
+    def check_and_parse(data: bytes) -> Any:
+        check_fields(data, tree)
+        return parse(data)
+
+    return check_and_parse
 
 
 def _refusing(method: str, refusal: PermissionDenied) -> Any:

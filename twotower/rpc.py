@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 
 from twotower.access import Authenticator, Gate
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile
+from twotower.health_servicer import HealthServicer
 from twotower.interceptor import Calls, ErrorInterceptor, add_reflection
+from twotower.limits import MAX_CALLS, MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES, server_options
 from twotower.reloading import Reloaded
 
 _LOG = logging.getLogger(__name__)
-MAX_MESSAGE_BYTES: Final = 64 * 2**20
-_MIN_PING_INTERVAL_MS: Final = 1_000
-"""Far less than what clients do, because the network moves pings together."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ class Server:
         tls: serve TLS; plaintext if None.
         authenticator: says who calls; None lets everybody who reaches a listener do what it serves.
         reflection: describe the services to callers.
+        max_admin_request_bytes: longest message of an operator.
         drain_s: how long calls in flight may take after SIGTERM.
         reuse_port: let several processes share the ports. They are then bound by :meth:`start`: the kernel hands
             connections to whoever is bound, so a process that is not ready yet must not be.
@@ -100,19 +99,24 @@ class Server:
         tls: ServerTls | None = None,
         authenticator: Authenticator | None = None,
         reflection: bool = True,
+        max_admin_request_bytes: int = MAX_REQUEST_BYTES,
         drain_s: float = 10.0,
         reuse_port: bool = False,
     ) -> None:
-        self._services = ("", *services)
         self._drain_s = drain_s
-        self._health = HealthServicer()
+        self._health = HealthServicer(("", *services))
         self._calls = Calls()
         self._listeners = [
-            _Listener(setting, address, tls, ErrorInterceptor(gate, self._calls), reuse_port=reuse_port)
-            for setting, address, gate in (
-                ("listen", listen, Gate(admin=False, authenticator=authenticator)),
-                ("admin_listen", admin_listen, Gate(admin=True, authenticator=authenticator)),
+            _Listener(
+                "admin_listen" if admin else "listen",
+                admin_listen if admin else listen,
+                tls,
+                ErrorInterceptor(Gate(admin=admin, authenticator=authenticator), self._calls),
+                server_options(
+                    max_request_bytes=max_admin_request_bytes if admin else MAX_REQUEST_BYTES, reuse_port=reuse_port
+                ),
             )
+            for admin in (False, True)
         ]
         for listener in self._listeners:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, listener.server)
@@ -121,7 +125,7 @@ class Server:
                 add_reflection(services, listener.server)
             if not reuse_port:
                 listener.bind()
-        self._serving: bool | None = None
+        self._serving = False
         self._stopping = False
 
     @property
@@ -136,8 +140,6 @@ class Server:
 
     async def start(self) -> None:
         """Accept calls; health is NOT_SERVING until :meth:`set_serving` was called."""
-        if self._serving is None:
-            await self.set_serving(False)
         for listener in self._listeners:
             if not listener.port:
                 listener.bind()
@@ -150,9 +152,7 @@ class Server:
         if serving == self._serving:
             return
         self._serving = serving
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._services:
-            await self._health.set(name, status)
+        self._health.set_serving(serving)
         _LOG.info("health is %s", "SERVING" if serving else "NOT_SERVING")
 
     async def stop(self) -> None:
@@ -163,6 +163,7 @@ class Server:
             return
         self._stopping = True
         await self.set_serving(False)
+        self._health.close()
         self._calls.end_waiting()
         stopping = [asyncio.create_task(listener.server.stop(self._drain_s)) for listener in self._listeners]
         # The server's own grace ends early for aborted calls, so handlers are counted.
@@ -186,20 +187,17 @@ class _Listener:
     """
 
     def __init__(
-        self, setting: str, address: str, tls: ServerTls | None, interceptor: ErrorInterceptor, *, reuse_port: bool
+        self,
+        setting: str,
+        address: str,
+        tls: ServerTls | None,
+        interceptor: ErrorInterceptor,
+        options: Sequence[tuple[str, int]],
     ) -> None:
         self._setting = setting
         self._address = address
         self._tls = tls
-        options = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", int(reuse_port)),
-            # Clients may ping an idle connection every 10 s; gRPC would hang up on them after the third ping.
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
-        ]
-        self.server = grpc.aio.server(interceptors=[interceptor], options=options)
+        self.server = grpc.aio.server(interceptors=[interceptor], options=options, maximum_concurrent_rpcs=MAX_CALLS)
         self.port = 0
 
     def bind(self) -> None:

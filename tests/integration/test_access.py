@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,58 +15,21 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.support.authority import Authority
 from tests.support.channels import open_async_channels
 from tests.support.memory_api import SERVICES
-from tests.support.memory_embedding import MemoryEmbedding
-from tests.support.memory_releases import MemoryReleases
-from tests.support.memory_state import RELEASE_ID, Memory
+from tests.support.memory_state import RELEASE_ID
+from tests.support.small_server import serving
 from tests.support.tokens import Signer, bearer, write_keys
-from twotower.access import Authenticator
 from twotower.identity import Certificates, Identities, Tokens
 from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import release_service_pb2
-from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub, add_EmbeddingServiceServicer_to_server
-from twotower.v1.release_service_pb2_grpc import ReleaseServiceStub, add_ReleaseServiceServicer_to_server
+from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from twotower.v1.release_service_pb2_grpc import ReleaseServiceStub
 from twotower.v1.types_pb2 import Review
 
 DENIED, UNKNOWN = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
 LOOK_UP = pb.GetUserFeaturesRequest(user_id="ann")
 REVIEW = pb.RecordReviewRequest(review=Review(review_id="r", user_id="ann", product_id="p0", rating=4))
 LOAD = release_service_pb2.LoadReleaseRequest(release_id=RELEASE_ID)
-
-
-class Servicer(MemoryEmbedding):
-    """Answers look-ups on an open call too."""
-
-    async def StreamUserFeatures(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        async for request in request_iterator:
-            yield pb.StreamUserFeaturesResponse(release_id=request.user_ids[0])
-
-
-@asynccontextmanager
-async def serving(
-    authenticator: Authenticator | None = None, tls: ServerTls | None = None, **options: Any
-) -> AsyncIterator[Server]:
-    memory = Memory()
-
-    def register(server: grpc.aio.Server) -> None:
-        add_EmbeddingServiceServicer_to_server(Servicer(memory), server)
-        add_ReleaseServiceServicer_to_server(MemoryReleases(memory), server)
-
-    server = Server(
-        "127.0.0.1:0",
-        [SERVICES[0], SERVICES[2]],
-        register,
-        admin_listen="127.0.0.1:0",
-        tls=tls,
-        authenticator=authenticator,
-        drain_s=1,
-        **options,
-    )
-    await server.start()
-    try:
-        yield server
-    finally:
-        await server.stop()
 
 
 async def code(call: Awaitable[Any]) -> grpc.StatusCode:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tests.support.releases import unit_vectors
 from twotower.features import ALS_DIM, BERT_DIM, Float32, dequantize, quantize
+from twotower.limits import MAX_REQUEST_BYTES, server_options
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2, embedding_service_pb2_grpc, types_pb2
 from twotower.wire import to_vector
@@ -48,7 +49,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
 
     async def start(self, port: int = 0) -> int:
         """Serve; returns the port."""
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(options=server_options(max_request_bytes=MAX_REQUEST_BYTES, reuse_port=False))
         embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         await self._server.start()
