@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from embedding_service.api.servicer import EmbeddingServicer
+from embedding_service.redis_store.background import supervised
 from embedding_service.redis_store.client import connect, redis_tls
-from embedding_service.redis_store.configuration import warn_of_configuration
+from embedding_service.redis_store.configuration import Configuration
 from embedding_service.redis_store.embedded import RedisServer
 from embedding_service.redis_store.idle_users import IdleUsers
 from embedding_service.redis_store.popularity_store import RedisPopularityStore
@@ -59,7 +60,7 @@ async def running_service(
         open_encoder: loads an encoder from its folder, in place of OpenVINO.
 
     Raises:
-        StoreUnavailable: the embedded store does not start.
+        StoreUnavailable: the embedded store does not start, or a Redis of the user's own evicts keys.
     """
     async with contextlib.AsyncExitStack() as stack:
         url, refuse_write = settings.store_url, None
@@ -78,8 +79,15 @@ async def running_service(
             wait_replicas=settings.redis_wait_replicas,
             refuse_write=refuse_write,
         )
-        store = RedisUserStore(client, anonymous_per_product_and_day=settings.anonymous_per_product_and_day)
+        configuration = Configuration(client, settings.redis_wait_replicas)
+        store = RedisUserStore(
+            client,
+            anonymous_per_product_and_day=settings.anonymous_per_product_and_day,
+            refusal=lambda: configuration.refusal,
+        )
         stack.push_async_callback(store.close)
+        if settings.store != EMBEDDED:
+            await configuration.check()
 
         def open_queue(encoder: Encoder) -> EncodingQueue:
             streams = settings.encoder_threads or usable_cores()
@@ -122,13 +130,17 @@ async def running_service(
             settings.releases,
         )
         monitor = Monitor(store, spaces, server.set_serving, describe=describe(settings))
-        backgrounds = [monitor.run(), store.outboxes.run(), store.retired_spaces.run()]
+        backgrounds = {
+            "watching the store": monitor.run,
+            "emptying outboxes": store.outboxes.run,
+            "dropping retired spaces": store.retired_spaces.run,
+        }
         if settings.store != EMBEDDED:
-            backgrounds.append(warn_of_configuration(client, settings.redis_wait_replicas))
+            backgrounds["checking Redis' configuration"] = configuration.run
         if settings.user_ttl_days is not None:
-            backgrounds.append(IdleUsers(client, store.outboxes, settings.user_ttl_days).run())
-        for background in backgrounds:
-            stack.push_async_callback(_cancel, asyncio.create_task(background))
+            backgrounds["removing idle users"] = IdleUsers(client, store.outboxes, settings.user_ttl_days).run
+        for name, run in backgrounds.items():
+            stack.push_async_callback(_cancel, asyncio.create_task(supervised(name, run)))
         yield server
 
 

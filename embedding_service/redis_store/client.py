@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
@@ -26,7 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedding_service.redis_store.connections import Command, Connections
 from embedding_service.redis_store.layouts import lua_constants
-from embedding_service.redis_store.topology import Cluster, OneServer, Servers, TooFewReplicas
+from embedding_service.redis_store.topology import Cluster, OneServer, Servers, SharedCluster, TooFewReplicas
 from embedding_service.redis_store.url import CLUSTER_SCHEMES, SENTINEL_SCHEMES, StoreUrl, parse_store_url
 from twotower.errors import StoreUnavailable
 
@@ -34,6 +33,7 @@ from twotower.errors import StoreUnavailable
 # always`, waits for the disk: with 12 connections instead of 4 an import takes two thirds of the time.
 _MAX_PIPELINES: Final = 12
 _MIN_CALLS_PER_PIPELINE: Final = 16
+_MORE_CONNECTIONS: Final = 4  # for questions about slots, which wait for no other caller
 
 
 class RefuseWrite(Protocol):
@@ -75,14 +75,16 @@ def connect(
     waiting = {"wait_replicas": wait_replicas, "wait_ms": round(timeout_s * 500)}
     store = parse_store_url(url)
     if store.scheme in CLUSTER_SCHEMES:
-        cluster = RedisCluster.from_url(
+        cluster = SharedCluster.from_url(
             store.for_redis_py(),
-            max_connections=connections,
+            max_connections=connections + _MORE_CONNECTIONS,
             require_full_coverage=False,
+            reinitialize_steps=0,  # a slot that has moved is noted by itself
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             **options,
         )
+        assert isinstance(cluster, SharedCluster)
         return RedisClient(Cluster(cluster, connections=connections, timeout_s=timeout_s, **waiting), refuse_write)
     # Without redis-py's own timeouts, which it reports as lost connections: `Connections` has one for all.
     options |= {"socket_timeout": None, "socket_connect_timeout": None}

@@ -10,18 +10,24 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from redis.exceptions import NoPermissionError
+
 from embedding_service.redis_store.background import repeat
 from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import ACCUMULATOR_PATTERN, UserKeys, unpack_key
 from embedding_service.redis_store.layouts import STAMP_RANGE, pack_stamp
 from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.retired_spaces import known_ids
+from twotower.errors import StoreUnavailable
 from twotower.scoring import US_PER_DAY
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PERIOD_S: Final = 3600.0
 _SWEEPS_PER_TTL: Final = 10
 _PAUSE_S: Final = 0.02
+_MAX_CLOCK_ERROR_S: Final = 600.0
+_FREE_REMOVALS: Final = 100
+_MAX_REMOVED_SHARE: Final = 0.1
 
 
 class IdleUsers:
@@ -49,10 +55,36 @@ class IdleUsers:
     async def run(self) -> None:
         """Look ten times per TTL, at least every hour, until cancelled."""
         period_s = min(self._ttl_us / 1e6 / _SWEEPS_PER_TTL, _LONGEST_PERIOD_S)
-        await repeat("removing idle users", self.sweep, period_s=period_s)
+        began, began_at_s = time.monotonic(), self._clock()
+
+        async def sweep_if_clock_is_right() -> None:
+            off_redis_s = await self._seconds_ahead()
+            jumped_s = self._clock() - began_at_s - (time.monotonic() - began)
+            if max(abs(off_redis_s), abs(jumped_s)) > _MAX_CLOCK_ERROR_S:
+                _LOG.warning(
+                    "idle users are not removed, because the clock can't be trusted: it is %.0f s ahead of Redis', and "
+                    "has jumped by %.0f s since the service started; set it right, or start the service again if it is",
+                    *(off_redis_s, jumped_s),
+                )
+                return
+            await self.sweep()
+
+        await repeat("removing idle users", sweep_if_clock_is_right, period_s=period_s)
+
+    async def _seconds_ahead(self) -> float:
+        """How far the clock is ahead of Redis'; 0 if that can't be asked."""
+        if self._client.is_cluster:
+            return 0.0
+        try:
+            seconds, _ = await self._client.one("TIME")
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, NoPermissionError):
+                return 0.0
+            raise
+        return self._clock() - int(seconds)
 
     async def sweep(self) -> int:
-        """Remove users who are idle now.
+        """Remove users who are idle now, at most a tenth of all, or a hundred: a wrong clock must not remove everybody.
 
         Returns:
             States removed, one per user and encoder.
@@ -60,14 +92,22 @@ class IdleUsers:
         Raises:
             StoreUnavailable.
         """
-        removed = 0
+        looked_at = removed = 0
         async for keys in self._client.scan(ACCUMULATOR_PATTERN):
             stamps = await self._client.send([("GETRANGE", key, *STAMP_RANGE) for key in keys])
             # Compared as bytes, big-endian; an accumulator that is gone meanwhile has none.
             idle_since = pack_stamp(max(0, round(self._clock() * 1e6 - self._ttl_us)))
             idle = [(key, stamp) for key, stamp in zip(keys, stamps, strict=True) if stamp and stamp < idle_since]
-            if idle:
-                removed += await self._remove(idle)
+            looked_at += len(keys)
+            left = _FREE_REMOVALS + int(_MAX_REMOVED_SHARE * looked_at) - removed
+            if idle[:left]:
+                removed += await self._remove(idle[:left])
+            if len(idle) > left:
+                _LOG.warning(
+                    "more than a tenth of the users are idle; the others of them are left to the next sweep: is the "
+                    "clock right, and --user-ttl-days?"
+                )
+                break
             await asyncio.sleep(_PAUSE_S)
         if removed:
             _LOG.info("removed %d users who were idle for too long", removed)

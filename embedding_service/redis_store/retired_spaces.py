@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
 from embedding_service.ports import Space
 from embedding_service.redis_store.background import repeat
-from embedding_service.redis_store.client import RedisClient
+from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
 from embedding_service.redis_store.keys import (
     ALS_IDS_KEY,
     DROP_LOCK_KEY,
@@ -47,6 +48,10 @@ class RetiredSpaces:
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._woken = asyncio.Event()
+        self._owner = secrets.token_hex(8)
+        # They are for what makes the store smaller.
+        self._lock = Script("lock", prelude=False, effect="frees")
+        self._unlock = Script("unlock", prelude=False, effect="frees")
 
     async def register(self, space: Space) -> None:
         """Users may have keys in this space from now on; nobody drops them."""
@@ -84,21 +89,23 @@ class RetiredSpaces:
         dropped = 0
         for _, retired in _SETS:
             for space_id in sorted(value.decode() for value in await self._client.one("SMEMBERS", retired)):
-                if not await self._client.one("SET", DROP_LOCK_KEY, 1, "NX", "PX", _LOCK_MS):
+                if not await self._has_lock():
                     return dropped
                 try:
                     dropped += await self._drop_space(retired, space_id)
                 finally:
-                    await self._client.one("DEL", DROP_LOCK_KEY)
+                    await self._client.evaluate(self._unlock, [ScriptCall([DROP_LOCK_KEY], [self._owner])])
         return dropped
+
+    async def _has_lock(self) -> bool:
+        """Take the lock, or keep it for longer; false if another service has it."""
+        [has] = await self._client.evaluate(self._lock, [ScriptCall([DROP_LOCK_KEY], [self._owner, _LOCK_MS])])
+        return bool(has)
 
     async def _drop_space(self, retired: str, space_id: str) -> int:
         dropped = 0
         async for keys in self._client.scan(space_pattern(space_id)):
-            _, is_retired = await self._client.send(
-                [("PEXPIRE", DROP_LOCK_KEY, _LOCK_MS), ("SISMEMBER", retired, space_id)]
-            )
-            if not is_retired:
+            if not (await self._has_lock() and await self._client.one("SISMEMBER", retired, space_id)):
                 return dropped
             dropped += sum(await self._client.send([("UNLINK", key) for key in keys if is_in_space(key, space_id)]))
             await asyncio.sleep(_PAUSE_S)

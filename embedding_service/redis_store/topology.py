@@ -17,6 +17,8 @@ from embedding_service.redis_store.keys import wait_key
 
 _RETRIES: Final = 2
 _LEFT_TO_OTHERS: Final = 4
+_BUSY: Final = "all connections are busy"
+_CROWDED: Final = "too many writes wait for replicas"
 
 
 class TooFewReplicas(Exception):
@@ -71,6 +73,29 @@ def _check_confirmed(replies: Sequence[Any], replicas: int) -> None:
         raise TooFewReplicas(f"fewer than {replicas} replicas confirmed the write; it may be sent again")
 
 
+@contextlib.asynccontextmanager
+async def _permit(permits: asyncio.Semaphore, timeout_s: float, refusal: str) -> AsyncIterator[None]:
+    """One of a number of permits.
+
+    Raises:
+        redis.exceptions.TimeoutError: none came in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            await permits.acquire()
+    except TimeoutError:
+        raise RedisTimeoutError(refusal) from None
+    try:
+        yield
+    finally:
+        permits.release()
+
+
+def _half(connections: int) -> asyncio.Semaphore:
+    """Permits to wait for replicas: a replica that lags leaves half of the connections to look-ups."""
+    return asyncio.Semaphore(max(1, connections // 2))
+
+
 class OneServer:
     """:class:`Servers` that are one.
 
@@ -87,6 +112,7 @@ class OneServer:
         self, connections: Connections, *, wait_replicas: int = 0, wait_ms: int = 0, sentinels: Sequence[Redis] = ()
     ) -> None:
         self._connections = connections
+        self._waiting = _half(connections.spare)
         self._wait_replicas = wait_replicas
         self._wait_ms = wait_ms
         self._sentinels = sentinels
@@ -100,9 +126,10 @@ class OneServer:
         """See the protocol."""
         if not (written and self._wait_replicas):
             return await self._connections.execute(commands)
-        replies = await self._connections.execute(
-            [*commands, *_waiting(written[0], self._wait_replicas, self._wait_ms)]
-        )
+        async with _permit(self._waiting, 2 * self._wait_ms / 1000, _CROWDED):
+            replies = await self._connections.execute(
+                [*commands, *_waiting(written[0], self._wait_replicas, self._wait_ms)]
+            )
         _check_confirmed(replies[-1:], self._wait_replicas)
         return replies[: len(commands)]
 
@@ -126,6 +153,17 @@ class OneServer:
             await sentinel.aclose(close_connection_pool=True)
 
 
+class SharedCluster(RedisCluster):
+    """A client of a cluster that many callers share: no failure of one closes the connections of the others."""
+
+    async def aclose(self) -> None:
+        """Do nothing: redis-py calls this to look the slots up anew, in the middle of others' commands."""
+
+    async def shut(self) -> None:
+        """Close connections."""
+        await super().aclose()
+
+
 class Cluster:
     """:class:`Servers` of a cluster, over redis-py's pipelines.
 
@@ -141,10 +179,11 @@ class Cluster:
     is_cluster = True
 
     def __init__(
-        self, redis: RedisCluster, *, connections: int, timeout_s: float, wait_replicas: int = 0, wait_ms: int = 0
+        self, redis: SharedCluster, *, connections: int, timeout_s: float, wait_replicas: int = 0, wait_ms: int = 0
     ) -> None:
         self._redis = redis
         self._permits = asyncio.Semaphore(connections)
+        self._waiting = _half(connections)
         self._timeout_s = timeout_s
         self._refreshing: asyncio.Task[None] | None = None
         self.spare = 1  # redis-py's pipeline goes to every server by itself
@@ -153,8 +192,11 @@ class Cluster:
 
     async def pipeline(self, commands: Sequence[Command], written: Sequence[str] = ()) -> list[Any]:
         """See the protocol."""
-        async with self._permit():
-            waited = written if self._wait_replicas else ()
+        waited = written if self._wait_replicas else ()
+        async with contextlib.AsyncExitStack() as stack:
+            if waited:
+                await stack.enter_async_context(_permit(self._waiting, self._timeout_s, _CROWDED))
+            await stack.enter_async_context(self._permit())
             # Not left to redis-py, whose second attempt might send WAIT to another server: each attempt looks the nodes
             # up anew.
             for attempt in range(_RETRIES):
@@ -183,7 +225,7 @@ class Cluster:
         if self._refreshing:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        await self._redis.aclose()
+        await self._redis.shut()
 
     def _refresh(self) -> "asyncio.Task[None]":
         """Ask for the slots again, for a primary may have changed; one question for all callers.
@@ -202,17 +244,8 @@ class Cluster:
         await self._redis.initialize()
         return list(self._redis.get_primaries())
 
-    @contextlib.asynccontextmanager
-    async def _permit(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._permits.acquire()
-        except TimeoutError:
-            raise RedisTimeoutError("all connections are busy") from None
-        try:
-            yield
-        finally:
-            self._permits.release()
+    def _permit(self) -> contextlib.AbstractAsyncContextManager[None]:
+        return _permit(self._permits, self._timeout_s, _BUSY)
 
     async def _attempt(self, commands: Sequence[Command], written: Sequence[str]) -> list[Any]:
         await self._redis.initialize()

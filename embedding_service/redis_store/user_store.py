@@ -38,6 +38,7 @@ from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.retired_spaces import RetiredSpaces, known_ids
 from twotower.errors import StoreUnavailable
 from twotower.features import MAX_REVIEWS_PER_USER
+from twotower.scoring import US_PER_DAY
 
 _LOG = logging.getLogger(__name__)
 MOST_STATED: Final = 2000
@@ -58,6 +59,7 @@ class RedisUserStore:
         max_reviews_per_user: a review beyond it is answered FULL.
         anonymous_per_product_and_day: reviews of a product on one day under an anonymous name that live popularity
             counts, at most.
+        refusal: why the store must not be used now; empty if it may.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class RedisUserStore:
         clock: Callable[[], float] = time.time,
         max_reviews_per_user: int = MAX_REVIEWS_PER_USER,
         anonymous_per_product_and_day: int = ANONYMOUS_PER_PRODUCT_AND_DAY,
+        refusal: Callable[[], str] = str,
     ) -> None:
         self.client = client
         self.outboxes = Outboxes(client)
         self.retired_spaces = RetiredSpaces(client)
+        self._refusal = refusal
         self._had_release = ""
         self._is_lost = False
         self._clock = clock
@@ -87,6 +91,8 @@ class RedisUserStore:
 
     async def active_release(self) -> ActiveRelease:
         """See the protocol."""
+        if refusal := self._refusal():
+            raise StoreUnavailable(refusal)
         # Nothing is written: a Redis that takes no writes answers too.
         schema, (release_id, previous_id, prepared_ids) = await self.client.send(
             [("GET", SCHEMA_KEY), ("HMGET", ACTIVE_KEY, "release_id", "previous_id", "prepared_ids")]
@@ -183,9 +189,12 @@ class RedisUserStore:
         now_us = self._now_us()
         calls = []
         for review in reviews:
-            counted = pack_outbox_tail(now_us if review.time_us is None else review.time_us, review.product_id)
+            time_us = now_us if review.time_us is None else review.time_us
+            counted = pack_outbox_tail(time_us, review.product_id)
+            # Nobody answers for times far in the future, which would be kept until they come.
+            limit = self._anonymous_limit if time_us < now_us + US_PER_DAY else 0
             keys = self._anonymous_keys(encoder_id, review.user_id, review.review_id)
-            calls.append(ScriptCall(keys, [review.digest, counted, REMEMBER_ANONYMOUS_S, self._anonymous_limit]))
+            calls.append(ScriptCall(keys, [review.digest, counted, REMEMBER_ANONYMOUS_S, limit]))
         return [Outcome(outcome) for outcome in await self.outboxes.evaluate(self._record_anonymous, calls)]
 
     async def keep_als(self, space: Space, vectors: Sequence[FoldedIn]) -> None:

@@ -15,7 +15,7 @@ import redis
 from embedding_service.operations.verify import Verifier
 from embedding_service.ports import Outcome
 from embedding_service.redis_store.client import connect
-from embedding_service.redis_store.configuration import configuration_warnings
+from embedding_service.redis_store.configuration import replica_warnings
 from embedding_service.redis_store.embedded import RedisServer, redis_executable
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.certificates import write_certificates
@@ -140,8 +140,8 @@ async def test_the_primary_is_found_through_sentinel_and_followed(tmp_path: Path
             await stranger.close()
         store = RedisUserStore(connect(url, timeout_s=1.0, connections=2, wait_replicas=1))
         [info] = await store.client.server_info()
-        assert len(configuration_warnings([info], 0)) == 1  # a replica that confirms nothing
-        assert configuration_warnings([info], 1) == []
+        assert len(replica_warnings([info], 0)) == 1  # a replica that confirms nothing
+        assert replica_warnings([info], 1) == []
         assert await insist(store) is Outcome.RECORDED
         with redis.Redis(port=ports[0], db=3) as third:
             assert third.exists("tt:encoder_ids")

@@ -17,8 +17,10 @@ import redis
 from grpc_health.v1 import health_pb2
 
 from embedding_service.operations.verify import Verifier
+from embedding_service.ports import Outcome
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import redis_executable
+from embedding_service.redis_store.keys import UserKeys, slot_of_tag
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.embedding_calls import (
     StartService,
@@ -34,6 +36,7 @@ from tests.support.embedding_calls import (
 from tests.support.encoders import hash_vector
 from tests.support.processes import free_port
 from tests.support.releases import product_id
+from tests.support.stored_reviews import ENCODER, SPACE, new_review
 from twotower.errors import StoreUnavailable
 from twotower.features import running_mean
 from twotower.release import Release
@@ -195,6 +198,49 @@ async def test_more_callers_than_connections_wait_for_one(cluster: Cluster) -> N
 
     await asyncio.gather(*(call(number) for number in range(200)))
     await client.close()
+
+
+async def test_a_slot_that_moves_loses_and_delays_nobody(cluster: Cluster) -> None:
+    store = RedisUserStore(connect(cluster.url, timeout_s=5.0, connections=8))
+    await store.register_space(SPACE)
+    users = [f"mover {i}" for i in range(8)]
+    slot = slot_of_tag(f"u:{users[0]}")
+    primaries = [port for port in cluster.ports if cluster.client(port).info("replication")["role"] == "master"]
+    source = primaries[0]
+    try:
+        cluster.client(source).set(UserKeys(users[0]).tombstones + "?", 1)
+    except redis.exceptions.MovedError as moved:
+        source = moved.port
+    target = next(port for port in primaries if port != source)
+    ids = {port: cluster.client(port).execute_command("CLUSTER MYID") for port in (source, target)}
+    stop = asyncio.Event()
+    written = dict.fromkeys(users, 0)
+
+    async def write(number: int) -> None:
+        user = users[number % len(users)]
+        while not stop.is_set():
+            review = new_review(f"r{number} {written[user]}", f"p{number}", user_id=user)
+            [change] = await store.record(ENCODER, [review])
+            assert change.outcome is Outcome.RECORDED
+            written[user] += 1
+            assert (await store.read(SPACE, [user])).counts[0] > 0
+
+    async with asyncio.TaskGroup() as writers:
+        for number in range(64):
+            writers.create_task(write(number))
+        await asyncio.sleep(0.3)
+        cluster.client(target).execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+        cluster.client(source).execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+        while keys := cluster.client(source).execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+            for key in keys:
+                cluster.client(source).execute_command("MIGRATE", "127.0.0.1", target, key, 0, 5000)
+                await asyncio.sleep(0.01)
+        for port in (target, source):
+            cluster.client(port).execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+        await asyncio.sleep(0.3)
+        stop.set()
+    assert (await store.read(SPACE, users)).counts.tolist() == list(written.values())
+    await store.close()
 
 
 async def test_a_primary_that_hangs_is_left_when_its_replica_is_promoted(cluster: Cluster) -> None:

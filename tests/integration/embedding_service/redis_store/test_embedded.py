@@ -1,6 +1,11 @@
 """The redis-server that the service starts itself."""
 
+import asyncio
+import contextlib
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,3 +38,43 @@ async def test_a_redis_that_does_not_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "appendonly.aof").write_text("garbage that is no command\n" * 3)
     with pytest.raises(StoreUnavailable, match="Bad file format"):
         await RedisServer(tmp_path).start()
+
+
+async def test_a_server_that_can_not_be_started_again_is_started_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = RedisServer(tmp_path)
+    await server.start()
+    store = RedisUserStore(connect(server.url, timeout_s=5.0, connections=1))
+    await store.record(ENCODER, [new_review("r1")])
+    start, failures = asyncio.create_subprocess_exec, iter([OSError(11, "Resource temporarily unavailable")] * 3)
+
+    async def fail_first(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        for failure in failures:
+            raise failure
+        return await start(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_first)
+    os.kill(server.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(StoreUnavailable):
+                assert (await store.record(ENCODER, [new_review("r1")]))[0].outcome is Outcome.DUPLICATE
+                break
+            await asyncio.sleep(0.05)
+    assert caplog.text.count("could not be started: BlockingIOError: [Errno 11] Resource temporarily unavailable") == 3
+    await store.close()
+    await server.stop()
+
+
+async def test_the_log_says_which_server_it_is_and_its_bound(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    server = RedisServer(tmp_path, max_memory_mb=77)
+    await server.start()
+    assert "embedded store: valkey 9." in caplog.text
+    assert "at most 77 MB of data" in caplog.text
+    client = connect(server.url, timeout_s=5.0, connections=1)
+    [info] = await client.server_info()
+    assert (info["maxmemory"], info["maxmemory_policy"]) == (str(77 << 20), "noeviction")
+    await client.close()
+    await server.stop()

@@ -1,6 +1,7 @@
 """Users who were idle for too long: removed whole, with their reviews in live popularity, on a real Redis."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -120,3 +121,42 @@ async def test_the_service_removes_by_itself(
     assert await user_keys(store) == []
     assert (await Verifier(store).verify()).clean
     await store.close()
+
+
+async def test_a_sweep_never_removes_everybody(
+    store: RedisUserStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    reviews = [new_review("r1", user_id=f"user {i}") for i in range(600)]
+    await store.record(ENCODER, reviews)
+    idle = IdleUsers(store.client, store.outboxes, 10, clock)
+    clock.now_s += 1000 * DAY_S
+    assert 100 <= await idle.sweep() <= 160
+    assert "more than a tenth of the users are idle" in caplog.text
+
+
+@pytest.mark.parametrize("jump_s", [400 * DAY_S, -400 * DAY_S])
+async def test_a_clock_that_jumps_removes_nobody(
+    redis_server: RedisServer, jump_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisUserStore(connect(redis_server.url, timeout_s=5.0, connections=4))
+    await store.register_space(SPACE)
+    await store.record(ENCODER, [new_review("r1")])
+    for clock in (lambda: time.time() + jump_s, _Jumping(jump_s)):
+        task = asyncio.create_task(IdleUsers(store.client, store.outboxes, 1, clock).run())
+        while "the clock can't be trusted" not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+            await asyncio.sleep(0.01)
+        task.cancel()
+        caplog.clear()
+    assert (await store.read(SPACE, ["u1"])).counts.tolist() == [1]
+    await store.close()
+
+
+class _Jumping:
+    """The machine's clock, which jumps after it was first looked at."""
+
+    def __init__(self, jump_s: float) -> None:
+        self._jumps = iter([0.0])
+        self._jump_s = jump_s
+
+    def __call__(self) -> float:
+        return time.time() + next(self._jumps, self._jump_s)

@@ -9,6 +9,7 @@ from embedding_service.operations.verify import Verifier
 from embedding_service.ports import ImportedUser, Space
 from embedding_service.redis_store.client import connect
 from embedding_service.redis_store.embedded import RedisServer
+from embedding_service.redis_store.keys import DROP_LOCK_KEY
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.embedding_calls import StartService, features, imported_user, publish
 from tests.support.encoders import hash_vector
@@ -49,6 +50,16 @@ async def test_an_import_takes_a_retired_space_back(filled: RedisUserStore) -> N
     await filled.register_space(SPACE)
     assert await filled.retired_spaces.drop() == 0
     assert (await filled.read(SPACE, ["user 1"])).counts.tolist() == [3]
+
+
+async def test_only_its_owner_gives_the_lock_of_dropping_back(filled: RedisUserStore) -> None:
+    await filled.retire_spaces([])
+    await filled.client.one("SET", DROP_LOCK_KEY, "another service", "PX", 60_000)
+    assert await filled.retired_spaces.drop() == 0
+    assert await filled.client.one("GET", DROP_LOCK_KEY) == b"another service"
+    await filled.client.one("DEL", DROP_LOCK_KEY)
+    assert await filled.retired_spaces.drop()
+    assert not await filled.client.one("EXISTS", DROP_LOCK_KEY)
 
 
 async def test_the_releases_that_answer_keep_their_spaces(

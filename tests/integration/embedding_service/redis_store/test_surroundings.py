@@ -15,12 +15,14 @@ from click.testing import CliRunner
 
 from embedding_service.operations.commands import verify
 from embedding_service.redis_store.client import connect
-from embedding_service.redis_store.configuration import warn_of_configuration
+from embedding_service.redis_store.configuration import Configuration
 from embedding_service.redis_store.embedded import RedisServer, running_or_started
 from embedding_service.redis_store.user_store import RedisUserStore
+from tests.support.embedding_calls import StartService, publish
 from tests.support.processes import free_port
 from tests.support.stored_reviews import ENCODER, SPACE, new_review
 from twotower.errors import StoreUnavailable
+from twotower.release import Release
 
 PASSWORD = "5ecr3t/?#@%:+ é"
 
@@ -179,14 +181,26 @@ async def test_a_folder_in_use_is_refused_whatever_process_ids_say(tmp_path: Pat
     await server.stop()
 
 
-async def test_an_evicting_redis_is_warned_of(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_evicting_redis_is_refused(
+    redis_server: RedisServer, start_service: StartService, release: Release, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     client = connect(redis_server.url, timeout_s=5.0, connections=1)
-    await warn_of_configuration(client, 0)
+    configuration = Configuration(client, 0)
+    store = RedisUserStore(client, refusal=lambda: configuration.refusal)
+    assert await configuration.check()
     assert caplog.text == ""
-    await client.one("CONFIG SET", "maxmemory-policy", "allkeys-lru")
-    await warn_of_configuration(client, 0)
-    assert "set maxmemory-policy noeviction" in caplog.text
+    await client.one("CONFIG SET", "maxmemory-policy", "volatile-lru")
+    with pytest.raises(StoreUnavailable, match=r"maxmemory-policy is volatile-lru: set maxmemory-policy noeviction"):
+        await configuration.check()
+    with pytest.raises(StoreUnavailable, match="set maxmemory-policy noeviction"):
+        await store.active_release()  # health
+    with pytest.raises(StoreUnavailable, match="set maxmemory-policy noeviction"):
+        await start_service(store=redis_server.url)
+    await client.one("CONFIG SET", "maxmemory-policy", "noeviction")
+    assert await configuration.check()
+    await store.active_release()
+    await publish(await start_service(store=redis_server.url), release)
     await client.close()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from embedding_service.redis_store.background import repeat
+from embedding_service.redis_store.background import repeat, supervised
 from twotower.errors import StoreUnavailable
 
 
@@ -50,3 +50,40 @@ async def test_an_unexpected_error_does_not_end_it(caplog: pytest.LogCaptureFixt
 
     await run_until(done, work, woken)
     assert "a bug" in caplog.text
+
+
+async def test_trouble_is_said_once_with_its_reason_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    woken, done, rounds = asyncio.Event(), asyncio.Event(), 0
+
+    async def work() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 4:
+            raise StoreUnavailable("Redis does not answer") from ConnectionError("refused by port 6379")
+        woken.set()
+        if rounds > 4:
+            done.set()
+
+    await run_until(done, work, woken)
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert said == [("WARNING", "test: Redis does not answer (refused by port 6379)"), ("INFO", "test goes on")]
+
+
+async def test_work_that_dies_begins_again_and_is_seen(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedding_service.redis_store.background._FIRST_RESTART_S", 0.01)
+    runs = 0
+
+    async def run() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise MemoryError("no room")
+
+    await supervised("some work", run)
+    assert runs == 3
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert all("some work ended and begins again" in text and "MemoryError: no room" in text for text in warnings)

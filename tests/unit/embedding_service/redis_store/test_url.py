@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
 from embedding_service.bootstrap import describe
-from embedding_service.redis_store.configuration import configuration_warnings
+from embedding_service.redis_store.configuration import eviction, replica_warnings
 from embedding_service.redis_store.url import check_tls, parse_store_url, socket_url, with_password
 from embedding_service.settings import EmbeddingSettings
 
@@ -124,13 +124,14 @@ def test_tls_files_without_tls_are_refused(store: str, tmp_path: Path) -> None:
 
 def test_what_redis_would_lose_is_said_with_what_to_set() -> None:
     sound = {"maxmemory_policy": "noeviction", "connected_slaves": "0"}
-    assert configuration_warnings([sound], 0) == []
-    [evicts] = configuration_warnings([sound, {**sound, "maxmemory_policy": "allkeys-lru"}], 0)
+    assert replica_warnings([sound], 0) == []
+    assert eviction([sound]) == ""
+    evicts = eviction([sound, {**sound, "maxmemory_policy": "allkeys-lru"}])
     assert "allkeys-lru" in evicts
     assert "noeviction" in evicts
-    [replicas] = configuration_warnings([{**sound, "connected_slaves": "2"}], 0)
+    [replicas] = replica_warnings([{**sound, "connected_slaves": "2"}], 0)
     assert "--redis-wait-replicas 2" in replicas
-    assert configuration_warnings([{**sound, "connected_slaves": "2"}], 1) == []
+    assert replica_warnings([{**sound, "connected_slaves": "2"}], 1) == []
 
 
 @given(user=SECRETS, password=SECRETS, form=st.sampled_from(FORMS))
