@@ -162,6 +162,17 @@ def release_argument(command: Command) -> Command:
     return run
 
 
+def users_option(command: Command) -> Command:
+    """Where the users of releases are kept; the command gets `users`, None for beside the folder of releases."""
+    return click.option(
+        "--users",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar=environment.USERS,
+        show_envvar=True,
+        help="Folder of the users of releases, kept apart from them.  [default: users, beside the folder of releases]",
+    )(command)
+
+
 def _release_folder(release: str, releases: Path) -> Path:
     """The folder of a release that is named by its folder, by its id or as the newest one.
 

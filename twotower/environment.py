@@ -26,6 +26,7 @@ TLS_KEY: Final = "TWOTOWER_TLS_KEY"
 TOKEN_FILE: Final = "TWOTOWER_TOKEN_FILE"  # noqa: S105 - a name
 HTTP_PROXY: Final = "TWOTOWER_HTTP_PROXY"
 CACHE: Final = "TWOTOWER_CACHE"
+USERS: Final = "TWOTOWER_USERS"
 
 VARIABLES: Final = {
     RANKING: "host:port of the ranking service",
@@ -39,6 +40,7 @@ VARIABLES: Final = {
     TOKEN_FILE: "file of the token (a JWT) that says who calls",
     HTTP_PROXY: "true: connect through the proxy that http_proxy, https_proxy or grpc_proxy names",
     CACHE: "folder of encoded texts",
+    USERS: "folder of the users of releases",
 }
 """What clients and commands obey, and what each says."""
 

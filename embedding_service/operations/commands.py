@@ -13,7 +13,7 @@ import click
 
 from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
 from twotower.addresses import ChannelSettings
-from twotower.call_options import calls, release_argument
+from twotower.call_options import calls, release_argument, users_option
 from twotower.cli import json_option, print_json
 
 if TYPE_CHECKING:
@@ -217,9 +217,12 @@ async def export_users(store: "RedisUserStore", file: Path, releases: Path, as_j
 
 @click.command()
 @release_argument
+@users_option
 @calls("embedding", "admin-embedding")
 @json_option
-def replay(release: Path, embedding: str, admin_embedding: str, channels: ChannelSettings, as_json: bool) -> None:
+def replay(
+    *, release: Path, users: Path | None, embedding: str, admin_embedding: str, channels: ChannelSettings, as_json: bool
+) -> None:
     """Feed the reviews of a RELEASE through a live service and compare its features with the offline ones.
 
     RELEASE is the folder of a release, or the id of one in --releases, or `latest`. Round n is every user's nth review.
@@ -229,7 +232,7 @@ def replay(release: Path, embedding: str, admin_embedding: str, channels: Channe
     from embedding_service.operations.replay import replay_release
     from twotower.release import Release
 
-    opened = Release.open(release)
+    opened = Release.open(release.resolve(), users=users)
     with _counting("reviews") as count:
         replayed = replay_release(opened, embedding, admin_embedding, channels, on_progress=count)
     equal = not replayed.different_means and replayed.worst_als <= replayed.ALS_TOLERANCE

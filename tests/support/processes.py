@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from twotower.health import health_status
+from twotower.rpc import ChannelTls
 
 _START_S = 90.0
 
@@ -31,11 +32,19 @@ class Service:
         arguments: command line, without ``--listen`` and ``--admin-listen``.
         port: to listen on; a free one if None.
         admin_port: to listen on for operators; a free one if None.
+        tls: how its health is asked for; None for plaintext.
     """
 
     def __init__(
-        self, module: str, log: Path, *arguments: object, port: int | None = None, admin_port: int | None = None
+        self,
+        module: str,
+        log: Path,
+        *arguments: object,
+        port: int | None = None,
+        admin_port: int | None = None,
+        tls: ChannelTls | None = None,
     ) -> None:
+        self._tls = tls
         self.port = port or free_port()
         self.admin_port = admin_port or free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -56,7 +65,7 @@ class Service:
         over.
         """
         deadline = time.monotonic() + _START_S
-        while health_status(self.address) != status:
+        while health_status(self.address, tls=self._tls) != status:
             assert self.process.poll() is None, f"{self._command[2]} ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"{self._command[2]} is not {status}:\n{self.log()}"
             time.sleep(0.05)

@@ -23,11 +23,10 @@ from trainer.cli.options import (
     service_options,
     signing_option,
     source_options,
-    users_option,
 )
 from trainer.data.raw import SourceOptions
 from trainer.network.presets import PRESETS
-from twotower.call_options import release_argument
+from twotower.call_options import release_argument, users_option
 from twotower.cli import STDOUT, json_file_option, json_option, print_json
 
 if TYPE_CHECKING:

@@ -290,16 +290,6 @@ def service_options(command: Command) -> Command:
     return run
 
 
-def users_option(command: Command) -> Command:
-    """Where the users of releases are kept; the command gets `users`, None for beside the folder of releases."""
-    return click.option(
-        "--users",
-        type=FOLDER,
-        envvar="TWOTOWER_USERS",
-        help="Folder of the users of releases, kept apart from them.  [default: users, beside the folder of releases]",
-    )(command)
-
-
 def prune_option(command: Command) -> Command:
     """Whether users' state goes once it is published; the command gets `prune_users`."""
     return click.option(

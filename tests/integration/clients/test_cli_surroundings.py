@@ -287,6 +287,7 @@ def test_variables_are_in_the_help(run: Run) -> None:
             "TWOTOWER_ADMIN_RANKING",
             "TWOTOWER_ADMIN_EMBEDDING",
             "TWOTOWER_CACHE",
+            "TWOTOWER_USERS",
         }:
             assert f"env var: {name}" in text
 
