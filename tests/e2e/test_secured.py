@@ -55,10 +55,23 @@ def secured(encoder_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     tokens = {role: folder / f"{role}.jwt" for role in ("reader", "writer", "operator")}
     for role, path in tokens.items():
         path.write_text(signer.token(role, sub=f"{role} of the shop"))
-    common: list[object] = ["--releases", folder / "releases", "--tls-certificate", server.certificate, "--tls-key", server.key]
+    common: list[object] = [
+        "--releases",
+        folder / "releases",
+        "--tls-certificate",
+        server.certificate,
+        "--tls-key",
+        server.key,
+    ]
     common += ["--tls-client-ca", authority.path, "--auth-keys", write_keys(folder / "keys.json", signer)]
     embedding = Service("embedding_service", folder / "embedding.log", *common, "--data-dir", folder / "r", tls=client)
-    upstream: list[object] = ["--embedding", embedding.address, "--embedding-admin", embedding.admin_address, "--embedding-tls"]
+    upstream: list[object] = [
+        "--embedding",
+        embedding.address,
+        "--embedding-admin",
+        embedding.admin_address,
+        "--embedding-tls",
+    ]
     upstream += ["--embedding-ca", authority.path, "--embedding-certificate", client.certificate]
     upstream += ["--embedding-key", client.key, "--embedding-token-file", tokens["operator"]]
     ranking = Service("ranking_service", folder / "ranking.log", *common, *upstream, tls=client)
