@@ -8,7 +8,7 @@ REVIEWS ?=
 PROTOS := $(wildcard proto/twotower/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check check-extras format proto proto-baseline lock audit sbom bench loadtest clean
+.PHONY: help setup demo up down test check check-extras format proto proto-baseline lock audit sbom bench loadtest dev-certificates clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -83,6 +83,9 @@ bench-%: $(INSTALLED)
 
 loadtest: $(INSTALLED) ## Load what `make up` left running with Locust, 30 s, 16 callers
 	$(BIN)/locust -f clients/loadtest/locustfile.py --headless -u 16 -r 16 -t 30s --only-summary
+
+dev-certificates: $(INSTALLED) ## Make an authority, certificates, keys and tokens for development: run/certificates
+	$(BIN)/python tools/dev_certificates.py
 
 clean: ## Remove the virtual environment and the run directory
 	rm -rf $(VENV) run .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -21,6 +21,7 @@ from typing import Any, Final
 from tests.support.importing import import_random_users, user_id
 from tests.support.processes import Service, running
 from tests.support.releases import write_random_release
+from twotower.addresses import PLAINTEXT, ChannelSettings
 from twotower.release import Release
 
 PRODUCTS: Final = 600
@@ -44,16 +45,32 @@ class Services:
         return float(logged[1])
 
 
+@dataclass(frozen=True)
+class Security:
+    """What services are started with and how they are called.
+
+    Attributes:
+        options: of both services.
+        to_embedding: of ranking, for the embedding service.
+        channels: of whoever calls them.
+    """
+
+    options: tuple[object, ...] = ()
+    to_embedding: tuple[object, ...] = ()
+    channels: ChannelSettings = PLAINTEXT
+
+
 @contextlib.contextmanager
-def services() -> Iterator[Services]:
+def services(security: Security = Security()) -> Iterator[Services]:
     """A release of 600 products, an embedding service with a Redis of its own and 2,048 warm users, and a ranking
     service.
     """
     with tempfile.TemporaryDirectory(prefix="twotower-bench-") as folder:
         root = Path(folder)
         release = write_random_release(root / "releases", products=PRODUCTS, encoder=encoder_folder(), lift=True)
-        arguments = ("--releases", root / "releases")
-        embedding = Service("embedding_service", root / "embedding.log", "--data-dir", root / "redis", *arguments)
+        arguments, tls = ("--releases", root / "releases", *security.options), security.channels.tls
+        store = ("--data-dir", root / "redis")
+        embedding = Service("embedding_service", root / "embedding.log", *store, *arguments, tls=tls)
         options = (
             *arguments,
             "--embedding",
@@ -63,10 +80,11 @@ def services() -> Iterator[Services]:
             "--release",
             release.release_id,
         )
-        ranking = Service("ranking_service", root / "ranking.log", *options)
+        options += security.to_embedding
+        ranking = Service("ranking_service", root / "ranking.log", *options, tls=tls)
         with running(embedding, ranking):
             embedding.wait_until("NOT_SERVING")
-            import_random_users(embedding.admin_address, release, len(USER_IDS))
+            import_random_users(embedding.admin_address, release, len(USER_IDS), security.channels)
             embedding.wait_until("SERVING")
             ranking.wait_until("SERVING")
             yield Services(embedding, ranking, release)

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -228,3 +230,33 @@ async def test_reflection_can_be_switched_off() -> None:
     ):
         describe: Any = channel.unary_unary("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
         assert await code(describe(b"")) is grpc.StatusCode.UNIMPLEMENTED
+
+
+def make_twice(folder: Path) -> dict[str, bytes]:
+    """Run the tool, check what running it again changes, and return the files of the first time."""
+    tool = [sys.executable, "tools/dev_certificates.py", "--out", str(folder)]
+    subprocess.run(tool, check=True, cwd=Path(__file__).parents[2], capture_output=True)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    subprocess.run(tool, check=True, cwd=Path(__file__).parents[2], capture_output=True)
+    changed = {path.name for path in folder.iterdir() if path.read_bytes() != before[path.name]}
+    assert {"server.pem", "server-key.pem", "ca.pem"} <= changed
+    assert not {"ca-key.pem", "signing-key.pem", "keys.json", "identities.toml"} & changed
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (*folder.glob("*-key.pem"), *folder.glob("*.token")))
+    return before
+
+
+async def test_what_make_dev_certificates_makes_is_what_the_services_take(tmp_path: Path) -> None:
+    """Doing it again renews certificates and tokens, and what trusts the old authority and keys goes on."""
+    before = make_twice(tmp_path)
+    (tmp_path / "old-ca.pem").write_bytes(before["ca.pem"])
+    identities = Identities(Tokens(tmp_path / "keys.json", "twotower"), Certificates(tmp_path / "identities.toml"))
+    tls = ServerTls(tmp_path / "server.pem", tmp_path / "server-key.pem", client_ca=tmp_path / "ca.pem")
+    expected = {"reader": (OK, DENIED, DENIED), "writer": (OK, OK, DENIED), "operator": (OK, OK, OK)}
+    async with serving(identities, tls) as server:
+        for role, outcome in expected.items():
+            own = ChannelTls(tmp_path / "old-ca.pem", tmp_path / f"{role}.pem", tmp_path / f"{role}-key.pem")
+            assert await codes(server, tls=own) == outcome
+            token = (tmp_path / f"{role}.token").read_text()
+            nobody = replace(own, certificate=tmp_path / "server.pem", key=tmp_path / "server-key.pem")
+            assert await codes(server, bearer(token), nobody) == outcome
+            assert await codes(server, bearer(before[f"{role}.token"].decode()), nobody) == outcome

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tests.support.releases import product_id, unit_vectors
+from twotower.addresses import PLAINTEXT, ChannelSettings
 from twotower.features import ALS_DIM, quantize
 from twotower.release import Release
-from twotower.rpc import open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
@@ -35,10 +35,11 @@ def import_requests(
         yield pb.ImportUsersRequest(batch=pb.ImportBatch(users=users[start : start + batch]))
 
 
-def import_random_users(address: str, release: Release, count: int) -> None:
+def import_random_users(address: str, release: Release, count: int, channels: ChannelSettings = PLAINTEXT) -> None:
     """Import the users `user_id(0)` to `user_id(count - 1)` with 1 to 4 reviews each; `release` becomes active."""
     rng = np.random.default_rng(0)
-    import_users(address, release, [_random_user(rng, user_id(index), release) for index in range(count)])
+    users = [_random_user(rng, user_id(index), release) for index in range(count)]
+    import_users(address, release, users, channels)
 
 
 def activate_without_users(address: str, release: Release) -> None:
@@ -46,9 +47,11 @@ def activate_without_users(address: str, release: Release) -> None:
     import_users(address, release, [])
 
 
-def import_users(address: str, release: Release, users: Sequence[pb.ImportedUser]) -> None:
+def import_users(
+    address: str, release: Release, users: Sequence[pb.ImportedUser], channels: ChannelSettings = PLAINTEXT
+) -> None:
     """Import users into the service whose administrative listener is `address`, which may still be starting."""
-    with open_channel(address) as channel:
+    with channels.open(address) as channel:
         requests = import_requests(release, users)
         answer = EmbeddingServiceStub(channel).ImportUsers(requests, timeout=120, wait_for_ready=True)
     assert answer.release_id == release.release_id
