@@ -27,6 +27,7 @@ from embedding_service.usecases.users import Users
 from twotower.cores import usable_cores
 from twotower.limits import MAX_MESSAGE_BYTES
 from twotower.rpc import Server
+from twotower.suppressions import FILE_NAME
 from twotower.v1 import embedding_service_pb2
 from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 
@@ -104,7 +105,7 @@ async def running_service(
         stack.push_async_callback(spaces.close)
         activation = Activation(store, spaces)
         servicer = EmbeddingServicer(
-            Users(store, spaces),
+            Users(store, spaces, suppressions=settings.suppressions or settings.data_dir / FILE_NAME),
             Popularity(RedisPopularityStore(client, store.outboxes), spaces),
             Importer(store, spaces, activation),
             activation,

@@ -30,6 +30,11 @@ class EmbeddingSettings(ServerSettings):
         None, description="file with the password of Redis' user, instead of a password in `store`"
     )
     data_dir: Path = Field(Path("run/embedding"), description="folder of the embedded store; one service at a time")
+    suppressions: Path | None = Field(
+        None,
+        description="file to which deleted users are added, hashed, for `twotower train --suppressions`; "
+        "suppressed_users.jsonl in data_dir if unset",
+    )
     releases: Path = Field(Path("run/releases"), description="folder of releases")
     appendfsync: Literal["always", "everysec", "no"] = Field(
         "always",

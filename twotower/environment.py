@@ -27,6 +27,7 @@ TOKEN_FILE: Final = "TWOTOWER_TOKEN_FILE"  # noqa: S105 - a name
 HTTP_PROXY: Final = "TWOTOWER_HTTP_PROXY"
 CACHE: Final = "TWOTOWER_CACHE"
 USERS: Final = "TWOTOWER_USERS"
+SUPPRESSIONS: Final = "TWOTOWER_SUPPRESSIONS"
 
 VARIABLES: Final = {
     RANKING: "host:port of the ranking service",
@@ -41,6 +42,7 @@ VARIABLES: Final = {
     HTTP_PROXY: "true: connect through the proxy that http_proxy, https_proxy or grpc_proxy names",
     CACHE: "folder of encoded texts",
     USERS: "folder of the users of releases",
+    SUPPRESSIONS: "lists of deleted users, separated by ':'",
 }
 """What clients and commands obey, and what each says."""
 

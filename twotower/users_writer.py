@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,22 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.errors import ReleaseInvalid
+from twotower.features import Int64
 from twotower.release_users import (
     REVIEW_IDS,
+    UNDATED,
     USER_ARRAYS,
     USER_FILES,
     USER_IDS,
     USERS_MANIFEST,
+    ReleaseUsers,
     UsersManifest,
     read_users_manifest,
     user_array,
 )
+from twotower.suppressions import Suppressions
 from twotower.temporary_folders import TemporaryFolder, fsync_tree
 
 KEPT_USERS: Final = 3
 """How many releases' users `twotower train` keeps; older ones are removed."""
 _TEMPORARY_PREFIX: Final = ".writing-"
 _OWNER_ONLY: Final = 0o700
+_ROWS_AT_ONCE: Final = 65_536
 
 
 class UsersWriter:
@@ -110,6 +115,49 @@ def keep_newer(root: Path, release_id: str) -> None:
     published = next((time for time, name in dated if name == release_id), None)
     if published is not None:
         _remove(root, [name for time, name in dated if time <= published])
+
+
+def forget_users(root: Path, suppressions: Suppressions) -> int:
+    """Take deleted users out of a folder of users: whoever has a review from before the deletion, or an undated one.
+
+    Users of other releases than the newest may have come back since; the next training has what they wrote then.
+
+    Returns:
+        How many were taken out, over all releases.
+    """
+    forgotten = 0
+    for path in root.glob(f"*/{USERS_MANIFEST}") if suppressions else ():
+        manifest = read_users_manifest(path.parent)
+        users = ReleaseUsers.open(path.parent, manifest.release_id, np.iinfo(np.int32).max)
+        ids = list(users.user_ids())
+        deleted = [_is_deleted(users, row, suppressions.deleted_us(user_id)) for row, user_id in enumerate(ids)]
+        if not any(deleted):
+            continue
+        forgotten += sum(deleted)
+        kept = np.flatnonzero(~np.array(deleted))
+        counts = np.diff(users.review_offsets)
+        reviews = np.flatnonzero(~np.repeat(deleted, counts))
+        review_ids = list(users.review_ids())
+        columns = {name: _parts(getattr(users, name), reviews) for name in USER_ARRAYS}
+        columns["review_offsets"] = iter([np.cumsum([0, *counts[kept]])])
+        columns["als"] = iter([users.als[kept]])
+        with UsersWriter(root) as writer:
+            writer.write([ids[row] for row in kept.tolist()], [review_ids[row] for row in reviews.tolist()], columns)
+            writer.commit(manifest.release_id, manifest.created_at)
+    return forgotten
+
+
+def _parts(column: NDArray[Any], rows: Int64) -> Iterator[NDArray[Any]]:
+    """Some rows of a column, a part at a time."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield column[rows[start : start + _ROWS_AT_ONCE]]
+
+
+def _is_deleted(users: ReleaseUsers, row: int, deleted_us: int | None) -> bool:
+    if deleted_us is None:
+        return False
+    times = users.times_us[users.reviews_of(row)]
+    return bool(((times <= deleted_us) | (times == UNDATED)).any())
 
 
 def _by_time(root: Path) -> list[tuple[str, str]]:

@@ -1,8 +1,10 @@
 """The use cases of users: their features, their reviews, and forgetting them."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -21,7 +23,7 @@ from embedding_service.ports import (
 )
 from embedding_service.releases.spaces import LoadedRelease, Spaces
 from twotower.encoder import Encoded
-from twotower.errors import FieldViolation, InvalidArgument
+from twotower.errors import FieldViolation, InvalidArgument, InvalidFile, StoreUnavailable
 from twotower.features import (
     BERT_DIM,
     MAX_REVIEWS_PER_USER,
@@ -33,6 +35,7 @@ from twotower.features import (
     review_text,
     running_mean,
 )
+from twotower.suppressions import suppress
 
 _NO_EMBEDDING = np.zeros(BERT_DIM, np.int16)
 _MEANS_AT_ONCE: Final = 64
@@ -96,9 +99,17 @@ class Users:
         store: users' state.
         spaces: loaded releases.
         clock: seconds since 1970.
+        suppressions: the list to which deleted users are added; none if None.
     """
 
-    def __init__(self, store: UserStore, spaces: Spaces, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: UserStore,
+        spaces: Spaces,
+        clock: Callable[[], float] = time.time,
+        suppressions: Path | None = None,
+    ) -> None:
+        self._suppressions = suppressions
         self._store = store
         self._spaces = spaces
         self._clock = clock
@@ -202,8 +213,21 @@ class Users:
         return True, change.review_count, release.release_id
 
     async def delete(self, user_id: str) -> bool:
-        """Forget a user in every space; False if there was nothing."""
-        return await self._store.delete(user_id)
+        """Forget a user in every space, and for later trainings; False if there was nothing.
+
+        Raises:
+            StoreUnavailable: the store does not answer, or the user is deleted and the list can't be written.
+        """
+        was_known = await self._store.delete(user_id)
+        if self._suppressions is not None:
+            try:
+                await asyncio.to_thread(suppress, self._suppressions, user_id, int(self._clock() * 1e6))
+            except (OSError, InvalidFile) as error:
+                raise StoreUnavailable(
+                    f"the user is deleted here, but not on the suppression list, which trainings read: {error}; "
+                    "mend it and delete the user again"
+                ) from error
+        return was_known
 
     async def encode(self, texts: Sequence[str]) -> tuple[Encoded, str]:
         """Embeddings of texts, and the encoder's id."""

@@ -23,6 +23,7 @@ from trainer.cli.options import (
     service_options,
     signing_option,
     source_options,
+    suppressions_option,
 )
 from trainer.data.raw import SourceOptions
 from trainer.network.presets import PRESETS
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trainer.progress import Progress
     from trainer.release.publish import Published
     from twotower.release import Release
+    from twotower.suppressions import Suppressions
 
 
 @click.command("train")
@@ -113,7 +115,7 @@ def train(
     from twotower.release_signature import read_signing_key
     from twotower.release_users import users_root
     from twotower.terminal import console
-    from twotower.users_writer import KEPT_USERS, keep_newest
+    from twotower.users_writer import KEPT_USERS, forget_users, keep_newest
 
     terminal, progress = console(stderr=as_json), Progress(console(stderr=True))
     recipe = chosen.recipe(preset)
@@ -148,6 +150,7 @@ def train(
         signing_key=key,
     )
     keep_newest(users, KEPT_USERS)
+    forget_users(users, cleaning.suppressions)
     print_curve(terminal, result.fitted)
     print_result(terminal, result, progress.seconds)
     files: dict[str, object] = {}
@@ -209,9 +212,18 @@ def _table(path: Path | None) -> Any:
 @release_argument
 @users_option
 @prune_option
+@suppressions_option
 @service_options
 @json_option
-def publish(*, release: Path, users: Path | None, prune_users: bool, services: Services, as_json: bool) -> None:
+def publish(
+    *,
+    release: Path,
+    users: Path | None,
+    prune_users: bool,
+    suppressions: "Suppressions",
+    services: Services,
+    as_json: bool,
+) -> None:
     """Send the users of RELEASE to the embedding service and load RELEASE on the ranking service.
 
     RELEASE is the folder of a release, or the id of one in --releases, or `latest`.
@@ -220,11 +232,13 @@ def publish(*, release: Path, users: Path | None, prune_users: bool, services: S
     from twotower.release import Release
     from twotower.release_users import users_root
     from twotower.terminal import console
+    from twotower.users_writer import forget_users
 
     progress = Progress(console(stderr=True))
+    root = users or users_root(release.resolve().parent)
     with progress.stage("verify release"):
+        forget_users(root, suppressions)
         opened = Release.open(release.resolve(), users=users)
-    root = users or users_root(opened.path.parent)
     published = _publish(opened, services, progress, as_json, prune=root if prune_users else None)
     if as_json:
         print_json(published, release_id=opened.release_id)

@@ -18,6 +18,7 @@ from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
     from trainer.pipeline import TrainingOptions
+    from twotower.suppressions import Suppressions
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -139,6 +140,7 @@ def cleaning_options(command: Command) -> Command:
         show_default=True,
         help="Refuse a file of which more than this share is unusable.",
     )
+    @suppressions_option
     @click.option("--strict", is_flag=True, help="Refuse a file with any missing or unusable value.")
     @functools.wraps(command)
     def run(
@@ -147,6 +149,7 @@ def cleaning_options(command: Command) -> Command:
         more_names: tuple[str, ...],
         only_names: tuple[str, ...],
         max_dropped: float,
+        suppressions: "Suppressions",
         strict: bool,
         **others: object,
     ) -> None:
@@ -157,7 +160,7 @@ def cleaning_options(command: Command) -> Command:
             message = problem if default_username.strip() else "must not be blank"
             raise click.BadParameter(str(message), param_hint="--default-username")
         names = (*(only_names or ANONYMOUS_NAMES), *more_names)
-        command(cleaning=CleaningOptions(default_username, names, max_dropped, strict), **others)
+        command(cleaning=CleaningOptions(default_username, names, max_dropped, strict, suppressions), **others)
 
     return run
 
@@ -286,6 +289,27 @@ def service_options(command: Command) -> Command:
         *, admin_embedding: str, admin_ranking: str, timeout_s: float, channels: ChannelSettings, **others: object
     ) -> None:
         command(services=Services(admin_embedding, admin_ranking, timeout_s, channels), **others)
+
+    return run
+
+
+def suppressions_option(command: Command) -> Command:
+    """Who was deleted; the command gets `suppressions`, a :class:`~twotower.suppressions.Suppressions`."""
+
+    @click.option(
+        "--suppressions",
+        "files",
+        type=FILE,
+        multiple=True,
+        envvar="TWOTOWER_SUPPRESSIONS",
+        help="List of deleted users that an embedding service wrote: what they wrote before is left out; may be "
+        "repeated.",
+    )
+    @functools.wraps(command)
+    def run(*, files: tuple[Path, ...], **others: object) -> None:
+        from twotower.suppressions import Suppressions
+
+        command(suppressions=Suppressions.read(files), **others)
 
     return run
 

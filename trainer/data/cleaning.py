@@ -22,7 +22,7 @@ a missing ``reviews.id``, which no rule asks for.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -51,6 +51,7 @@ from twotower.features import (
     is_anonymous,
 )
 from twotower.release_users import UNDATED
+from twotower.suppressions import Suppressions
 
 _SHOWN: Final = 5
 _DECIMAL_COMMA: Final = re.compile(r"^([+-]?\d+),(\d+)$")
@@ -80,12 +81,14 @@ class CleaningOptions:
         anonymous_names: names that stand for anybody, compared without case.
         max_dropped: largest share of the rows that may be dropped, 0 to 1.
         strict: refuse a file with any problem.
+        suppressions: users who were deleted, whose rows from before are left out.
     """
 
     default_username: str = DEFAULT_USERNAME
     anonymous_names: tuple[str, ...] = ANONYMOUS_NAMES
     max_dropped: float = 0.01
     strict: bool = False
+    suppressions: Suppressions = field(default_factory=Suppressions)
 
     @cached_property
     def _keys(self) -> frozenset[str]:
@@ -212,6 +215,10 @@ def clean(
         notes.append(
             f"{nameless:,} rows have no user name: {options.default_username!r}, which fills them, counts as anonymous"
         )
+    suppressed = _suppressed(columns["reviews.username"], time_us, options, anonymous_names) & usable
+    if suppressed.any():
+        usable, rated_rows = usable & ~suppressed, rated_rows - int(suppressed.sum())
+        notes.append(f"{int(suppressed.sum()):,} rows of users who were deleted since are left out (--suppressions)")
     report = CleaningReport(rated_rows + len(raw.malformed), int(usable.sum()), tuple(problems.reported), tuple(notes))
     _refuse(path, report, options)
     rows = np.flatnonzero(usable)
@@ -224,6 +231,24 @@ def clean(
     kept |= {field: _without_markup(kept[field]) for field in _MARKED_UP}
     cleaned = CleanRows(review_id=review_id, rating=rating[rows].astype(np.float32), time_us=time_us[rows], **kept)
     return cleaned, report, anonymous_names
+
+
+def _suppressed(
+    users: Repeated, time_us: Int64, options: CleaningOptions, anonymous_names: tuple[str, ...]
+) -> NDArray[np.bool_]:
+    """Which rows are from before their user was deleted, (rows,) bool; undated ones are."""
+    if not options.suppressions:
+        return np.zeros(len(time_us), bool)
+    keys = anonymous_keys(anonymous_names)
+    never = np.iinfo(np.int64).min
+    deleted_us = np.array(
+        [
+            never if is_anonymous(name, keys) or (time := options.suppressions.deleted_us(name)) is None else time
+            for name in users.distinct
+        ],
+        np.int64,
+    )[users.code]
+    return np.asarray((deleted_us != never) & ((time_us <= deleted_us) | (time_us == UNDATED)), bool)
 
 
 def _ratings(

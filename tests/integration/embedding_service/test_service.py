@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import struct
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from tests.support.releases import product_id
 from twotower.als import fold_in
 from twotower.features import MAX_REVIEWS_PER_USER, review_text, running_mean
 from twotower.release import Release
+from twotower.suppressions import Suppressions
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 
@@ -413,3 +415,28 @@ async def test_a_full_user_is_named_by_the_field_of_the_request(
             await call
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert f"{field}: has {MAX_REVIEWS_PER_USER} reviews" in str(refused.value.details())
+
+
+async def test_a_deleted_user_is_on_the_suppression_list(start_service: StartService, tmp_path: Path) -> None:
+    for setting, path in (({}, "data/suppressed_users.jsonl"), ({"suppressions": tmp_path / "elsewhere"}, "elsewhere")):
+        service = await start_service(data_dir=tmp_path / "data" if not setting else tmp_path / "other", **setting)
+        for user in ("Ann", "nobody knows", "Ann"):
+            await service.stub.DeleteUser(pb.DeleteUserRequest(user_id=user))
+        found = Suppressions.read([tmp_path / path])
+        assert abs((found.deleted_us("Ann") or 0) / 1e6 - time.time()) < 60
+        assert found.deleted_us("nobody knows")
+        assert found.deleted_us("Bob") is None
+
+
+async def test_a_list_that_cannot_be_written_is_said_and_the_user_is_deleted(
+    start_service: StartService, release: Release, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    service = await start_service(suppressions=tmp_path / "folder")
+    await publish(service, release, [imported_user("warm", ["a", "b"])])
+    await record(service, "r1", "Ann")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.stub.DeleteUser(pb.DeleteUserRequest(user_id="Ann"))
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "deleted here, but not on the suppression list" in str(caught.value.details())
+    assert not (await features(service, "Ann")).review_count

@@ -11,6 +11,7 @@ from trainer.data.cleaning import CleaningOptions
 from trainer.data.reviews import read_reviews
 from twotower.errors import InvalidFile
 from twotower.release_users import UNDATED
+from twotower.suppressions import Suppressions, suppress
 
 
 def microseconds(*parts: int) -> int:
@@ -135,3 +136,22 @@ def test_anonymous_names_are_told_without_case(tmp_path: Path) -> None:
     reviews = read(tmp_path / "r.csv", [{"reviews.username": name} for name in names])
     told = dict(zip(reviews.user_ids, reviews.anonymous.tolist(), strict=True))
     assert told == dict(zip(names, [True, True, True, True, False], strict=True))
+
+
+def test_what_deleted_users_wrote_before_is_left_out_and_counted(tmp_path: Path) -> None:
+    deleted = tmp_path / "deleted"
+    for name in ("ann", "bob", "Anonymous", "nobody"):
+        suppress(deleted, name, microseconds(2018, 1, 1))
+    rows = [
+        {"reviews.username": name, "reviews.date": f"{date}T00:00:00Z" if date else ""}
+        for name, date in (
+            ("ann", "2017-01-01"), ("ann", "2018-01-01"), ("ann", "2018-01-02"), ("bob", ""), ("Bob", "2017-01-01"),
+            ("anonymous", "2017-01-01"), ("cid", "2017-01-01"),
+        )
+    ]  # fmt: skip
+    path = write_csv(tmp_path / "r.csv", rows)
+    reviews, report = read_reviews(path, CleaningOptions(max_dropped=0, suppressions=Suppressions.read([deleted])))
+    assert sorted(reviews.user_ids[user] for user in reviews.user) == ["Bob", "ann", "anonymous", "cid"]
+    assert (report.rows_read, report.rows_kept) == (4, 4)
+    assert "3 rows of users who were deleted since are left out (--suppressions)" in report.notes
+    assert len(read_reviews(path, CleaningOptions())[0]) == 7
