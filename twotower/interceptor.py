@@ -23,7 +23,7 @@ from twotower.errors import (
     status_code,
     to_status,
 )
-from twotower.limits import MAX_OPEN_CALLS, check_fields, repeated_messages
+from twotower.limits import LONG_WAIT_S, MAX_OPEN_CALLS, check_fields, repeated_messages
 
 _LOG = logging.getLogger(__name__)
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
@@ -42,7 +42,8 @@ class Calls:
         self._open = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._waiting: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[asyncio.Task[Any], float] = {}
+        self._ended: set[asyncio.Task[Any]] = set()
         self._closing = False
 
     async def wait_idle(self) -> None:
@@ -68,18 +69,27 @@ class Calls:
 
     @contextlib.contextmanager
     def conversation(self) -> Iterator[None]:
-        """Count a call that stays open.
+        """Count a call that stays open. If there are as many as may be, the one that has waited longest is ended.
 
         Raises:
-            Overloaded: there are as many as may be.
+            Overloaded: none has waited for long.
         """
-        if self._open >= MAX_OPEN_CALLS:
+        if self._open >= MAX_OPEN_CALLS and not self._end_longest_waiting():
             raise Overloaded(f"{MAX_OPEN_CALLS} calls are open already, of those that stay open", _COME_BACK_AFTER_S)
         self._open += 1
         try:
             yield
         finally:
             self._open -= 1
+
+    def _end_longest_waiting(self) -> bool:
+        for task, since in self._waiting.items():  # in the order in which they began to wait
+            if task not in self._ended:
+                if time.monotonic() - since < LONG_WAIT_S:
+                    return False
+                self._ended.add(task)
+                return task.cancel()
+        return False
 
     async def one_by_one(
         self, requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
@@ -88,18 +98,19 @@ class Calls:
         task, messages = asyncio.current_task(), aiter(requests)
         assert task
         while not self._closing:
-            self._waiting.add(task)
+            self._waiting[task] = time.monotonic()
             try:
                 request = await anext(messages)
             except StopAsyncIteration:
                 return
             except asyncio.CancelledError:
-                if not self._closing:
+                if not self._closing and task not in self._ended:
                     raise
                 task.uncancel()
                 return
             finally:
-                self._waiting.discard(task)
+                self._waiting.pop(task, None)
+                self._ended.discard(task)
             self.begin()
             try:
                 yield _parsed(parse, request)

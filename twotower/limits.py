@@ -19,6 +19,8 @@ _SCANNED_BYTES: Final = 65_536
 MAX_CALLS: Final = 4_096
 MAX_OPEN_CALLS: Final = 1_024
 """Calls of many requests and many answers; ranking has as many as it has ever had look-ups at once."""
+LONG_WAIT_S: Final = 60.0
+"""Such a call that has waited longer for a request may be ended for a new one."""
 MAX_WATCHERS: Final = 256
 
 _IDENTITY_ONLY: Final = 1
@@ -41,7 +43,7 @@ def server_options(*, max_request_bytes: int, reuse_port: bool) -> list[tuple[st
         # A client that is gone without a word is noticed, and what it held is free again.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.max_connection_idle_ms", 3_600_000),
+        ("grpc.max_connection_idle_ms", 600_000),
         ("grpc.so_reuseport", int(reuse_port)),
         # Clients may ping an idle connection every few seconds; gRPC would hang up on them after the third ping.
         ("grpc.keepalive_permit_without_calls", 1),

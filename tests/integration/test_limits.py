@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.channels import open_async_channels
 from tests.support.small_server import serving
+from twotower import interceptor
 from twotower.limits import MAX_OPEN_CALLS, MAX_WATCHERS
 from twotower.rpc import Server, open_async_channel
 from twotower.v1 import embedding_service_pb2 as pb
@@ -108,7 +109,7 @@ async def test_metadata_is_bounded() -> None:
         assert await still_serves(server)
 
 
-async def test_calls_that_stay_open_are_counted() -> None:
+async def test_calls_that_stay_open_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving() as server:
         calls: list[Any] = []
         channels = [open_async_channel(f"127.0.0.1:{server.port}", options=OWN_CONNECTION) for _ in range(2)]
@@ -121,15 +122,16 @@ async def test_calls_that_stay_open_are_counted() -> None:
         one_more = stub.StreamUserFeatures()
         assert (await refusal(one_more.read())).code() is EXHAUSTED
         assert await still_serves(server)
-        calls.pop().cancel()
-        while True:  # until the server has noticed
+
+        monkeypatch.setattr(interceptor, "LONG_WAIT_S", 0.0)  # as if they had waited for a minute
+        for number in range(3):
             call = stub.StreamUserFeatures()
             await call.write(request)
-            try:
-                assert (await call.read()).release_id == "ann"
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                continue
-            break
+            assert (await call.read()).release_id == "ann"
+            assert await calls[number].read() is grpc.aio.EOF
+            assert await calls[number].code() is grpc.StatusCode.OK
+        await calls[3].write(request)
+        assert (await calls[3].read()).release_id == "ann"
         for channel in channels:
             await channel.close()
 

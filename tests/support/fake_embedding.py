@@ -31,6 +31,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         calls: user ids of each look-up.
         called: set at each look-up.
         opened: calls that look-ups came over.
+        tokens: what the callers of these calls said who they are.
     """
 
     release: Release
@@ -42,16 +43,22 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     calls: list[list[str]] = field(default_factory=list)
     called: asyncio.Event = field(default_factory=asyncio.Event)
     opened: int = 0
+    tokens: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.blocked.set()
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, port: int = 0) -> int:
-        """Serve; returns the port."""
+    async def start(self, port: int = 0, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Serve, by TLS if there are credentials; returns the port."""
         self._server = grpc.aio.server(options=server_options(max_request_bytes=MAX_REQUEST_BYTES, reuse_port=False))
         embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        self.port = (
+            self._server.add_secure_port(address, credentials)
+            if credentials
+            else self._server.add_insecure_port(address)
+        )
         await self._server.start()
         return self.port
 
@@ -76,6 +83,7 @@ class FakeEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncIterator[embedding_service_pb2.StreamUserFeaturesResponse]:
         """Features in the order asked."""
         self.opened += 1
+        self.tokens += [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]
         async for request in request_iterator:
             self.calls.append(list(request.user_ids))
             self.called.set()
