@@ -3,7 +3,8 @@ FROM python:3.11-slim-bookworm AS base
 WORKDIR /app
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1
 RUN useradd --create-home twotower \
-    && mkdir -p /releases /users /home/twotower/.cache && chown twotower /releases /users /home/twotower/.cache && chmod 700 /users
+    && mkdir -p /releases /users /suppressions /home/twotower/.cache \
+    && chown twotower /releases /users /suppressions /home/twotower/.cache && chmod 700 /users /suppressions
 COPY constraints.txt ./
 
 # What each extra needs, as a file of its own, so that a change of anything else does not install it again.

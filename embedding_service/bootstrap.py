@@ -27,7 +27,7 @@ from embedding_service.usecases.users import Users
 from twotower.cores import usable_cores
 from twotower.limits import MAX_MESSAGE_BYTES
 from twotower.rpc import Server
-from twotower.suppressions import FILE_NAME
+from twotower.suppressions import FILE_NAME, make_list
 from twotower.v1 import embedding_service_pb2
 from twotower.v1.embedding_service_pb2_grpc import add_EmbeddingServiceServicer_to_server
 
@@ -105,7 +105,7 @@ async def running_service(
         stack.push_async_callback(spaces.close)
         activation = Activation(store, spaces)
         servicer = EmbeddingServicer(
-            Users(store, spaces, suppressions=settings.suppressions or settings.data_dir / FILE_NAME),
+            Users(store, spaces, suppressions=_suppressions(settings)),
             Popularity(RedisPopularityStore(client, store.outboxes), spaces),
             Importer(store, spaces, activation),
             activation,
@@ -143,6 +143,16 @@ async def running_service(
         for name, run in backgrounds.items():
             stack.push_async_callback(_cancel, asyncio.create_task(supervised(name, run)))
         yield server
+
+
+def _suppressions(settings: EmbeddingSettings) -> Path:
+    """The list of deleted users; that it can't be written is said at once, and at every deletion."""
+    path = settings.suppressions or settings.data_dir / FILE_NAME
+    try:
+        make_list(path)
+    except OSError as error:
+        _LOG.warning("suppressions: %s can't be written, so deletions of users are refused: %s", path, error.strerror)
+    return path
 
 
 def describe(settings: EmbeddingSettings) -> str:

@@ -57,6 +57,16 @@ class Suppressions:
         return max((time for time in times if time is not None), default=None)
 
 
+def make_list(path: Path) -> None:
+    """Make an empty list where there is none, for its owner alone; trainings then read it before anybody is deleted.
+
+    Raises:
+        OSError: it can't be made or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
 def suppress(path: Path, user_id: str, deleted_us: int) -> None:
     """Add a user to a list, on disk when this returns; several processes may do so at once. Blocks.
 
