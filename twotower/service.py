@@ -7,6 +7,7 @@ has set what gRPC reads when it is imported.
 import ipaddress
 import itertools
 import logging
+import resource
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from twotower.rpc import ServerTls
 
 _MAX_PORT: Final = 65_535
+_FILES: Final = 16_384
 SettingsT = TypeVar("SettingsT", bound="ServerSettings")
 
 
@@ -182,6 +184,14 @@ def configure_logging(package: str, level: str = "INFO") -> None:
     logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s {package} %(name)s: %(message)s", force=True)
 
 
+def _allow_files() -> None:
+    """Let the process have as many connections as a server takes; the usual limit of files is a quarter of that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_service(package: str, settings: SettingsT, serve: Callable[[SettingsT], Coroutine[Any, Any, None]]) -> None:
     """Serve until the coroutine ends; a problem at start is one line and exit code 1."""
     from twotower import rpc
@@ -189,6 +199,7 @@ def run_service(package: str, settings: SettingsT, serve: Callable[[SettingsT], 
 
     try:
         configure_logging(package, settings.log_level)
+        _allow_files()
         rpc.run(serve(settings))
     except (TwotowerError, OSError, RuntimeError) as error:
         sys.exit(f"{package}: {error}")
