@@ -59,6 +59,7 @@ __all__ = ["FORMAT_VERSION", "MANIFEST", "PARTS", "ROW_LAYOUT", "SIGNATURE", "Ma
 
 ENCODERS: Final = "encoders"
 TEMPORARY_PREFIX: Final = ".writing-"
+PRODUCT_TEXTS: Final = "product_texts.npy"
 SCORING_ARRAYS: Final = ("cold_scores", "rating_base", "log_popularity")
 _CHUNK_BYTES: Final = 128 * 1024
 _LINES_AT_ONCE: Final = 50
@@ -251,6 +252,13 @@ class Release:
         return self.array("product_towers.npy")
 
     @cached_property
+    def product_texts(self) -> Int16 | None:
+        """Embeddings of the product texts, (products, 384) fixed point; None in a release that lacks the file."""
+        if PRODUCT_TEXTS not in self.manifest.files:
+            return None
+        return self._array(PRODUCT_TEXTS, np.int16, (self.manifest.product_count, BERT_DIM))
+
+    @cached_property
     def product_fusion(self) -> Float32:
         """(products, units) float32: the product's half of the first fusion layer."""
         return self.array("product_fusion.npy")
@@ -415,7 +423,7 @@ class Release:
             ("item_factors.npy", (count, ALS_DIM)),
         ):
             self._array(name, np.float32, shape)
-        _ = self.scoring, self.golden
+        _ = self.scoring, self.golden, self.product_texts
         if len(self.catalogue) != count:
             raise ReleaseInvalid(f"catalogue.jsonl: {len(self.catalogue)} products, the manifest says {count}")
         space = als_id(self.item_factors, (product.product_id for product in self.catalogue), self._pause)

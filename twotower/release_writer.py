@@ -22,7 +22,7 @@ from safetensors.numpy import save_file
 
 from twotower.als import ItemFactors
 from twotower.errors import NotFound, ReleaseInvalid, TwotowerError
-from twotower.features import ANONYMOUS_NAMES, BERT_DIM, Float32, Int16
+from twotower.features import ANONYMOUS_NAMES, BERT_COLUMNS, BERT_DIM, Float32, Int16, quantize
 from twotower.model import TwoTowerWeights, product_fusion, run_layers
 from twotower.release import (
     ENCODERS,
@@ -180,6 +180,7 @@ class ReleaseWriter:
         arrays: dict[str, NDArray[Any]] = {
             "product_towers": towers,
             "product_fusion": product_fusion(contents.weights, towers),
+            "product_texts": quantize(contents.product_rows[:, BERT_COLUMNS]),
             "item_factors": contents.space.factors,
             "als_gram": contents.space.gram,
             "global_mean": contents.global_mean,

@@ -23,6 +23,13 @@ PRIOR_REVIEWS: Final = 10
 """A product's mean rating counts as much as the overall mean when it has this many reviews."""
 POPULARITY_FLOOR: Final = 1e-4
 """Added to a product's share of all weight, so that a product nobody has bought lately keeps a finite score."""
+_FIRST_PLACES: Final = 10
+_NEXT_PLACES: Final = 5
+_QUIET: Final = 0.75
+"""Part of `least_reviews` from which a shop is as it was seen in training; at 1 it would cost .0003 nDCG@10."""
+_FEW_REVIEWS: Final = 4.0
+"""Fewer are called silence, whatever training saw."""
+_SILENT: Final = 1e-6
 MS_PER_DAY: Final = 86_400_000
 US_PER_DAY: Final = 1000 * MS_PER_DAY
 
@@ -62,7 +69,7 @@ def posterior_shares(prior: Float64, counts: Float64, prior_reviews: float, leas
 
     ``(m·q + c) / (m + C)``, the mean of a Dirichlet posterior, with m = max(`prior_reviews`, `least_reviews` − C): what
     live counts lack in evidence, the prior fills up. So one review moves a product's share by 1 / `least_reviews` at
-    most, however quiet the shop.
+    most, however quiet the shop. Where C is smaller than training ever saw, m is larger (:func:`_quiet_mass`).
 
     Args:
         prior: (products,) shares at the end of the training period, q.
@@ -73,12 +80,36 @@ def posterior_shares(prior: Float64, counts: Float64, prior_reviews: float, leas
     Returns:
         (products,) shares.
     """
-    total = counts.sum()
-    mass = max(prior_reviews, least_reviews - total)
+    total = float(counts.sum())
+    mass = max(prior_reviews, least_reviews - total, _quiet_mass(prior, total, least_reviews))
     if mass + total <= 0:
         return prior
     shares: Float64 = (mass * prior + counts) / (mass + total)
     return shares
+
+
+def _quiet_mass(prior: Float64, total: float, least_reviews: float) -> float:
+    """What the prior weighs in a shop that is all but silent, in reviews.
+
+    A single review, C = 1, moves a share by at most the gap between tenth and fifteenth place: it brings no product
+    into the first ten that was not next to them. From there m + C falls as a power of C to `least_reviews`, which it
+    reaches at 0.75 · `least_reviews`: a power, because then the weight of what was counted, C / (m + C), rises as one.
+
+    Args:
+        prior: (products,) shares.
+        total: C.
+        least_reviews: 0 for a release without a prior.
+    """
+    faded = max(_QUIET * least_reviews, _FEW_REVIEWS)
+    places = len(prior)
+    if least_reviews <= 0 or total >= faded or places <= _FIRST_PLACES:
+        return 0.0
+    fifteenth = min(_FIRST_PLACES + _NEXT_PLACES, places)
+    shares = -np.partition(-prior, (_FIRST_PLACES - 1, fifteenth - 1))
+    gap = max(float(shares[_FIRST_PLACES - 1] - shares[fifteenth - 1]), POPULARITY_FLOOR)
+    at_one = 1.0 + 1.0 / gap
+    power = np.log(at_one / least_reviews) / np.log(faded)
+    return float(at_one * max(total, _SILENT) ** -power) - total
 
 
 def shrunk_means(sums: Float64, counts: Float64, prior_mean: float) -> Float32:

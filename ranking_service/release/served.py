@@ -11,7 +11,7 @@ import numpy as np
 
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
-from twotower.features import Float32, anonymous_keys
+from twotower.features import Float32, Int16, anonymous_keys
 from twotower.model import TwoTowerWeights
 from twotower.release import Manifest, Release, is_served, no_pause
 from twotower.scoring import Scoring
@@ -63,6 +63,8 @@ class ServedRelease:
     """A release ready to answer; nothing of it is read from disk while answering.
 
     Attributes:
+        product_texts: (products, 384) fixed point, mapped: only read when products are added; None in a release that
+            lacks them.
         proposer: answers plain requests for few products of a very large catalogue. Without one they are scored
             exactly, as all others are.
         base: the release as it is on disk, if products were added to it.
@@ -77,6 +79,7 @@ class ServedRelease:
     anonymous_keys: frozenset[str]
     weights: TwoTowerWeights
     item_factors: Float32
+    product_texts: Int16 | None = None
     proposer: Proposer | None = None
     base: "ServedRelease | None" = None
 
@@ -137,5 +140,6 @@ def open_served(
         anonymous_keys=anonymous_keys(manifest.anonymous_names),
         weights=release.weights,
         item_factors=np.array(release.item_factors.factors),
+        product_texts=release.product_texts,
         proposer=proposer,
     )

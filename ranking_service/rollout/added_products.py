@@ -14,6 +14,7 @@ import numpy as np
 from ranking_service.release.catalogue import Catalogue
 from ranking_service.release.registry import Registry
 from ranking_service.release.served import ServedRelease
+from ranking_service.rollout.relatives import Introduction, inherited_factors
 from twotower.errors import EmbeddingUnavailable, InvalidArgument, NotFound, SpaceMismatch
 from twotower.features import (
     ALS_DIM,
@@ -181,9 +182,10 @@ def _parse(data: bytes | None) -> list[AddedProduct]:
 def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRelease:
     """Return a release with added products.
 
-    If the release has a product already, its row gets the new text; its ALS vector and counts stay. The compiled head
-    keeps its shape, so that adding a product compiles nothing: the added columns come from the numpy reference, at
-    about 4 µs per product for a batch of one.
+    If the release has a product already, its row gets the new text; its ALS vector and counts stay. A new one inherits
+    an ALS vector from the products that are like it, and under `lift` scoring it is introduced to the users who know
+    those. The compiled head keeps its shape, so that adding a product compiles nothing: the added columns come from the
+    numpy reference, at about 4 µs per product for a batch of one.
     """
     catalogue = base.catalogue
     fitting = _fitting(base, entries)
@@ -196,18 +198,25 @@ def extended(base: ServedRelease, entries: Sequence[AddedProduct]) -> ServedRele
     als = np.zeros((len(fitting), ALS_DIM), np.float32)
     trained = columns < len(catalogue)
     als[trained] = base.item_factors[columns[trained]]
-    rows = product_rows(als, dequantize(np.stack([entry.fixed_point for entry in fitting])))
+    texts = dequantize(np.stack([entry.fixed_point for entry in fitting]))
+    if base.product_texts is not None:
+        als[~trained] = inherited_factors(base.product_texts, base.item_factors, texts[~trained])
+    rows = product_rows(als, texts)
     added_towers = run_layers(base.weights.product_tower, rows)
     towers = np.concatenate([base.catalogue.towers, np.zeros((len(new_ids), added_towers.shape[1]), np.float32)])
     towers[columns] = added_towers
     fusion = product_fusion(base.weights, added_towers)
     proposer = base.proposer
+    introduction = None
+    if isinstance(base.scoring, LiftScoring):
+        introduction = Introduction.of(base.scoring, np.where(trained[:, np.newaxis], np.float32(0), als))
 
     def extend(network: Float32, rows: Float32) -> Float32:
         """Put the columns of the added products beside those of the release, or in their place."""
         output = np.empty((len(rows), count), np.float32)
         output[:, : network.shape[1]] = network
-        output[:, columns] = score_catalogue(base.weights, rows, fusion)
+        added = score_catalogue(base.weights, rows, fusion)
+        output[:, columns] = added if introduction is None else added + introduction(rows)
         return output
 
     return replace(

@@ -82,6 +82,52 @@ def test_one_review_moves_a_share_by_at_most_one_in_the_least_evidence(
     assert after[product] >= before[product] - 1e-12
 
 
+catalogues = st.lists(st.floats(0.0, 1.0), min_size=16, max_size=40).map(lambda raw: np.array(raw) ** 3 + 1e-9)
+
+
+@given(catalogues, st.data(), st.floats(0.1, 1e3), st.floats(0.0, 100.0))
+def test_one_review_in_a_silent_shop_brings_nothing_into_the_first_ten_but_what_was_next_to_them(
+    prior: Float64, data: st.DataObject, least_reviews: float, prior_reviews: float
+) -> None:
+    prior = prior / prior.sum()
+    product = data.draw(st.integers(0, len(prior) - 1))
+    after = posterior_shares(prior, np.eye(len(prior))[product], prior_reviews, least_reviews)
+    tenth = np.sort(prior)[-10]
+    next_to_them = prior[product] >= min(np.sort(prior)[-15], tenth - 1e-4) - 1e-12
+    assert next_to_them or int((after > after[product]).sum()) >= 10
+
+
+@given(catalogues, st.floats(0.1, 1e3), st.floats(1.0, 100.0))
+def test_the_weight_of_what_was_counted_grows_steadily_and_is_never_more_than_its_share(
+    prior: Float64, least_reviews: float, prior_reviews: float
+) -> None:
+    prior = prior / prior.sum()
+    product = int(prior.argmin())
+    own = np.eye(len(prior))[product]
+    totals = np.geomspace(1e-9, 4 * least_reviews + 40, 400)
+    shares = np.array([posterior_shares(prior, total * own, prior_reviews, least_reviews)[product] for total in totals])
+    weights = (shares - prior[product]) / (1 - prior[product])
+    assert np.all(np.diff(weights) >= -1e-9)
+    plain = totals / (np.maximum(prior_reviews, least_reviews - totals) + totals)
+    assert np.all(weights <= plain + 1e-9)
+    # A shop that is no quieter than training saw is left as it was.
+    seen = totals >= max(0.75 * least_reviews, 4.0)
+    assert weights[seen] == pytest.approx(plain[seen])
+
+
+@given(catalogues, st.integers(0, 15), st.floats(0.1, 1e3), st.floats(1.0, 100.0), st.floats(0.0, 1.5))
+def test_a_little_more_evidence_changes_a_little(
+    prior: Float64, product: int, least_reviews: float, prior_reviews: float, part: float
+) -> None:
+    prior = prior / prior.sum()
+    total = part * max(0.75 * least_reviews, 4.0)
+    before, after = (
+        posterior_shares(prior, (total + more) * np.eye(len(prior))[product], prior_reviews, least_reviews)
+        for more in (0.0, 1e-6)
+    )
+    assert after == pytest.approx(before, abs=1e-4)
+
+
 def test_live_counts_without_a_prior_are_plain_shares() -> None:
     scoring = LiftScoring(
         1.0, 0.0, 7.0, np.zeros(2, np.float32), np.zeros(2, np.float32), log_popularity(np.array([1.0, 3.0])), 3.5

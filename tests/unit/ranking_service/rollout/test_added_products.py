@@ -11,6 +11,7 @@ import pytest
 from ranking_service.release.registry import FolderRegistry
 from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.rollout.added_products import FILE, AddedProducts
+from ranking_service.rollout.relatives import Introduction, inherited_factors
 from tests.support.releases import (
     PRIOR_MEAN,
     ReferenceScorer,
@@ -73,14 +74,17 @@ async def test_an_added_product_is_scored_by_the_whole_network(lift: ServedRelea
     known, scores = lift.scorer(rows), served.scorer(rows)
     untouched = [row for row in range(PRODUCTS) if row != 3]
     np.testing.assert_array_equal(scores[:, untouched], known[:, untouched])
-    als = np.zeros(ALS_DIM, np.float32)
-    for column, name, factors in ((12, "Radio", als), (13, "Lamp", als), (3, "Changed", lift.item_factors[3])):
-        row = product_rows(factors[np.newaxis], vector_of(text(name))[np.newaxis])
-        np.testing.assert_allclose(
-            scores[:, column], full_forward(lift.weights, rows, np.repeat(row, 4, axis=0)), atol=1e-4
-        )
     assert isinstance(served.scoring, LiftScoring)
-    cold = user_rows(als[np.newaxis], lift.global_mean[np.newaxis], False)
+    assert lift.product_texts is not None
+    als = np.zeros((1, ALS_DIM), np.float32)
+    for column, name in ((12, "Radio"), (13, "Lamp"), (3, "Changed")):
+        bert = vector_of(text(name))[np.newaxis]
+        changed = column == 3
+        factors = lift.item_factors[3:4] if changed else inherited_factors(lift.product_texts, lift.item_factors, bert)
+        introduced = np.zeros((4, 1)) if changed else Introduction.of(served.scoring, factors)(rows)
+        expected = full_forward(lift.weights, rows, np.repeat(product_rows(factors, bert), 4, axis=0))
+        np.testing.assert_allclose(scores[:, column], expected + introduced[:, 0], atol=1e-4)
+    cold = user_rows(als, lift.global_mean[np.newaxis], False)
     np.testing.assert_allclose(served.scoring.cold_scores, served.scorer(cold)[0], atol=1e-4)
     assert served.scoring.rating_base[12] == pytest.approx(PRIOR_MEAN, abs=1e-3)
     assert served.scoring.log_popularity[12] == pytest.approx(np.log(1e-4), rel=1e-6)
@@ -102,13 +106,25 @@ async def test_an_added_product_has_the_popularity_of_new_ones_until_it_is_count
     assert scoring.log_popularity[PRODUCTS] == pytest.approx(np.log(0.0201), rel=1e-5)
     np.testing.assert_array_equal(scoring.log_popularity[:PRODUCTS], before.log_popularity)
     counts = np.zeros(PRODUCTS + 1)
-    for reviews in (0.0, 1.0, 100.0):
+    for reviews in (0.0, 40.0, 100.0):
         counts[PRODUCTS] = reviews
         share = reviews / max(50.0, reviews)
         assert scoring.live_log_popularity(counts)[PRODUCTS] == pytest.approx(np.log(share + 0.0201), rel=1e-5)
     np.testing.assert_allclose(
         scoring.live_log_popularity(np.zeros(PRODUCTS + 1))[:PRODUCTS], before.log_popularity, atol=1e-5
     )
+
+
+async def test_a_release_without_product_texts_knows_no_relatives(lift: ServedRelease, tmp_path: Path) -> None:
+    lift = replace(lift, product_texts=None)
+    with ThreadPoolExecutor(1) as executor:
+        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
+        await added.add([product("Radio", "new 1")], lift)
+        served = added.fit(lift)
+    rows = random_user_rows(np.random.default_rng(1), 4)
+    row = product_rows(np.zeros((1, ALS_DIM), np.float32), vector_of(text("Radio"))[np.newaxis])
+    expected = full_forward(lift.weights, rows, np.repeat(row, 4, axis=0))
+    np.testing.assert_allclose(served.scorer(rows)[:, PRODUCTS], expected, atol=1e-4)
 
 
 async def test_they_survive_and_keep_their_rows(lift: ServedRelease, tmp_path: Path) -> None:
