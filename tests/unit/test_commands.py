@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from twotower.cli import GROUP, main
+from twotower.environment import VARIABLES
 
 ADDRESSES = {"--ranking", "--embedding", "--admin-ranking", "--admin-embedding"}
 CHANNEL_OPTIONS = {"--tls", "--tls-ca", "--tls-certificate", "--tls-key", "--token-file", "--http-proxy"}
@@ -49,6 +50,16 @@ def test_whatever_calls_a_service_says_how_it_is_reached(path: tuple[str, ...]) 
     for option in ALL[path].params:
         if isinstance(option, click.Option) and set(option.opts) & (ADDRESSES | CHANNEL_OPTIONS):
             assert option.envvar == "TWOTOWER_" + option.opts[0].removeprefix("--").replace("-", "_").upper()
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_every_variable_is_that_of_an_option_and_in_its_help(variable: str) -> None:
+    obeyed = [(path, option) for path, command in ALL.items() for option in command.params if option.envvar == variable]
+    assert obeyed
+    for path, option in obeyed:
+        assert isinstance(option, click.Option)
+        shown = " ".join(CliRunner().invoke(main, [*path, "--help"], env={"COLUMNS": "200"}).stdout.split())
+        assert f"env var: {variable}" in shown, path
 
 
 def test_these_call_a_service() -> None:

@@ -14,6 +14,7 @@ from trainer.data.raw import Format, SourceOptions
 from trainer.network.presets import preset_named
 from twotower.addresses import ChannelSettings
 from twotower.call_options import calls
+from twotower.environment import CACHE, SUPPRESSIONS
 from twotower.features import ANONYMOUS_NAMES, DEFAULT_USERNAME
 
 if TYPE_CHECKING:
@@ -195,7 +196,8 @@ def encoder_options(command: Command) -> Command:
     cache = click.option(
         "--cache",
         type=FOLDER,
-        envvar="TWOTOWER_CACHE",
+        envvar=CACHE,
+        show_envvar=True,
         default=default_cache,
         help="Folder of encoded texts.  [default: ~/.cache/twotower]",
     )
@@ -301,7 +303,8 @@ def suppressions_option(command: Command) -> Command:
         "files",
         type=FILE,
         multiple=True,
-        envvar="TWOTOWER_SUPPRESSIONS",
+        envvar=SUPPRESSIONS,
+        show_envvar=True,
         help="List of deleted users that an embedding service wrote: what they wrote before is left out; may be "
         "repeated.",
     )

@@ -280,16 +280,6 @@ def test_variables_are_in_the_help(run: Run) -> None:
     overview = run("--help").stdout
     for name in VARIABLES:
         assert name in overview
-    for command in ("recommend", "similar"):
-        text = " ".join(run(command, "--help").stdout.split())
-        for name in set(VARIABLES) - {
-            "TWOTOWER_EMBEDDING",
-            "TWOTOWER_ADMIN_RANKING",
-            "TWOTOWER_ADMIN_EMBEDDING",
-            "TWOTOWER_CACHE",
-            "TWOTOWER_USERS",
-        }:
-            assert f"env var: {name}" in text
 
 
 def test_a_reader_that_stops_early_is_no_error(server: MemoryServer) -> None:
