@@ -110,5 +110,5 @@ def running(*services: Service) -> Iterator[None]:
 
 def redis_pid(data: Path) -> int:
     """Process id of the redis-server that logs into `data`."""
-    words = [line.split(":")[0] for line in (data / "redis.log").read_text().splitlines() if "ready to accept" in line]
-    return int(words[-1])
+    lines = (data / "redis.log").read_text().splitlines()
+    return int([line.split(":")[0] for line in lines if "Ready to accept" in line][-1])

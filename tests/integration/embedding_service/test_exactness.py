@@ -77,6 +77,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.log: dict[tuple[str, str], Content] = {}
         self.anonymous_log: dict[tuple[str, str], Content] = {}
+        self.far_ahead: set[tuple[str, str]] = set()
         self.retracted: set[tuple[str, str]] = set()
         self.deleted_s: dict[str, int] = {}
         self.now_s = 1
@@ -173,6 +174,10 @@ class Machine(RuleBasedStateMachine):
         """Record or retract an anonymous review."""
         if content:
             expected = self._outcome(self.anonymous_log, key, content)
+            if expected is not Outcome.DUPLICATE:
+                self.far_ahead.discard(key)
+                if content.time_s >= self.now_s + 86_400:
+                    self.far_ahead.add(key)
             assert self.run(self.store.record_anonymous(ENCODER, [content.review(*key)])) == [expected]
         else:
             assert self.run(self.store.retract_anonymous(ENCODER, *key)) == (
@@ -222,7 +227,8 @@ class Machine(RuleBasedStateMachine):
         earliest: dict[tuple[str, str, int], Content] = {}
         for (user, _), content in sorted(self.log.items(), key=lambda item: item[1].time_s):
             earliest.setdefault((user, content.product, content.time_s // 86_400), content)
-        contents_ = [*earliest.values(), *self.anonymous_log.values()]
+        anonymous = [content for key, content in self.anonymous_log.items() if key not in self.far_ahead]
+        contents_ = [*earliest.values(), *anonymous]
         assert counted == Counter((content.product, content.time_s // 3600) for content in contents_)
         expected: Counter[tuple[str, int]] = Counter()
         for content in contents_:
