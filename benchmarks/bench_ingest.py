@@ -111,7 +111,7 @@ def _service(module: str, folder: Path, release: Release) -> Iterator[EmbeddingS
     process = Service(module, folder / f"{module}.log", *options)
     with running(process), open_channels(process.address, process.admin_address) as channel:
         stub = EmbeddingServiceStub(channel)
-        stub.ImportUsers(import_requests(release, []), timeout=120, wait_for_ready=True)
+        stub.ActivateRelease(pb.ActivateReleaseRequest(release_id=release.release_id), timeout=120, wait_for_ready=True)
         yield stub
 
 

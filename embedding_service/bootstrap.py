@@ -85,6 +85,8 @@ async def running_service(
             client,
             anonymous_per_product_and_day=settings.anonymous_per_product_and_day,
             refusal=lambda: configuration.refusal,
+            keep_logs_s=settings.keep_logs_days * 86_400,
+            keep_als_s=settings.keep_als_hours * 3600,
         )
         stack.push_async_callback(store.close)
         if settings.store != EMBEDDED:
@@ -109,6 +111,8 @@ async def running_service(
             Popularity(RedisPopularityStore(client, store.outboxes), spaces),
             Importer(store, spaces, activation),
             activation,
+            import_idle_s=settings.import_idle_s,
+            stream_idle_s=settings.stream_idle_s,
         )
         server = Server(
             settings.listen,

@@ -232,8 +232,23 @@ class UserStore(Protocol):
     async def register_space(self, space: Space) -> None:
         """Remember that users may have state in this space."""
 
-    async def retire_spaces(self, kept: Sequence[Space]) -> None:
-        """Drop the state in every other space, in the background."""
+    async def retire_spaces(self, kept: Sequence[Space]) -> tuple[list[str], list[str]]:
+        """Let the state in every other space go: it is dropped in the background when its time is over.
+
+        Until then :meth:`register_space` takes it back.
+
+        Returns:
+            Encoder ids and ALS ids that are retired and not dropped yet.
+        """
+
+    async def encoder_ids(self) -> frozenset[str]:
+        """Encoders of which users have state, those included that are retired and can be taken back."""
+
+    async def imported_users(self, encoder_ids: Sequence[str]) -> int:
+        """The most users that the last import into any of these encoders' spaces had; 0 if there was none."""
+
+    async def remember_import(self, encoder_id: str, user_count: int) -> None:
+        """Remember how many users were imported into an encoder's space."""
 
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
         """State of many users in one round trip, in the order of `user_ids`."""

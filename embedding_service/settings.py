@@ -60,6 +60,25 @@ class EmbeddingSettings(ServerSettings):
         description="replicas that must confirm a write before it is acknowledged (WAIT); with fewer the call is "
         "answered UNAVAILABLE",
     )
+    import_idle_s: float = Field(
+        30.0, gt=0, description="seconds after which an import whose caller sends nothing is ended"
+    )
+    stream_idle_s: float = Field(
+        300.0,
+        gt=0,
+        description="seconds after which a look-up stream on which nothing is asked is ended; its caller opens another",
+    )
+    keep_logs_days: float = Field(
+        14.0,
+        ge=0,
+        description="days that users' reviews in a retired encoder's space are kept before they are dropped",
+    )
+    keep_als_hours: float = Field(
+        24.0,
+        ge=0,
+        description="hours that ALS vectors in a retired space are kept before they are dropped; they are folded in "
+        "again where they are missing",
+    )
     user_ttl_days: float | None = Field(
         None, gt=0, description="remove the state of a user whom no review has changed for this many days; unset: never"
     )

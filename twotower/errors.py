@@ -14,6 +14,7 @@
     ├── Overloaded            a bounded queue is full; says when to come back
     ├── Unauthenticated       a caller who does not say who it is, or says it in a way that is not believed
     ├── PermissionDenied      a caller who may not do that, or not at this listener
+    ├── IdleStream            a caller who opened a stream and says nothing
     └── NotBuilt              a method of the API that this version does not have
 """
 
@@ -110,6 +111,10 @@ class PermissionDenied(TwotowerError):
     """The caller may not do that."""
 
 
+class IdleStream(TwotowerError):
+    """A stream was ended because nothing came."""
+
+
 class NotBuilt(TwotowerError):
     """The method is part of the API but not of this version."""
 
@@ -125,6 +130,7 @@ _CODES: Final[dict[type[TwotowerError], grpc.StatusCode]] = {
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    IdleStream: grpc.StatusCode.DEADLINE_EXCEEDED,
     NotBuilt: grpc.StatusCode.UNIMPLEMENTED,
 }
 

@@ -78,6 +78,12 @@ def check_prepare_space(request: pb.PrepareSpaceRequest) -> None:
     _release_and_space(request, "")
 
 
+def check_retire_spaces(request: pb.RetireSpacesRequest) -> None:
+    """The release that is active."""
+    if not request.release_id:
+        raise InvalidArgument([FieldViolation("release_id", "must be set")])
+
+
 def _release_and_space(message: pb.ImportHeader | pb.PrepareSpaceRequest, path: str) -> None:
     required = {
         f"{path}release_id": message.release_id,

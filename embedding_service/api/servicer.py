@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from embedding_service.api import checks, messages
+from embedding_service.api.streams import prompt, until_idle
 from embedding_service.ports import Space
 from embedding_service.usecases.activation import Activation
 from embedding_service.usecases.importing import Importer
@@ -18,10 +19,27 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
-    """``twotower.v1.EmbeddingService``."""
+    """``twotower.v1.EmbeddingService``.
 
-    def __init__(self, users: Users, popularity: Popularity, importer: Importer, activation: Activation) -> None:
+    Args:
+        users, popularity, importer, activation: the use cases.
+        import_idle_s: an import that sends nothing for so long is ended.
+        stream_idle_s: a look-up stream on which nothing was asked for so long is ended.
+    """
+
+    def __init__(
+        self,
+        users: Users,
+        popularity: Popularity,
+        importer: Importer,
+        activation: Activation,
+        *,
+        import_idle_s: float,
+        stream_idle_s: float,
+    ) -> None:
         self._users = users
+        self._import_idle_s = import_idle_s
+        self._stream_idle_s = stream_idle_s
         self._activation = activation
         self._popularity = popularity
         self._importer = importer
@@ -53,7 +71,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self, request_iterator: AsyncIterator[pb.StreamUserFeaturesRequest], context: _Context
     ) -> AsyncIterator[pb.StreamUserFeaturesResponse]:
         """Features of many users, again and again."""
-        async for request in request_iterator:
+        async for request in until_idle(request_iterator, self._stream_idle_s):
             checks.check_stream_user_features(request)
             features = await self._users.features(list(request.user_ids), _space(request))
             response = pb.StreamUserFeaturesResponse(release_id=features.release.release_id)
@@ -89,15 +107,18 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self, request_iterator: AsyncIterator[pb.ImportUsersRequest], context: _Context
     ) -> pb.ImportUsersResponse:
         """The trainer's bulk load."""
-        async with self._importer:
-            first = await anext(request_iterator, pb.ImportUsersRequest())
-            checks.check_import_users_header(first)
-            space = messages.to_space(first.header.space)
-            header = first.header
-            running = await self._importer.begin(
-                header.release_id, space, header.user_count, prepare_only=header.prepare_only
-            )
-            async for request in request_iterator:
+        requests = prompt(request_iterator, self._import_idle_s)
+        first = await anext(requests, pb.ImportUsersRequest())
+        checks.check_import_users_header(first)
+        header = first.header
+        async with self._importer.begin(
+            header.release_id,
+            messages.to_space(header.space),
+            header.user_count,
+            prepare_only=header.prepare_only,
+            force=header.force,
+        ) as running:
+            async for request in requests:
                 checks.check_import_users_batch(request)
                 await running.add(messages.to_batch(request.batch))
             await running.finish()
@@ -125,6 +146,12 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         """Make a release the active one."""
         release = await self._activation.activate(request.release_id)
         return pb.ActivateReleaseResponse(space=messages.from_loaded(release, self._activation.current))
+
+    async def RetireSpaces(self, request: pb.RetireSpacesRequest, context: _Context) -> pb.RetireSpacesResponse:
+        """Let the spaces go that can't be asked for."""
+        checks.check_retire_spaces(request)
+        retired = await self._activation.retire(request.release_id, list(request.served_release_ids))
+        return pb.RetireSpacesResponse(encoder_ids=retired.encoder_ids, als_ids=retired.als_ids)
 
     async def EncodeTexts(self, request: pb.EncodeTextsRequest, context: _Context) -> pb.EncodeTextsResponse:
         """Embed texts."""

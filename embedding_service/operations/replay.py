@@ -104,7 +104,8 @@ class _Users:
         manifest = self.release.manifest
         space = types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id)
         yield pb.ImportUsersRequest(
-            header=pb.ImportHeader(release_id=self.release.release_id, space=space, user_count=len(rows))
+            # Every round has fewer users than the one before.
+            header=pb.ImportHeader(release_id=self.release.release_id, space=space, user_count=len(rows), force=True)
         )
         for start in range(0, len(rows), _BATCH):
             users = [

@@ -19,7 +19,14 @@ from embedding_service.ports import (
     UserSnapshot,
 )
 from embedding_service.redis_store.client import RedisClient, Script, ScriptCall
-from embedding_service.redis_store.keys import ACTIVE_KEY, SCHEMA_KEY, SCHEMA_VERSION, UserKeys, keys_to_read
+from embedding_service.redis_store.keys import (
+    ACTIVE_KEY,
+    IMPORTED_USERS_KEY,
+    SCHEMA_KEY,
+    SCHEMA_VERSION,
+    UserKeys,
+    keys_to_read,
+)
 from embedding_service.redis_store.layouts import (
     NO_ALS_VECTOR,
     pack_als,
@@ -60,6 +67,7 @@ class RedisUserStore:
         anonymous_per_product_and_day: reviews of a product on one day under an anonymous name that live popularity
             counts, at most.
         refusal: why the store must not be used now; empty if it may.
+        keep_logs_s, keep_als_s: how long what users have in a retired space stays, see :class:`RetiredSpaces`.
     """
 
     def __init__(
@@ -70,10 +78,12 @@ class RedisUserStore:
         max_reviews_per_user: int = MAX_REVIEWS_PER_USER,
         anonymous_per_product_and_day: int = ANONYMOUS_PER_PRODUCT_AND_DAY,
         refusal: Callable[[], str] = str,
+        keep_logs_s: float = 0.0,
+        keep_als_s: float = 0.0,
     ) -> None:
         self.client = client
         self.outboxes = Outboxes(client)
-        self.retired_spaces = RetiredSpaces(client)
+        self.retired_spaces = RetiredSpaces(client, keep_logs_s=keep_logs_s, keep_als_s=keep_als_s, clock=clock)
         self._refusal = refusal
         self._had_release = ""
         self._is_lost = False
@@ -141,9 +151,22 @@ class RedisUserStore:
         await self.client.one("SET", SCHEMA_KEY, SCHEMA_VERSION, "NX")
         await self.retired_spaces.register(space)
 
-    async def retire_spaces(self, kept: Sequence[Space]) -> None:
+    async def retire_spaces(self, kept: Sequence[Space]) -> tuple[list[str], list[str]]:
         """See the protocol."""
-        await self.retired_spaces.retire(kept)
+        return await self.retired_spaces.retire(kept)
+
+    async def encoder_ids(self) -> frozenset[str]:
+        """See the protocol."""
+        return await self.retired_spaces.encoder_ids()
+
+    async def imported_users(self, encoder_ids: Sequence[str]) -> int:
+        """See the protocol."""
+        counts = await self.client.one("HMGET", IMPORTED_USERS_KEY, *encoder_ids)
+        return max(int(count or 0) for count in counts)
+
+    async def remember_import(self, encoder_id: str, user_count: int) -> None:
+        """See the protocol."""
+        await self.client.one("HSET", IMPORTED_USERS_KEY, encoder_id, user_count)
 
     async def read(self, space: Space, user_ids: Sequence[str]) -> StoredUsers:
         """See the protocol."""

@@ -66,18 +66,11 @@ class Monitor:
             await asyncio.sleep(delay_s * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
 
     async def _follow(self) -> bool:
-        active = await self._store.active_release()
-        if active != self._spaces.current:
-            for release_id in active.held_ids:
-                try:
-                    await self._spaces.load(release_id)
-                except TwotowerError as error:
-                    if release_id == active.release_id:
-                        raise
-                    _LOG.warning("release %s, which is not the active one, is left out: %s", release_id, error)
-            # An import may have ended meanwhile.
-            if await self._store.active_release() == active:
-                await self._spaces.switch(active)
+        if await self._store.active_release() != self._spaces.current:
+            async with self._spaces.changing:
+                # Read again: a change of this process' own may have ended meanwhile.
+                active = await self._store.active_release()
+                await self._spaces.follow(active)
         return bool(self._spaces.current.release_id)
 
     def _report(self, problem: str) -> None:

@@ -1,9 +1,11 @@
 """The loaded releases: which one is active, and which spaces can be asked for."""
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +16,7 @@ from embedding_service.ports import ActiveRelease, Space
 from embedding_service.releases.encoding_queue import Encoder, EncodingQueue, worst_difference
 from twotower.als import ItemFactors, fold_in
 from twotower.encoder import EncoderConfig
-from twotower.errors import FieldViolation, InvalidArgument, NotReady, ReleaseInvalid, SpaceMismatch
+from twotower.errors import FieldViolation, InvalidArgument, NotReady, ReleaseInvalid, SpaceMismatch, TwotowerError
 from twotower.features import Float32, anonymous_keys
 from twotower.release import Release
 from twotower.scoring import LiftScoring
@@ -82,7 +84,8 @@ class LoadedRelease:
 class Spaces:
     """Opens releases from a folder and knows which one is active.
 
-    The one before stays loaded, so that ranking may go on asking for its space.
+    The one before stays loaded, so that ranking may go on asking for its space. A release is in memory while it is held
+    or while someone works with it (:meth:`opened`), and its encoder as long.
 
     Args:
         root: folder of releases.
@@ -104,13 +107,17 @@ class Spaces:
         self._open_queue = open_queue
         self._releases: dict[str, LoadedRelease] = {}
         self._queues: dict[str, EncodingQueue] = {}
+        self._users: Counter[str] = Counter()
         self._loading = asyncio.Lock()
-        self._active = ActiveRelease()
+        self._current = ActiveRelease()
+        self._active: LoadedRelease | None = None
+        self.changing = asyncio.Lock()
+        """Held by whoever reads or writes in the store which releases answer, and then follows it here."""
 
     @property
     def current(self) -> ActiveRelease:
         """Ids of the active release, the one before and those prepared."""
-        return self._active
+        return self._current
 
     @property
     def active(self) -> LoadedRelease:
@@ -119,19 +126,19 @@ class Spaces:
         Raises:
             NotReady: there is none.
         """
-        if not self._active.release_id:
+        if self._active is None:
             raise NotReady("no release is active yet; publish one with `twotower publish`")
-        return self._releases[self._active.release_id]
+        return self._active
 
     @property
     def loaded(self) -> list[Space]:
-        """The spaces that can be asked for."""
+        """The spaces of all releases in memory."""
         return [release.space for release in self._releases.values()]
 
     @property
     def held(self) -> list[LoadedRelease]:
         """The releases that can be asked for: the active one, the one before, those prepared."""
-        return [self._releases[name] for name in self._active.held_ids if name in self._releases]
+        return [self._releases[name] for name in self._current.held_ids if name in self._releases]
 
     @property
     def queue(self) -> EncodingQueue:
@@ -172,8 +179,9 @@ class Spaces:
             f"{active.space.als_id!r}"
         )
 
-    async def load(self, release_id: str) -> LoadedRelease:
-        """Open, verify and keep a release and its encoder, without making it active.
+    @contextlib.asynccontextmanager
+    async def opened(self, release_id: str) -> AsyncIterator[LoadedRelease]:
+        """Open and verify a release and its encoder, without making it active; both stay in memory meanwhile.
 
         Raises:
             InvalidArgument: `release_id` is no name of a folder.
@@ -183,28 +191,60 @@ class Spaces:
         if (
             not release_id
             or release_id != Path(release_id).name
+            or release_id == ".."
             or "\0" in release_id
             or len(os.fsencode(release_id)) > _MAX_NAME_BYTES
         ):
             raise InvalidArgument(
                 [FieldViolation("release_id", "must be the name of a release in the service's release folder")]
             )
-        async with self._loading:
-            if release_id not in self._releases:
-                release = await asyncio.to_thread(Release.open, self._root / release_id, public_key=self._public_key)
-                await self._load_encoder(release)
-                self._releases[release_id] = await asyncio.to_thread(LoadedRelease.of, release)
-                _LOG.info("loaded release %s", release_id)
-            return self._releases[release_id]
+        self._users[release_id] += 1  # before it is loaded, so that nobody drops its encoder
+        try:
+            async with self._loading:
+                if release_id not in self._releases:
+                    await self._load(release_id)
+            yield self._releases[release_id]
+        finally:
+            self._users[release_id] -= 1
+            self._users += Counter()  # forget those at zero
+            await self._drop_unused()
 
-    async def switch(self, active: ActiveRelease) -> None:
-        """Make loaded releases the active one, the one before and those prepared, and drop the others."""
-        kept = set(active.held_ids)
-        self._active = active
+    async def follow(self, active: ActiveRelease) -> None:
+        """Load the releases that answer and make them the active one, the one before and those prepared; drop others.
+
+        A release that can't be loaded, and is not the active one, is left out with a warning.
+
+        Raises:
+            NotFound, ReleaseInvalid: the active one can't be loaded; nothing was changed.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            for release_id in active.held_ids:
+                try:
+                    await stack.enter_async_context(self.opened(release_id))
+                except TwotowerError as error:
+                    if release_id == active.release_id:
+                        raise
+                    _LOG.warning("release %s, which is not the active one, is left out: %s", release_id, error)
+            self._current = active
+            self._active = self._releases[active.release_id] if active.release_id else None
+
+    async def _load(self, release_id: str) -> None:
+        release = await asyncio.to_thread(Release.open, self._root / release_id, public_key=self._public_key)
+        if release.release_id != release_id:
+            raise ReleaseInvalid(
+                f"{release_id}: the manifest's id is {release.release_id}; the folder must have the release's name"
+            )
+        await self._load_encoder(release)
+        self._releases[release_id] = await asyncio.to_thread(LoadedRelease.of, release)
+        _LOG.info("loaded release %s", release_id)
+
+    async def _drop_unused(self) -> None:
+        kept = {*self._current.held_ids, *self._users}
         self._releases = {name: release for name, release in self._releases.items() if name in kept}
+        if self._loading.locked():
+            return  # the encoder of a release that is being loaded; whoever loads it comes here
         encoder_ids = {release.space.encoder_id for release in self._releases.values()}
-        unused = [self._queues.pop(name) for name in set(self._queues) - encoder_ids]
-        for queue in unused:
+        for queue in [self._queues.pop(name) for name in set(self._queues) - encoder_ids]:
             await queue.close()
 
     async def close(self) -> None:

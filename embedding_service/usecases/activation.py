@@ -1,7 +1,8 @@
 """The use case of switching releases: which one is active, and whose spaces can be asked for beside it."""
 
-import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from embedding_service.ports import ActiveRelease, Space, UserStore
 from embedding_service.releases.spaces import LoadedRelease, Spaces
@@ -10,8 +11,16 @@ from twotower.errors import SpaceMismatch
 _LOG = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Retired:
+    """Spaces that are retired and not dropped yet."""
+
+    encoder_ids: Sequence[str]
+    als_ids: Sequence[str]
+
+
 class Activation:
-    """Prepares releases and makes them active, one change at a time.
+    """Prepares releases, makes them active and retires spaces, one change at a time.
 
     Every change is written to the store first: if the store is away, this process and the next one agree on what was.
 
@@ -23,7 +32,6 @@ class Activation:
     def __init__(self, store: UserStore, spaces: Spaces) -> None:
         self._store = store
         self._spaces = spaces
-        self._changing = asyncio.Lock()
 
     @property
     def held(self) -> list[LoadedRelease]:
@@ -48,10 +56,11 @@ class Activation:
             # One that was prepared first is prepared again: it is the newest then, and stays the longest.
             if held.space == space and held.release_id not in current.prepared_ids:
                 return held
-        release = await self._load(release_id)
-        if space != release.space:
-            raise SpaceMismatch(f"space: release {release_id} has {release.space}, the request says {space}")
-        await self.hold(release)
+        async with self._spaces.opened(release_id) as release:
+            if space != release.space:
+                raise SpaceMismatch(f"space: release {release_id} has {release.space}, the request says {space}")
+            await self._check_encoder(release)
+            await self.hold(release)
         return release
 
     async def activate(self, release_id: str) -> LoadedRelease:
@@ -60,10 +69,38 @@ class Activation:
         Raises:
             NotFound, ReleaseInvalid, SpaceMismatch, StoreUnavailable: as :meth:`prepare`.
         """
-        release = await self._load(release_id)
-        if self._spaces.current.release_id != release_id:
-            await self.make_active(release)
+        async with self._spaces.opened(release_id) as release:
+            await self._check_encoder(release)
+            if self._spaces.current.release_id != release_id:
+                await self.make_active(release)
         return release
+
+    async def retire(self, release_id: str, served_ids: Sequence[str]) -> Retired:
+        """Retire every space that can't be asked for, now that ranking has moved to a release.
+
+        Args:
+            release_id: the active one, as the caller believes.
+            served_ids: releases that ranking serves under any label.
+
+        Raises:
+            SpaceMismatch: another release is active, or one that ranking serves can't be asked for; nothing is retired.
+            StoreUnavailable: some spaces may be retired.
+        """
+        async with self._spaces.changing:
+            active = await self._store.active_release()
+            if active.release_id != release_id or self._spaces.current != active:
+                raise SpaceMismatch(
+                    f"release_id: {release_id} is not the active release, {active.release_id or 'none'} is; nothing is "
+                    "retired"
+                )
+            if missing := sorted(set(served_ids) - set(active.held_ids)):
+                raise SpaceMismatch(
+                    f"served_release_ids: ranking serves {', '.join(missing)}, which can't be asked for; nothing is "
+                    "retired"
+                )
+            retired = Retired(*await self._store.retire_spaces(self._spaces.loaded))
+        _LOG.info("retired: encoders %s, ALS spaces %s", retired.encoder_ids, retired.als_ids)
+        return retired
 
     async def hold(self, release: LoadedRelease) -> None:
         """Keep a loaded release as a prepared one.
@@ -71,34 +108,32 @@ class Activation:
         Raises:
             StoreUnavailable: nothing was changed.
         """
-        async with self._changing:
-            await self._change(self._spaces.current.with_prepared(release.release_id), release)
+        async with self._spaces.changing:
+            current = await self._store.active_release()
+            await self._change(current.with_prepared(release.release_id), release)
         _LOG.info("release %s is prepared", release.release_id)
 
     async def make_active(self, release: LoadedRelease) -> None:
-        """Make a loaded release the active one, and drop the spaces that nobody may ask for any more.
+        """Make a loaded release the active one. No space is dropped: ranking may still serve any of them.
 
         Raises:
             StoreUnavailable: nothing was changed.
         """
-        async with self._changing:
-            await self._change(self._spaces.current.with_active(release.release_id), release)
-            await self._store.retire_spaces(self._spaces.loaded)
+        async with self._spaces.changing:
+            current = await self._store.active_release()
+            await self._change(current.with_active(release.release_id), release)
         _LOG.info("release %s is active", release.release_id)
 
-    async def _load(self, release_id: str) -> LoadedRelease:
-        release = await self._spaces.load(release_id)
-        encoders = {held.space.encoder_id for held in self._spaces.held}
-        if encoders and release.space.encoder_id not in encoders:
+    async def _check_encoder(self, release: LoadedRelease) -> None:
+        encoder_id = release.space.encoder_id
+        held = {held.space.encoder_id for held in self._spaces.held}
+        if held and encoder_id not in held and encoder_id not in await self._store.encoder_ids():
             raise SpaceMismatch(
-                f"users have no embeddings of encoder {release.space.encoder_id!r}, which release {release_id} needs: "
-                f"run `twotower publish {release_id}`"
+                f"users have no embeddings of encoder {encoder_id!r}, which release {release.release_id} needs: "
+                f"run `twotower publish {release.release_id}`"
             )
-        return release
 
     async def _change(self, active: ActiveRelease, release: LoadedRelease) -> None:
         await self._store.register_space(release.space)
         await self._store.activate(active)
-        # Again: another change may have dropped it from memory meanwhile.
-        await self._spaces.load(release.release_id)
-        await self._spaces.switch(active)
+        await self._spaces.follow(active)

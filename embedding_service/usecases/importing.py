@@ -1,9 +1,11 @@
 """The use case of the trainer's bulk load: a release's users come in, and the release is active at the end."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +15,8 @@ from embedding_service.usecases.activation import Activation
 from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMismatch
 from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int16, is_anonymous
 
+LEAST_SHARE: Final = 0.5
+"""Of the users that the import before had; fewer are refused, because the file is likely to be the wrong one."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -112,6 +116,7 @@ class Import:
         await self._written()
         if self._received != self._expected:
             self._refuse_count()
+        await self._store.remember_import(self._release.space.encoder_id, self._received)
         await self._then(self._release)
         _LOG.info("imported %d users, %d reviews of release %s", self.users, self.reviews, self.release_id)
 
@@ -156,33 +161,66 @@ class Importer:
         self._spaces = spaces
         self._activation = activation
         self._lock = asyncio.Lock()
-        self._running: Import | None = None
 
-    async def __aenter__(self) -> "Importer":
-        if self._lock.locked():
-            raise Overloaded("another import is under way", 5.0)
-        await self._lock.acquire()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        running, self._running = self._running, None
-        try:
-            if running:
-                await running.stop()
-        finally:
-            self._lock.release()
-
-    async def begin(self, release_id: str, space: Space, user_count: int, *, prepare_only: bool = False) -> Import:
+    @contextlib.asynccontextmanager
+    async def begin(
+        self, release_id: str, space: Space, user_count: int, *, prepare_only: bool = False, force: bool = False
+    ) -> AsyncIterator[Import]:
         """Open and verify the release; when the import ends it is active, or with `prepare_only` prepared.
 
+        An import that fails leaves the release in memory only if it was there before.
+
+        Args:
+            release_id: the release that the users belong to.
+            space: its space.
+            user_count: users that will come.
+            prepare_only: do not make the release active.
+            force: take far fewer users than the import before had.
+
         Raises:
+            Overloaded: another import is under way.
+            InvalidArgument: there are no users to make a release active with, or far fewer than there were.
             NotFound, ReleaseInvalid: the release is not there or must not be served.
             SpaceMismatch: `space` is not the release's.
         """
-        release = await self._spaces.load(release_id)
-        if space != release.space:
-            raise SpaceMismatch(f"header.space: release {release_id} has {release.space}, the header says {space}")
-        await self._store.register_space(space)
-        then = self._activation.hold if prepare_only else self._activation.make_active
-        self._running = Import(self._store, release, user_count, then)
-        return self._running
+        if self._lock.locked():
+            raise Overloaded("another import is under way", 5.0)
+        async with self._lock:
+            await self._check_count(space, user_count, prepare_only=prepare_only, force=force)
+            async with self._spaces.opened(release_id) as release:
+                if space != release.space:
+                    raise SpaceMismatch(
+                        f"header.space: release {release_id} has {release.space}, the header says {space}"
+                    )
+                await self._store.register_space(space)
+                then = self._activation.hold if prepare_only else self._activation.make_active
+                running = Import(self._store, release, user_count, then)
+                try:
+                    yield running
+                finally:
+                    await running.stop()
+
+    async def _check_count(self, space: Space, user_count: int, *, prepare_only: bool, force: bool) -> None:
+        if not user_count and not prepare_only:
+            raise InvalidArgument(
+                [
+                    FieldViolation(
+                        "header.user_count",
+                        "must be at least 1: an import of no users makes no release active; ActivateRelease does",
+                    )
+                ]
+            )
+        if force:
+            return
+        encoder_ids = [space.encoder_id, *(held.space.encoder_id for held in self._activation.held[:1])]
+        before = await self._store.imported_users(encoder_ids)
+        if user_count < LEAST_SHARE * before:
+            raise InvalidArgument(
+                [
+                    FieldViolation(
+                        "header.user_count",
+                        f"must be at least half of the {before} users of the import before, got {user_count}; if that "
+                        "is right, set header.force (`twotower publish --force`)",
+                    )
+                ]
+            )

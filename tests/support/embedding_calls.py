@@ -52,6 +52,9 @@ async def publish(
     service: Service, release: Release, users: Sequence[pb.ImportedUser] = (), count: int | None = None
 ) -> pb.ImportUsersResponse:
     """Import users, two per batch, and make the release active; `count` is announced if it is given."""
+    if not users and not count:
+        await service.stub.ActivateRelease(pb.ActivateReleaseRequest(release_id=release.release_id))
+        return pb.ImportUsersResponse(release_id=release.release_id)
     requests = import_requests(release, users, batch=2, count=count)
     response: pb.ImportUsersResponse = await service.stub.ImportUsers(requests)
     return response

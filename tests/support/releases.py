@@ -44,6 +44,7 @@ def write_random_release(
     seed: int = 0,
     activation: Activation = "elu",
     encoder: Path | None = None,
+    encoder_seed: int = 0,
     lift: bool = False,
     signing_key: Ed25519PrivateKey | None = None,
     **manifest: Any,
@@ -57,6 +58,7 @@ def write_random_release(
         activation: of every layer but the last, which is linear.
         encoder: a real encoder folder; placeholder files if None, and then no golden texts.
         signing_key: signs the manifest if given.
+        encoder_seed: placeholders of another seed have another encoder id.
         lift: score by lift and popularity; by rating if False.
         manifest: fields of the manifest that replace the defaults.
     """
@@ -73,7 +75,7 @@ def write_random_release(
         _lift(rng, catalogue, score_catalogue(weights, cold_rows(global_mean), fusion)[0]) if lift else RatingScoring()
     )
     with ReleaseWriter(root, signing_key=signing_key) as writer, tempfile.TemporaryDirectory() as scratch:
-        source = encoder or _placeholder_encoder(Path(scratch))
+        source = encoder or _placeholder_encoder(Path(scratch), encoder_seed)
         texts = list(GOLDEN_TEXTS) if encoder else []
         embedded = (
             TextEncoder(encoder, threads=1).encode(texts).fixed_point if encoder else np.zeros((0, BERT_DIM), np.int16)
@@ -186,8 +188,8 @@ class ReferenceScorer:
         return score_catalogue(self._release.weights, user_rows, self._release.product_fusion) + self._error
 
 
-def _placeholder_encoder(directory: Path) -> Path:
+def _placeholder_encoder(directory: Path, seed: int) -> Path:
     for name in (MODEL_XML, MODEL_BIN, TOKENIZER):
-        (directory / name).write_bytes(f"placeholder of {name}".encode())
+        (directory / name).write_bytes(f"placeholder of {name}{seed or ''}".encode())
     (directory / CONFIG).write_text('{"model": "placeholder", "max_tokens": 256}', encoding="utf-8")
     return directory

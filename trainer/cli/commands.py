@@ -213,6 +213,7 @@ def _table(path: Path | None) -> Any:
 @users_option
 @prune_option
 @suppressions_option
+@click.option("--force", is_flag=True, help="Also if RELEASE has far fewer users than the one published before.")
 @service_options
 @json_option
 def publish(
@@ -221,6 +222,7 @@ def publish(
     users: Path | None,
     prune_users: bool,
     suppressions: "Suppressions",
+    force: bool,
     services: Services,
     as_json: bool,
 ) -> None:
@@ -239,13 +241,19 @@ def publish(
     with progress.stage("verify release"):
         forget_users(root, suppressions)
         opened = Release.open(release.resolve(), users=users)
-    published = _publish(opened, services, progress, as_json, prune=root if prune_users else None)
+    published = _publish(opened, services, progress, as_json, prune=root if prune_users else None, force=force)
     if as_json:
         print_json(published, release_id=opened.release_id)
 
 
 def _publish(
-    release: "Release", to: Services, progress: "Progress", as_json: bool, *, prune: Path | None
+    release: "Release",
+    to: Services,
+    progress: "Progress",
+    as_json: bool,
+    *,
+    prune: Path | None,
+    force: bool = False,
 ) -> "Published":
     """Publish a release, and then remove its users and older ones from the folder `prune`."""
     from trainer.release.publish import publish as run
@@ -253,13 +261,21 @@ def _publish(
 
     with progress.stage("publish users", len(release.users)) as on_progress:
         done = run(
-            release, to.embedding, to.ranking, channels=to.channels, timeout_s=to.timeout_s, on_progress=on_progress
+            release,
+            to.embedding,
+            to.ranking,
+            channels=to.channels,
+            timeout_s=to.timeout_s,
+            force=force,
+            on_progress=on_progress,
         )
     click.echo(
         f"published {release.release_id}: {done.users:,} users with {done.reviews:,} reviews, "
         f"{done.products:,} products served",
         err=as_json,
     )
+    if done.not_retired:
+        click.echo(f"older spaces are kept until the next publish: {done.not_retired}", err=True)
     if prune:
         keep_newer(prune, release.release_id)
     return done

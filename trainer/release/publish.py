@@ -36,11 +36,14 @@ class Published:
         users: users imported.
         reviews: their reviews.
         products: products that ranking serves.
+        not_retired: why spaces that nobody needs any more were not retired; the next publish does it. Empty if they
+            were.
     """
 
     users: int
     reviews: int
     products: int
+    not_retired: str = ""
 
 
 def publish(
@@ -53,13 +56,15 @@ def publish(
     connect_timeout_s: float = 15.0,
     batch_users: int = BATCH_USERS,
     batch_reviews: int = BATCH_REVIEWS,
+    force: bool = False,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Published:
     """Publish a release: both services have it in the end, or both keep the one before. Doing it again changes nothing.
 
     The users are sent to the embedding service, which answers for the old space and the new one from then on; ranking
     opens and warms the release up without serving it; then ranking switches, and has the embedding service switch. So
-    ranking never serves a release whose space can't be asked for, wherever this is interrupted.
+    ranking never serves a release whose space can't be asked for, wherever this is interrupted. Only then are spaces
+    retired that neither service needs any more; the embedding service keeps them for a while all the same.
 
     Both services open the release from their own release folder, so it must be there.
 
@@ -72,6 +77,7 @@ def publish(
         connect_timeout_s: how long to wait for each service to be reachable.
         batch_users: users per message at most.
         batch_reviews: reviews per message at most, but for one user with more.
+        force: send the users also if they are far fewer than those of the publish before.
         on_progress: called with the number of users sent since the last call.
 
     Raises:
@@ -80,11 +86,11 @@ def publish(
     """
     _ = release.users  # what can't be read is said before anything is sent
     with _connected("embedding service", embedding, channels, connect_timeout_s) as channel:
-        requests = import_requests(release, batch_users, batch_reviews, on_progress)
+        requests = import_requests(release, batch_users, batch_reviews, on_progress, force=force)
         imported = embedding_grpc.EmbeddingServiceStub(channel).ImportUsers(requests, timeout=timeout_s)
     with _connected("ranking service", ranking, channels, connect_timeout_s) as channel:
         stub = release_grpc.ReleaseServiceStub(channel)
-        before = _stable(stub, timeout_s)
+        before = _served(stub, timeout_s).get(release_pb2.RELEASE_LABEL_STABLE)
         _prepare(stub, release.release_id, timeout_s)
         loaded = _load(stub, release.release_id, timeout_s)
         # Ranking has done it, unless it could not reach the embedding service.
@@ -95,17 +101,34 @@ def publish(
                 if before:
                     _load(stub, before, timeout_s)
                 raise
-    return Published(imported.user_count, imported.review_count, loaded.product_count)
+    not_retired = _retire(release.release_id, (embedding, ranking), channels, connect_timeout_s, timeout_s)
+    return Published(imported.user_count, imported.review_count, loaded.product_count, not_retired)
 
 
-def _stable(stub: release_grpc.ReleaseServiceStub, timeout_s: float) -> str:
-    """Return the id of the release that ranking serves; "" if there is none."""
+def _retire(
+    release_id: str, targets: tuple[str, str], channels: ChannelSettings, connect_timeout_s: float, timeout_s: float
+) -> str:
+    """Retire the spaces that can't be asked for; return why it was not done, which fails no publish."""
+    embedding, ranking = targets
+    try:
+        with _connected("ranking service", ranking, channels, connect_timeout_s) as channel:
+            served = _served(release_grpc.ReleaseServiceStub(channel), timeout_s).values()
+        request = embedding_pb2.RetireSpacesRequest(release_id=release_id, served_release_ids=served)
+        with _connected("embedding service", embedding, channels, connect_timeout_s) as channel:
+            embedding_grpc.EmbeddingServiceStub(channel).RetireSpaces(request, timeout=timeout_s)
+    except PublishFailed as error:
+        return str(error)
+    return ""
+
+
+def _served(stub: release_grpc.ReleaseServiceStub, timeout_s: float) -> dict[int, str]:
+    """Return the ids of the releases that ranking serves, by label."""
     try:
         listed = stub.ListReleases(release_pb2.ListReleasesRequest(), timeout=timeout_s).releases
     except grpc.RpcError as error:
         _pass_if_unknown(error)
-        return ""
-    return next((info.release_id for info in listed if info.label == release_pb2.RELEASE_LABEL_STABLE), "")
+        return {}
+    return {info.label: info.release_id for info in listed if info.label != release_pb2.RELEASE_LABEL_UNSPECIFIED}
 
 
 def _prepare(stub: release_grpc.ReleaseServiceStub, release_id: str, timeout_s: float) -> None:
@@ -164,7 +187,12 @@ def _why_not(channel: grpc.Channel, channels: ChannelSettings, listener: str) ->
 
 
 def import_requests(
-    release: Release, batch_users: int, batch_reviews: int, on_progress: Callable[[int], None]
+    release: Release,
+    batch_users: int,
+    batch_reviews: int,
+    on_progress: Callable[[int], None],
+    *,
+    force: bool = False,
 ) -> Iterator[embedding_pb2.ImportUsersRequest]:
     """Yield the messages of one import: the header, then users in bounded batches.
 
@@ -177,6 +205,7 @@ def import_requests(
         space=types_pb2.EmbeddingSpace(encoder_id=manifest.encoder_id, als_id=manifest.als_id),
         user_count=len(release.users),
         prepare_only=True,
+        force=force,
     )
     yield embedding_pb2.ImportUsersRequest(header=header)
     batch, reviews = embedding_pb2.ImportBatch(), 0

@@ -191,16 +191,18 @@ class ImportUsersRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[ImportHeader, _Mapping]] = ..., batch: _Optional[_Union[ImportBatch, _Mapping]] = ...) -> None: ...
 
 class ImportHeader(_message.Message):
-    __slots__ = ("release_id", "space", "user_count", "prepare_only")
+    __slots__ = ("release_id", "space", "user_count", "prepare_only", "force")
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     SPACE_FIELD_NUMBER: _ClassVar[int]
     USER_COUNT_FIELD_NUMBER: _ClassVar[int]
     PREPARE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     space: _types_pb2.EmbeddingSpace
     user_count: int
     prepare_only: bool
-    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., user_count: _Optional[int] = ..., prepare_only: _Optional[bool] = ...) -> None: ...
+    force: bool
+    def __init__(self, release_id: _Optional[str] = ..., space: _Optional[_Union[_types_pb2.EmbeddingSpace, _Mapping]] = ..., user_count: _Optional[int] = ..., prepare_only: _Optional[bool] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class ImportBatch(_message.Message):
     __slots__ = ("users",)
@@ -289,6 +291,22 @@ class ActivateReleaseResponse(_message.Message):
     SPACE_FIELD_NUMBER: _ClassVar[int]
     space: LoadedSpace
     def __init__(self, space: _Optional[_Union[LoadedSpace, _Mapping]] = ...) -> None: ...
+
+class RetireSpacesRequest(_message.Message):
+    __slots__ = ("release_id", "served_release_ids")
+    RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVED_RELEASE_IDS_FIELD_NUMBER: _ClassVar[int]
+    release_id: str
+    served_release_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, release_id: _Optional[str] = ..., served_release_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RetireSpacesResponse(_message.Message):
+    __slots__ = ("encoder_ids", "als_ids")
+    ENCODER_IDS_FIELD_NUMBER: _ClassVar[int]
+    ALS_IDS_FIELD_NUMBER: _ClassVar[int]
+    encoder_ids: _containers.RepeatedScalarFieldContainer[str]
+    als_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, encoder_ids: _Optional[_Iterable[str]] = ..., als_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EncodeTextsRequest(_message.Message):
     __slots__ = ("texts",)

@@ -96,6 +96,11 @@ class EmbeddingServiceStub:
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseRequest.SerializeToString,
                 response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseResponse.FromString,
                 _registered_method=True)
+        self.RetireSpaces = channel.unary_unary(
+                '/twotower.v1.EmbeddingService/RetireSpaces',
+                request_serializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesResponse.FromString,
+                _registered_method=True)
         self.EncodeTexts = channel.unary_unary(
                 '/twotower.v1.EmbeddingService/EncodeTexts',
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.EncodeTextsRequest.SerializeToString,
@@ -178,7 +183,8 @@ class EmbeddingServiceServicer:
         is replaced exactly, and the user's other reviews stay, so that publishing a release never loses what was
         recorded since its file was written. Reviews that were retracted since are left out, and so are a deleted
         user's reviews from before the deletion. Sending it again changes nothing, and finishes an import that
-        was interrupted. RESOURCE_EXHAUSTED while another import runs.
+        was interrupted. RESOURCE_EXHAUSTED while another import runs; DEADLINE_EXCEEDED if the caller sends nothing
+        for as long as the service waits (30 s). No import retires a space.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,8 +201,8 @@ class EmbeddingServiceServicer:
     def PrepareSpace(self, request, context):
         """Makes a release's space one that can be asked for, beside the active one: opens the release from the
         service's release folder, or finds that the space is there already. Users' ALS vectors are folded in from
-        their reviews as they are asked for. FAILED_PRECONDITION if users have no embeddings of its encoder any
-        more, which only an import brings back.
+        their reviews as they are asked for. It takes back a space that was retired and not dropped yet.
+        FAILED_PRECONDITION if users have no embeddings of its encoder any more, which only an import brings back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +210,17 @@ class EmbeddingServiceServicer:
 
     def ActivateRelease(self, request, context):
         """Prepares a release as PrepareSpace does and makes it the active one. The one that was active is then the
-        one before; spaces that are neither, nor prepared, are dropped.
+        one before. What users have in other spaces stays until RetireSpaces.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireSpaces(self, request, context):
+        """Retires every space that cannot be asked for: called when ranking has moved to the active release. Nothing is
+        dropped at once: ALS vectors and users' logs are kept for as long as the service is told to, and until then
+        PrepareSpace, ActivateRelease or an import takes the space back. FAILED_PRECONDITION, and nothing is retired,
+        if another release is active, or if one that ranking serves cannot be asked for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -285,6 +301,11 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     servicer.ActivateRelease,
                     request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseRequest.FromString,
                     response_serializer=twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseResponse.SerializeToString,
+            ),
+            'RetireSpaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireSpaces,
+                    request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesResponse.SerializeToString,
             ),
             'EncodeTexts': grpc.unary_unary_rpc_method_handler(
                     servicer.EncodeTexts,
@@ -601,6 +622,33 @@ class EmbeddingService:
             '/twotower.v1.EmbeddingService/ActivateRelease',
             twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseRequest.SerializeToString,
             twotower_dot_v1_dot_embedding__service__pb2.ActivateReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireSpaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.EmbeddingService/RetireSpaces',
+            twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesRequest.SerializeToString,
+            twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -76,7 +76,8 @@ async def test_an_encoder_that_embeds_otherwise_is_refused(real_release: Release
         lambda e: EncodingQueue(e, max_queued_texts=8, batch_texts=8),
     )
     with pytest.raises(ReleaseInvalid, match=r"golden/texts.json: an embedding differs by \d+ units"):
-        await spaces.load(real_release.release_id)
+        async with spaces.opened(real_release.release_id):
+            pass
     await spaces.close()
 
 
