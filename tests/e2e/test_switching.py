@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -165,6 +167,32 @@ def test_a_service_that_is_killed_during_a_publish(shop: Shop, killed: str) -> N
     until(lambda: _published(shop))
     assert shop.answers_with(1)
     assert shop.info(1).space_state is SpaceState.ACTIVE
+
+
+def test_publishers_that_are_killed_or_come_at_once_leave_everything_serving(shop: Shop) -> None:
+    ids = [release.release_id for release in shop.releases]
+    for delay_s in (1.5, 2.0, 2.5):
+        process = publisher(shop, 1)
+        time.sleep(delay_s)
+        process.kill()
+        process.wait()
+        until(lambda: shop.answers_with(0) or shop.answers_with(1))
+    together = [publisher(shop, number) for number in (1, 2)]
+    codes = [process.wait(_WAIT_S) for process in together]
+    assert 0 in codes
+    [stable] = [info for info in shop.client.list_releases() if info.label is ReleaseLabel.STABLE]
+    assert stable.space_state is SpaceState.ACTIVE
+    until(lambda: shop.answers_with(ids.index(stable.release_id)))
+
+
+def publisher(shop: Shop, number: int) -> "subprocess.Popen[bytes]":
+    """`twotower publish` as a process."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "trainer", "publish", str(shop.releases[number].path)),
+            *("--admin-embedding", shop.embedding.admin_address, "--admin-ranking", shop.ranking.admin_address),
+        ]
+    )
 
 
 def _published(shop: Shop) -> bool:

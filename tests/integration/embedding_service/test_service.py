@@ -322,12 +322,43 @@ async def test_one_import_at_a_time(service: Service, release: Release) -> None:
     await header_sent.wait()
     while True:  # the stream may still be on its way
         try:
-            await service.stub.ImportUsers(stream())
+            await service.stub.ImportUsers(stream(header_part(release, user_count=0)))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 break
     end.set()
     assert (await first).user_count == 1
+
+
+@pytest.mark.parametrize("says", ["nothing", "a header"])
+async def test_an_import_that_says_nothing_is_ended_and_blocks_no_other(
+    start_service: StartService, release: Release, says: str
+) -> None:
+    service = await start_service(import_idle_s=0.2)
+
+    async def silent() -> AsyncIterator[pb.ImportUsersRequest]:
+        if says == "a header":
+            yield header_part(release)
+        await asyncio.Event().wait()
+
+    with pytest.raises(grpc.aio.AioRpcError, match=r"nothing was sent for 0\.2 s") as caught:
+        await service.stub.ImportUsers(silent())
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await publish(service, release, [imported_user("u", ["a"])])
+
+
+async def test_a_look_up_stream_that_asks_nothing_is_ended_and_a_busy_one_is_not(
+    start_service: StartService, release: Release
+) -> None:
+    service = await start_service(stream_idle_s=0.5)
+    await publish(service, release)
+    call = service.stub.StreamUserFeatures()
+    for _ in range(8):
+        await call.write(pb.StreamUserFeaturesRequest(user_ids=["u"]))
+        assert list((await call.read()).columns.review_counts) == [0]
+        await asyncio.sleep(0.2)
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_bad_fields_are_listed_in_the_status(published: Service) -> None:
