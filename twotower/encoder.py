@@ -33,6 +33,8 @@ BATCH_TOKENS: Final = 512
 """Tokens of one inference: enough for the matrix products to be efficient, few enough for their activations to stay in
 the cache.
 """
+_CHARACTERS_PER_TOKEN: Final = 8
+"""Of the beginning of a text that is tokenised first: twice what English has."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,16 @@ class TextEncoder:
         self._lock = threading.Lock()
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenise; a text longer than ``max_tokens`` is cut and says so."""
-        return [Tokens(tuple(e.ids), bool(e.overflowing)) for e in self._tokenizer.encode_batch(list(texts))]
+        """Tokenise; a text longer than ``max_tokens`` is cut and says so.
+
+        Of a long text only a beginning is read, unless that does not settle its tokens: they are those of the text.
+        """
+        most = _CHARACTERS_PER_TOKEN * self.config.max_tokens
+        encodings = self._tokenizer.encode_batch([text[:most] for text in texts])
+        unsettled = [i for i, text in enumerate(texts) if len(text) > most and not _is_settled(encodings[i])]
+        for i, encoding in zip(unsettled, self._tokenizer.encode_batch([texts[i] for i in unsettled]), strict=True):
+            encodings[i] = encoding
+        return [Tokens(tuple(encoding.ids), bool(encoding.overflowing)) for encoding in encodings]
 
     def encode(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Encoded:
         """Embed texts; equal texts are inferred once.
@@ -222,6 +232,14 @@ def _read(name: str, read: Callable[[], Any]) -> Any:
         return read()
     except Exception as error:
         raise ReleaseInvalid(f"encoder/{name}: can't be read: {' '.join(str(error).split())[:400]}") from error
+
+
+def _is_settled(encoding: Any) -> bool:
+    """Whether the tokens of a text's beginning are those of the text: none is of the last word, which may be cut."""
+    if not encoding.overflowing:
+        return False
+    last = next((word for word in reversed(encoding.overflowing[-1].word_ids) if word is not None), None)
+    return last is not None and last not in encoding.word_ids
 
 
 def _of_one_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

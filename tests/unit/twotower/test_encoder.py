@@ -46,6 +46,35 @@ def test_a_vector_does_not_depend_on_its_batch_mates(
     assert all(np.array_equal(row, alone[text]) for row, text in zip(encoded.fixed_point, batch, strict=True))
 
 
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    parts=st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["soap ", "好", "!", " ", "a", "\t\n", "e\u0301", "\u0301", "\0", "ﬁ ", "🙂", "anti", "#", "ß"]
+            ),
+            st.integers(1, 3000),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_tokens_of_a_long_text_are_those_of_all_of_it(parts: list[tuple[str, int]], encoder: TextEncoder) -> None:
+    text = "".join(part * times for part, times in parts)
+    whole = encoder._tokenizer.encode(text)
+    [tokens] = encoder.tokenize([text])
+    assert (tokens.ids, tokens.truncated) == (tuple(whole.ids), bool(whole.overflowing))
+
+
+def test_the_vector_of_a_long_text_is_that_of_all_of_it(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["soap and water " * 400, "好" * 5000, " " * 9000 + "soap", "x" * 9000]
+    cut = encoder.encode(texts)
+    monkeypatch.setattr("twotower.encoder._CHARACTERS_PER_TOKEN", 1 << 20)
+    whole = encoder.encode(texts)
+    np.testing.assert_array_equal(cut.fixed_point, whole.fixed_point)
+    assert (cut.token_counts, cut.truncated) == (whole.token_counts, whole.truncated)
+
+
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.lists(
