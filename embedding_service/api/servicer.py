@@ -81,7 +81,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def RecordReview(self, request: pb.RecordReviewRequest, context: _Context) -> pb.RecordReviewResponse:
         """Add one review."""
         checks.check_record_review(request)
-        [recorded] = await self._users.record([messages.to_written_review(request.review)], field="review")
+        [recorded] = await self._users.record(
+            [messages.to_written_review(request.review)], field="review", caller=_caller(context)
+        )
         return messages.from_recorded(recorded)
 
     async def BatchRecordReviews(
@@ -89,7 +91,9 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     ) -> pb.BatchRecordReviewsResponse:
         """Add many reviews."""
         checks.check_batch_record_reviews(request)
-        recorded = await self._users.record([messages.to_written_review(review) for review in request.reviews])
+        recorded = await self._users.record(
+            [messages.to_written_review(review) for review in request.reviews], caller=_caller(context)
+        )
         return pb.BatchRecordReviewsResponse(results=map(messages.from_recorded, recorded))
 
     async def RetractReview(self, request: pb.RetractReviewRequest, context: _Context) -> pb.RetractReviewResponse:
@@ -156,12 +160,19 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
     async def EncodeTexts(self, request: pb.EncodeTextsRequest, context: _Context) -> pb.EncodeTextsResponse:
         """Embed texts."""
         checks.check_encode_texts(request)
-        encoded, encoder_id = await self._users.encode(list(request.texts))
+        encoded, encoder_id = await self._users.encode(list(request.texts), _caller(context))
         return pb.EncodeTextsResponse(embeddings=messages.from_encoded(encoded), encoder_id=encoder_id)
 
     async def GetPopularity(self, request: pb.GetPopularityRequest, context: _Context) -> pb.GetPopularityResponse:
         """Live popularity."""
         return messages.from_popularity(await self._popularity.live(request.als_id))
+
+
+def _caller(context: _Context) -> str:
+    """Whose share of the encoder's queue a call takes: that of its host, on this machine that of its connection."""
+    peer = str(context.peer())
+    local = peer.startswith(("ipv4:127.", "ipv6:%5B::1%5D", "ipv6:[::1]"))
+    return peer if local or not peer.startswith("ip") else peer.rpartition(":")[0]
 
 
 def _space(

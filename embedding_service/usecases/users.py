@@ -149,12 +149,15 @@ class Users:
         )
         return features if distinct is user_ids else _repeated(features, user_ids)
 
-    async def record(self, reviews: Sequence[WrittenReview], *, field: str = "reviews[{}]") -> list[Recorded]:
+    async def record(
+        self, reviews: Sequence[WrittenReview], *, field: str = "reviews[{}]", caller: str = ""
+    ) -> list[Recorded]:
         """Add reviews in order; each is atomic by itself, and sent again counts once.
 
         Args:
             reviews: to add.
             field: the request's field of a review, with a place for its number.
+            caller: whose share of the encoder's queue is taken.
 
         Raises:
             NotReady, StoreUnavailable.
@@ -175,13 +178,13 @@ class Users:
         if not named:
             return results
         written = [reviews[i] for i in named]
-        encoded = await queue.encode([review_text(review.title, review.text) for review in written])
+        encoded = await queue.encode([review_text(review.title, review.text) for review in written], caller)
         new = [_new_review(review, vector) for review, vector in zip(written, encoded.fixed_point, strict=True)]
         changes = await self._store.record(queue.encoder_id, new)
         await self._fold_in_changes(release, dict(zip([review.user_id for review in written], changes, strict=True)))
         if self._spaces.queue is not queue:
             # The encoder was switched meanwhile: what went to the old space is needed in the new one too.
-            return await self.record(reviews, field=field)
+            return await self.record(reviews, field=field, caller=caller)
         for i, change, truncated in zip(named, changes, encoded.truncated, strict=True):
             if change.outcome is Outcome.FULL:
                 violation = f"has {MAX_REVIEWS_PER_USER} reviews, the most that can be summed exactly"
@@ -229,10 +232,10 @@ class Users:
                 ) from error
         return was_known
 
-    async def encode(self, texts: Sequence[str]) -> tuple[Encoded, str]:
+    async def encode(self, texts: Sequence[str], caller: str = "") -> tuple[Encoded, str]:
         """Embeddings of texts, and the encoder's id."""
         queue = self._spaces.queue
-        return await queue.encode(texts), queue.encoder_id
+        return await queue.encode(texts, caller), queue.encoder_id
 
     async def _fold_in_missing(
         self, release: LoadedRelease, user_ids: Sequence[str], stored: StoredUsers, missing: Sequence[int]

@@ -78,6 +78,43 @@ async def test_a_cancelled_caller_leaves_the_queue_and_harms_no_one() -> None:
     await queue.close()
 
 
+async def test_a_caller_waits_for_two_batches_of_another_and_not_for_all_of_it() -> None:
+    gate = threading.Event()
+    encoder = HashEncoder("e", gate)
+    queue = EncodingQueue(encoder, max_queued_texts=1000, batch_texts=4)
+    greedy = asyncio.create_task(queue.encode([f"greedy {i}" for i in range(100)], "greedy"))
+    await started(encoder)
+    modest = asyncio.create_task(queue.encode(["modest"], "modest"))
+    await asyncio.sleep(0.05)
+    gate.set()
+    np.testing.assert_array_equal((await modest).fixed_point[0], hash_vector("modest"))
+    assert [batch for batch, texts in enumerate(encoder.batches) if "modest" in texts] == [2]
+    np.testing.assert_array_equal((await greedy).fixed_point, [hash_vector(f"greedy {i}") for i in range(100)])
+    await queue.close()
+
+
+async def test_a_caller_has_half_of_the_queue_at_most_and_long_texts_count_for_more() -> None:
+    gate = threading.Event()
+    encoder = HashEncoder("e", gate)
+    queue = EncodingQueue(encoder, max_queued_texts=40, batch_texts=4)
+    tasks = [asyncio.create_task(queue.encode(["short"] * 9, "greedy"))]
+    await started(encoder)
+    with pytest.raises(Overloaded, match="your share"):
+        await queue.encode(["x" * 512 * 11], "greedy")
+    tasks += [asyncio.create_task(queue.encode(["x" * 512 * 10], "greedy"))]
+    tasks += [asyncio.create_task(queue.encode(["y" * 512 * 15], "other"))]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Overloaded, match="queue is full"):
+        await queue.encode(["z"] * 5, "third")
+    tasks.pop(1).cancel()
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.gather(*tasks)
+    await queue.encode(["z"] * 20, "greedy")
+    assert not queue._lines
+    await queue.close()
+
+
 async def test_a_failing_batch_fails_its_callers_only() -> None:
     class Moody(HashEncoder):
         def encode(self, texts: Sequence[str]) -> Encoded:
