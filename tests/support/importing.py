@@ -44,7 +44,7 @@ def import_random_users(address: str, release: Release, count: int, channels: Ch
 
 def activate_without_users(address: str, release: Release) -> None:
     """Make `release` active without any users; whoever is known already stays. The service may still be starting."""
-    with open_channel(address) as channel:
+    with PLAINTEXT.open(address) as channel:
         request = pb.ActivateReleaseRequest(release_id=release.release_id)
         EmbeddingServiceStub(channel).ActivateRelease(request, timeout=120, wait_for_ready=True)
 
