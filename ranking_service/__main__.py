@@ -11,12 +11,17 @@ def main() -> None:
     """Read the settings and serve."""
     settings = read_settings("ranking_service", RankingSettings)
     from ranking_service.process import run
+    from twotower.errors import InvalidFile
 
     if settings.workers == 1:
         run(settings)
         return
     configure_logging("ranking_service", settings.log_level)
-    sys.exit(Workers(settings, run).run())
+    try:
+        workers = Workers(settings, run)
+    except InvalidFile as error:
+        sys.exit(f"ranking_service: {error}")
+    sys.exit(workers.run())
 
 
 if __name__ == "__main__":

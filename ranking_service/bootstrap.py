@@ -14,6 +14,7 @@ from typing import Final
 
 import grpc
 
+from ranking_service.api.page_tokens import PageTokens
 from ranking_service.api.ranking_servicer import RankingServicer
 from ranking_service.api.release_servicer import ReleaseServicer
 from ranking_service.network.graph import import_jax
@@ -59,9 +60,15 @@ class RankingService:
         settings: read once by the caller.
         reuse_port: other processes listen on the same ports; this one does when its first release is warm, so that it
             answers from the first connection on.
+        page_token_key: shared with those processes; read from the settings' file, or made up, if None.
+
+    Raises:
+        InvalidFile: the file of the key is none.
     """
 
-    def __init__(self, settings: RankingSettings, *, reuse_port: bool = False) -> None:
+    def __init__(
+        self, settings: RankingSettings, *, reuse_port: bool = False, page_token_key: bytes | None = None
+    ) -> None:
         self._settings = settings
         self._reuse_port = reuse_port
         self._lanes = Lanes(settings.threads)
@@ -94,7 +101,10 @@ class RankingService:
         features = FeatureLookup(guarded, spaces.mismatched, cache_users=settings.feature_cache_users)
         ranker = Ranker(features, self._popularity.snapshot, self._scoring, max_queue_users=settings.queue_users)
         traffic = Traffic(self._releases, ranker)
-        ranking = RankingServicer(self._releases, ranker, traffic, self._popularity, self._assortment)
+        page_tokens = PageTokens(page_token_key or settings.read_page_token_key())
+        ranking = RankingServicer(
+            self._releases, ranker, traffic, self._popularity, self._assortment, page_tokens=page_tokens
+        )
         releases = ReleaseServicer(self._releases, traffic, spaces)
 
         def register(server: grpc.aio.Server) -> None:

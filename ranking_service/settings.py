@@ -1,12 +1,15 @@
 """Settings of the ranking service: flags, or environment variables ``TWOTOWER_RANKING_*``."""
 
+import secrets
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator, model_validator
 
 from twotower.service import ServerSettings, check_address, is_loopback, settings_config
+
+_KEY_BYTES: Final = 32
 
 
 class RankingSettings(ServerSettings):
@@ -70,6 +73,11 @@ class RankingSettings(ServerSettings):
     queue_users: Annotated[int, Field(ge=1_024)] = Field(
         8192, description="users that may wait for a place in a batch; more are refused with RESOURCE_EXHAUSTED"
     )
+    page_token_key: Path | None = Field(
+        None,
+        description="file with at least 32 bytes of which page tokens' key is made, the same for all replicas; a "
+        "random key per start if unset, so that pages begin anew after a restart",
+    )
     embedding_tls: bool = Field(False, description="speak TLS to the embedding service")
     embedding_ca: Path | None = Field(
         None,
@@ -83,6 +91,26 @@ class RankingSettings(ServerSettings):
         None,
         description="file with the token that this service shows to the embedding service, of the role operator",
     )
+
+    def read_page_token_key(self) -> bytes:
+        """Read the key of page tokens, or make one up.
+
+        Raises:
+            InvalidFile: the file can't be read, or is too short to be a key.
+        """
+        if self.page_token_key is None:
+            return secrets.token_bytes(_KEY_BYTES)
+        from twotower.errors import FieldViolation, InvalidFile
+
+        try:
+            key = self.page_token_key.read_bytes().strip()
+        except OSError as error:
+            problem = f"can't be read: {error.strerror}"
+            raise InvalidFile(self.page_token_key, [FieldViolation("page_token_key", problem)]) from error
+        if len(key) < _KEY_BYTES:
+            problem = f"must hold at least {_KEY_BYTES} random bytes, got {len(key)}: openssl rand -hex 32"
+            raise InvalidFile(self.page_token_key, [FieldViolation("page_token_key", problem)])
+        return key
 
     @field_validator("embedding", "embedding_admin")
     @classmethod

@@ -28,10 +28,14 @@ class Workers:
 
     Args:
         settings: what every process is started with; a port is chosen here if it is 0.
-        target: serves with these settings, in the new process, until SIGTERM.
+        target: serves with these settings and the key of page tokens, in the new process, until SIGTERM.
+
+    Raises:
+        InvalidFile: the file of the key is none.
     """
 
-    def __init__(self, settings: RankingSettings, target: Callable[[RankingSettings], None]) -> None:
+    def __init__(self, settings: RankingSettings, target: Callable[[RankingSettings, bytes], None]) -> None:
+        self._page_token_key = settings.read_page_token_key()  # one for all: any of them answers the next page
         reserved = {name: _reserve(name, getattr(settings, name)) for name in ("listen", "admin_listen")}
         self._reserved = [held for held, _ in reserved.values()]
         self._settings = settings.model_copy(update={name: address for name, (_, address) in reserved.items()})
@@ -70,7 +74,9 @@ class Workers:
         return int(failed)
 
     def _start(self) -> BaseProcess:
-        process = multiprocessing.get_context("spawn").Process(target=self._target, args=(self._settings,))
+        process = multiprocessing.get_context("spawn").Process(
+            target=self._target, args=(self._settings, self._page_token_key)
+        )
         process.start()
         return process
 

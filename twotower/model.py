@@ -124,7 +124,8 @@ def top_k(scores: Float32, k: int) -> np.ndarray:
     """Indices of the k best of each row, best first, equal scores by ascending index.
 
     Args:
-        scores: (users, products) float32; ``-inf`` marks a product that must not come back.
+        scores: (users, products) float32; ``-inf`` marks a product that must not come back. A NaN counts as one, in
+            its own row only.
         k: at most this many.
 
     Returns:
@@ -143,10 +144,13 @@ def top_k(scores: Float32, k: int) -> np.ndarray:
     # The k-th best value decides; ties at it are taken by index, which a plain partition does not promise.
     least = np.partition(scores, products - k, axis=1)[:, products - k, np.newaxis]
     chosen = scores >= least
-    tied = np.flatnonzero(np.count_nonzero(chosen, axis=1) > k)
-    for row in tied:
+    counts = np.count_nonzero(chosen, axis=1)
+    if counts.min() < k:
+        return top_k(_without_nan(scores), k)
+    for row in np.flatnonzero(counts > k):
+        best = _best(scores[row], np.flatnonzero(chosen[row]), k)
         chosen[row] = False
-        chosen[row, _best(scores[row], np.flatnonzero(scores[row] >= least[row]), k)] = True
+        chosen[row, best] = True
     candidates = np.flatnonzero(chosen).reshape(users, k) - np.arange(users)[:, np.newaxis] * products
     order = np.argsort(-np.take_along_axis(scores, candidates, axis=1), axis=1, kind="stable")
     return np.take_along_axis(candidates, order, axis=1)
@@ -169,4 +173,11 @@ def _top_k_wide(values: Float32, k: int) -> np.ndarray:
 
 def _best(values: Float32, candidates: np.ndarray, k: int) -> np.ndarray:
     """The k best of some ascending indices, best first, equal values by index."""
+    if len(candidates) < k:
+        values, candidates = _without_nan(values), np.arange(len(values))
     return candidates[np.argsort(-values[candidates], kind="stable")[:k]]
+
+
+def _without_nan(values: Float32) -> Float32:
+    """Put −inf in the place of NaN, which a partition takes for the largest, so that too few values reach its k-th."""
+    return np.where(np.isnan(values), np.float32(-np.inf), values)

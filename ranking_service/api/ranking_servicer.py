@@ -5,7 +5,8 @@ from typing import Any
 
 import grpc
 
-from ranking_service.api import checks, messages, page_tokens
+from ranking_service.api import checks, messages
+from ranking_service.api.page_tokens import MAX_SHOWN, PageTokens, check_rows, decode_start, encode_start
 from ranking_service.ranking.jobs import Page
 from ranking_service.ranking.ranker import Ranker
 from ranking_service.release.served import ServedRelease
@@ -31,12 +32,15 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         traffic: Traffic,
         popularity: PopularityFeed,
         assortment: Assortment,
+        *,
+        page_tokens: PageTokens,
     ) -> None:
         self._releases = releases
         self._ranker = ranker
         self._traffic = traffic
         self._popularity = popularity
         self._assortment = assortment
+        self._page_tokens = page_tokens
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         """Rank the best k products for one user."""
@@ -47,19 +51,20 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         ranking = await self._traffic.rank(served, messages.to_rank_job(request, page), context.time_remaining())
         response = pb.RecommendResponse()
         messages.fill_ranking(response, ranking, served)
-        if next_page := ranking.parts[0].next_page:
+        next_page = ranking.parts[0].next_page
+        if next_page and len(next_page.shown) < MAX_SHOWN:
             self._popularity.hold(served, next_page.popularity)
-            response.next_page_token = page_tokens.encode(served.release_id, request, next_page)
+            response.next_page_token = self._page_tokens.encode(served.release_id, request, next_page)
         return response
 
     def _continued(self, request: pb.RecommendRequest) -> tuple[ServedRelease, Page]:
         """Find the release and the page that a page token pins."""
-        token = page_tokens.decode(request.page_token, request)
+        token = self._page_tokens.decode(request.page_token, request)
         served = self._releases.answering(token.release_id)
         if served is None:
-            problem = f"is of release {token.release_id}, which no longer answers: begin again"
+            problem = f"is of release {token.release_id}, which no longer answers: begin at the first page"
             raise InvalidArgument([FieldViolation("page_token", problem)])
-        page_tokens.check_rows(token, len(served.catalogue))
+        check_rows(token, len(served.catalogue))
         return served, token.page(self._popularity.held(served, token.popularity_version))
 
     async def BatchRecommend(self, request: pb.BatchRecommendRequest, context: Context) -> pb.BatchRecommendResponse:
@@ -139,12 +144,12 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         """Return a page of the catalogue."""
         served = self._releases.current
         size = checks.check_list_products(request)
-        start = page_tokens.decode_start(request.page_token, served.release_id)
+        start = decode_start(request.page_token, served.release_id)
         end = start + size
         return pb.ListProductsResponse(
             release_id=served.release_id,
             products=map(messages.from_product, served.catalogue.products[start:end]),
-            next_page_token=page_tokens.encode_start(served.release_id, end) if end < len(served.catalogue) else "",
+            next_page_token=encode_start(served.release_id, end) if end < len(served.catalogue) else "",
             total_count=len(served.catalogue),
         )
 
@@ -165,12 +170,12 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         """List the upserted products."""
         served = self._releases.current
         size = checks.check_list_products(request)
-        start = page_tokens.decode_start(request.page_token, served.release_id)
+        start = decode_start(request.page_token, served.release_id)
         entries, end = await self._assortment.added.list(), start + size
         return pb.ListAddedProductsResponse(
             release_id=served.release_id,
             products=[messages.from_added(entry, is_served(entry, served)) for entry in entries[start:end]],
-            next_page_token=page_tokens.encode_start(served.release_id, end) if end < len(entries) else "",
+            next_page_token=encode_start(served.release_id, end) if end < len(entries) else "",
             total_count=len(entries),
         )
 

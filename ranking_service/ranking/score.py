@@ -30,8 +30,24 @@ def score_jobs(
         popularity: what the scores are to hold; a job that goes on from a page keeps that page's.
 
     Returns:
-        One answer per job.
+        One answer per job. A user of whose features the network makes what is no number is answered as a cold one,
+        marked degraded; the others' answers don't depend on it.
     """
+    unusable: list[int] = []
+    answers = _answers(served, jobs, batch, popularity, unusable)
+    if unusable:
+        answers = _answers(served, jobs, batch.with_cold_users(unusable, served.global_mean), popularity)
+    return answers
+
+
+def _answers(
+    served: ServedRelease,
+    jobs: Sequence[Job],
+    batch: UserBatch,
+    popularity: PopularitySnapshot,
+    unusable: list[int] | None = None,
+) -> list[ScoredProducts]:
+    """Answer each job of a batch; users whose scores are no numbers are added to `unusable`, if that is given."""
     slices = list(_slices(jobs))
     network, ablated = _network(served, jobs, slices, batch, popularity)
     scores = served.scoring.scores(network, popularity.log_popularity)
@@ -40,9 +56,14 @@ def score_jobs(
     order = _order(served, jobs, slices, scores, batch)
     flat = order + np.arange(0, scores.size, scores.shape[1])[:, np.newaxis]
     best_scores, best_ratings = scores.take(flat), served.scoring.ratings(network.take(flat), order)
-    answers = []
+    are_numbers = bool(np.isfinite(best_scores).all())
+    answers: list[ScoredProducts] = []
     for job, part in zip(jobs, slices, strict=True):
         contexts = batch.contexts[part]
+        is_special = isinstance(job, RankJob) and not job.plain
+        if is_special and unusable is not None and not np.isfinite(network[part]).all():
+            unusable += (np.flatnonzero(~np.isfinite(network[part]).all(axis=1)) + part.start).tolist()
+            continue  # it would pass no filter; all are answered anew
         if isinstance(job, PredictJob):
             products = job.products[np.newaxis]
             ratings = served.scoring.ratings(network[part, job.products], products)
@@ -60,6 +81,9 @@ def score_jobs(
                 served, job, batch.part(part), network[part], ablated=ablated.get(part.start), popularity=popularity
             )
         answers.append(answer)
+        if unusable is not None and not is_special and not (are_numbers and isinstance(job, RankJob)):
+            shown = np.arange(answer.scores.shape[1]) < np.array(answer.counts)[:, np.newaxis]
+            unusable += (np.flatnonzero((shown & ~np.isfinite(answer.scores)).any(axis=1)) + part.start).tolist()
     return answers
 
 

@@ -180,6 +180,8 @@ class Traffic:
             stable_scores = await self._ranker.scores(stable, user_ids)
             shadow_scores = await self._ranker.scores(shadow, user_ids)
             overlap, difference = compare(stable.catalogue, shadow.catalogue, stable_scores, shadow_scores)
+            if not math.isfinite(difference):
+                return  # one user whose scores are no numbers must not spoil the sum of all
             if self._comparison.shadow_id != shadow.release_id:
                 self._comparison = Comparison(shadow.release_id)
             self._comparison.user_count += len(user_ids)

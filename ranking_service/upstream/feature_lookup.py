@@ -146,9 +146,11 @@ def _joined(parts: Sequence[tuple[list[int], UserBatch]]) -> UserBatch:
 def from_columns(columns: embedding_service_pb2.UserFeatureColumns, served: ServedRelease) -> UserBatch:
     """Convert what the embedding service knows of users into a batch.
 
+    A user whose vectors are not finite is a cold one, marked degraded; the others stay as they are.
+
     Raises:
         SpaceMismatch: vectors of another space than the release's.
-        EmbeddingUnavailable: a column of another length, or a vector that is not finite.
+        EmbeddingUnavailable: a column of another length.
     """
     if columns.space != served.space:
         raise _other_space(columns.space, served)
@@ -166,10 +168,13 @@ def from_columns(columns: embedding_service_pb2.UserFeatureColumns, served: Serv
         np.frombuffer(bert, "<f4").reshape(users, BERT_DIM),
         np.array([kind == types_pb2.USER_KIND_ANONYMOUS for kind in kinds]),
     )
-    if not np.isfinite(rows).all():
-        raise EmbeddingUnavailable("features that are not finite")
     contexts = list(map(UserContext, kinds, origins, review_counts, ages_us))
-    return UserBatch(rows, _seen_rows(columns.seen_product_ids, counts, served.catalogue), contexts)
+    batch = UserBatch(rows, _seen_rows(columns.seen_product_ids, counts, served.catalogue), contexts)
+    if np.isfinite(rows).all():
+        return batch
+    unusable = np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist()
+    _LOG.warning("%d users are answered as cold ones: their features are no numbers", len(unusable))
+    return batch.with_cold_users(unusable, served.global_mean)
 
 
 def _seen_rows(product_ids: Iterable[str], counts: Sequence[int], catalogue: Catalogue) -> list[list[int]]:

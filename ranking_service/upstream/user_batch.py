@@ -1,11 +1,12 @@
 """The users of a batch, ready to be scored, and what is known of each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from twotower.features import USER_DIM, Float32
+from twotower.features import USER_DIM, Float32, cold_rows
 from twotower.v1 import types_pb2
 
 
@@ -47,6 +48,15 @@ class UserBatch:
     def empty(cls) -> "UserBatch":
         """Make a batch without users."""
         return cls(np.zeros((0, USER_DIM), np.float32), [], [])
+
+    def with_cold_users(self, users: Sequence[int], global_mean: Float32) -> "UserBatch":
+        """Return the batch with cold rows, marked degraded, for some users; what those have seen stays."""
+        rows, contexts = self.rows.copy(), list(self.contexts)
+        for user in users:
+            is_anonymous = contexts[user].kind == types_pb2.USER_KIND_ANONYMOUS
+            rows[user] = cold_rows(global_mean, [is_anonymous])[0]
+            contexts[user] = contexts[user]._replace(als_origin=types_pb2.ALS_ORIGIN_NONE, degraded=True)
+        return UserBatch(rows, self.seen, contexts)
 
     def part(self, users: slice) -> "UserBatch":
         """Return some of the users."""

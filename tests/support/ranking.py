@@ -19,7 +19,7 @@ from ranking_service.upstream.user_spaces import UserSpaces
 from tests.support.fake_embedding import to_columns, warm_user
 from tests.support.releases import ReferenceScorer, product_id, random_product, random_user_rows
 from tests.support.spaces import any_space
-from twotower.features import USER_DIM, Float32
+from twotower.features import ALS_DIM, USER_DIM, Float32
 from twotower.scoring import RatingScoring
 from twotower.v1 import embedding_service_pb2, types_pb2
 
@@ -55,12 +55,19 @@ class FakeFeatures:
 
 @dataclass
 class TableScorer:
-    """A scorer that answers with given scores; a user's first feature is the row to answer with."""
+    """A scorer that answers with given scores; a user's first feature is the row to answer with.
+
+    With a `cold_row`, that is the row of those who have the mean embedding of a release.
+    """
 
     scores: Float32
+    cold_row: int | None = None
 
     def __call__(self, user_rows: Float32) -> Float32:
-        return self.scores[user_rows[:, 0].astype(int)]
+        rows = user_rows[:, 0].astype(int)
+        if self.cold_row is not None:
+            rows[user_rows[:, ALS_DIM:].any(axis=1)] = self.cold_row
+        return self.scores[rows]
 
 
 def with_scores(served: ServedRelease, scores: Float32) -> ServedRelease:

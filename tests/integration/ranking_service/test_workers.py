@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.support import processes
 from tests.support.releases import write_random_release
@@ -27,6 +28,11 @@ def test_a_killed_worker_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
         service.wait_until("SERVING")
         while ready() < 2:  # the test's own time limit ends it, here and below
             time.sleep(0.05)
+        shown, token = set[str](), ""
+        for page in range(1, 6):  # any worker answers the next page
+            answer = _ask(service.address, paginate=True, page_token=token)
+            shown, token = shown | {row.product_id for row in answer.recommendations}, answer.next_page_token
+            assert len(shown) == 3 * page
         killed, _ = _workers(service.process.pid)
         os.kill(killed, signal.SIGKILL)
         while "ended with -9" not in service.log():
@@ -45,9 +51,11 @@ def test_a_killed_worker_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
         assert service.stop() == 0
 
 
-def _ask(address: str) -> pb.RecommendResponse:
+def _ask(address: str, **more: Any) -> pb.RecommendResponse:
     with open_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        return pb_grpc.RankingServiceStub(channel).Recommend(pb.RecommendRequest(user_id="ann", k=3), timeout=30)
+        return pb_grpc.RankingServiceStub(channel).Recommend(
+            pb.RecommendRequest(user_id="ann", k=3, **more), timeout=30
+        )
 
 
 def _workers(pid: int) -> list[int]:

@@ -75,5 +75,28 @@ def test_top_k_is_a_full_sort_with_ties_by_index(scores: np.ndarray, k: int) -> 
         assert result.tolist() == expected
 
 
+_NUMBERS = st.sampled_from([-np.inf, -3e38, -1.0, 0.0, 0.5, 3e38, np.inf])
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.data(), st.sampled_from([(3, 20), (9, 20), (9, 300), (3, 2_100)]), st.integers(1, 4))
+def test_nan_of_one_row_leaves_the_others_as_they_are_alone(
+    data: st.DataObject, shape: tuple[int, int], k: int
+) -> None:
+    """Every branch of `top_k`: few users, many, and long rows; NaN counts as −inf, last and by index."""
+    users, products = shape
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    scores = rng.choice([-1.0, 0.0, 0.5, 2.0], shape).astype(np.float32)
+    for _ in range(data.draw(st.integers(1, 6))):
+        row, start = data.draw(st.integers(0, users - 1)), data.draw(st.integers(0, products - 1))
+        length = data.draw(st.sampled_from([1, 2, products]))
+        scores[row, start : start + length] = data.draw(st.just(np.nan) | _NUMBERS)
+    together = top_k(scores, k)
+    for row, result in zip(scores, together, strict=True):
+        assert result.tolist() == top_k(row[np.newaxis], k)[0].tolist()
+        values = np.where(np.isnan(row), -np.inf, row).tolist()
+        assert result.tolist() == [i for _, i in sorted((-value, i) for i, value in enumerate(values))][:k]
+
+
 def test_a_rating_stays_on_the_scale() -> None:
     assert as_rating(np.array([-1.0, 2.5, 7.0], np.float32)).tolist() == [0.0, 2.5, 5.0]

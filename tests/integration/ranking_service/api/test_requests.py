@@ -117,6 +117,21 @@ async def test_pages_are_one_ranking_and_pinned(server: Clients, fake: FakeEmbed
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_key_in_a_file_lets_other_servers_answer_the_next_page(
+    server: Clients, fake: FakeEmbedding, lift: Release, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef" * 4)
+    settings = ranking_settings(lift.path.parent, fake.port, release=lift.release_id, page_token_key=key)
+    async with running(settings) as first, running(settings) as second:
+        page = await first.ranking.Recommend(ask(k=7, paginate=True))
+        following = ask(k=7, paginate=True, page_token=page.next_page_token)
+        assert not set(ids(await second.ranking.Recommend(following))) & set(ids(page))
+        with pytest.raises(grpc.aio.AioRpcError, match="begin at the first page") as refused:
+            await server.ranking.Recommend(following)  # its key is its own
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_explanations(server: Clients) -> None:
     plain = await server.ranking.Recommend(ask(k=5))
     answer = await server.ranking.Recommend(ask(k=5, explain=True))

@@ -70,3 +70,49 @@ def test_special_and_plain_jobs_of_one_batch_keep_their_own_answers(lift: Served
             assert whole.explanations
             np.testing.assert_allclose(whole.explanations.without_als, alone.explanations.without_als, atol=1e-5)
         start = part.stop
+
+
+def _jobs(kind: str, user: int) -> RankJob | PredictJob:
+    user_ids = (str(user),)
+    jobs: dict[str, RankJob | PredictJob] = {
+        "plain": RankJob(user_ids, 3, False),
+        "all": RankJob(user_ids, 12, True),
+        "diverse": RankJob(user_ids, 3, False, Selection(diversity=0.5)),
+        "explained": RankJob(user_ids, 3, False, explain=True),
+        "paged": RankJob(user_ids, 3, False, paginate=True),
+        "predicted": PredictJob(user_ids, np.array([4, 0, 11])),
+    }
+    return jobs[kind]
+
+
+@given(
+    st.lists(st.sampled_from(["plain", "all", "diverse", "explained", "paged", "predicted"]), min_size=2, max_size=7),
+    st.data(),
+)
+@settings(max_examples=100, deadline=None)
+def test_what_is_no_number_touches_nobody_else(lift: ServedRelease, kinds: list[str], data: st.DataObject) -> None:
+    """The others are answered as without the bad users, who are answered as cold ones."""
+    users = len(kinds)
+    rng = np.random.default_rng(users)
+    scores = rng.normal(size=(users + 1, 12)).astype(np.float32)  # the last row is a cold user's
+    bad = sorted(data.draw(st.sets(st.integers(0, users - 1), min_size=1)))
+    for user in bad:
+        kind = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+        scores[user] = kind
+    rows = np.zeros((users, USER_DIM), np.float32)
+    rows[:, 0] = np.arange(users)
+    seen = [[user % 12] for user in range(users)]
+    jobs = [_jobs(kind, user) for user, kind in enumerate(kinds)]
+    served = with_scores(lift, scores)
+    served.scorer.cold_row = users  # type: ignore[attr-defined]
+    together = score_jobs(served, jobs, user_batch(rows, seen))
+    for user, (job, answer) in enumerate(zip(jobs, together, strict=True)):
+        assert answer.contexts[0].degraded == (user in bad)
+        row = rows[user].copy()
+        if user in bad:
+            row[0] = users
+        (alone,) = score_jobs(served, [job], user_batch(row[np.newaxis], [seen[user]]))
+        assert (answer.products.tolist(), answer.counts) == (alone.products.tolist(), alone.counts)
+        count = answer.counts[0]
+        np.testing.assert_array_equal(answer.scores[:, :count], alone.scores[:, :count])
+        assert np.isfinite(answer.scores[:, :count]).all()

@@ -85,7 +85,7 @@ def test_features_of_another_space_are_refused(lift: ServedRelease) -> None:
     "broken",
     [
         {"als": b"\0" * 4 * (ALS_DIM - 1)},
-        {"bert_means": np.full(BERT_DIM, np.nan, "<f4").tobytes()},
+        {"bert_means": b"\0" * 4 * (BERT_DIM + 1)},
         {"review_counts": [1, 2]},
         {"als_origins": []},
         {"ages_us": []},
@@ -100,6 +100,21 @@ def test_unusable_columns_are_as_good_as_none(lift: ServedRelease, broken: dict[
     columns.MergeFrom(embedding_service_pb2.UserFeatureColumns(**broken))  # type: ignore[arg-type]
     with pytest.raises(EmbeddingUnavailable):
         from_columns(columns, lift)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_user_whose_features_are_no_numbers_is_cold_and_the_others_stay(lift: ServedRelease, number: float) -> None:
+    users = [features_of("a"), features_of("b"), features_of("c")]
+    users[1].als.values = np.full(ALS_DIM, number, "<f4").tobytes()
+    batch, expected = (
+        from_columns(to_columns(some, lift.space), lift) for some in (users, [users[0], users[0], users[2]])
+    )
+    for user in (0, 2):
+        np.testing.assert_array_equal(batch.rows[user], expected.rows[user])
+        assert batch.contexts[user] == expected.contexts[user]
+    np.testing.assert_array_equal(batch.rows[1], cold_start(["b"], lift).rows[0])
+    assert batch.contexts[1].degraded
+    assert batch.seen == expected.seen
 
 
 def test_cold_start_knows_anonymous_names(lift: ServedRelease) -> None:
