@@ -44,7 +44,13 @@ def test_a_worker_that_ends_between_two_questions_is_replaced() -> None:
 
         handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
-            assert Parent(RankingSettings.model_validate({"listen": "127.0.0.1:0"}), lambda *_: None).run() == 0
+            assert (
+                Parent(
+                    RankingSettings.model_validate({"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}),
+                    lambda *_: None,
+                ).run()
+                == 0
+            )
         finally:
             for number, handler in zip((signal.SIGTERM, signal.SIGINT), handlers, strict=True):
                 signal.signal(number, handler)
