@@ -11,6 +11,8 @@ from tests.support.releases import write_random_release
 from twotower.rpc import open_channel
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import ranking_service_pb2_grpc as pb_grpc
+from twotower.v1 import release_service_pb2
+from twotower.v1.release_service_pb2_grpc import ReleaseServiceStub
 
 
 def test_a_killed_worker_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
@@ -45,6 +47,7 @@ def test_a_killed_worker_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
                 asked_after += 1
             answer = _ask(service.address)
             assert (answer.release_id, answer.user.degraded) == (release_id, True)
+            assert _listed(service.admin_address) == [release_id]
         assert asked_before > 0
         assert killed not in _workers(service.process.pid)
         assert len(_workers(service.process.pid)) == 2
@@ -56,6 +59,12 @@ def _ask(address: str, **more: Any) -> pb.RecommendResponse:
         return pb_grpc.RankingServiceStub(channel).Recommend(
             pb.RecommendRequest(user_id="ann", k=3, **more), timeout=30
         )
+
+
+def _listed(address: str) -> list[str]:
+    with open_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        answer = ReleaseServiceStub(channel).ListReleases(release_service_pb2.ListReleasesRequest(), timeout=30)
+        return [info.release_id for info in answer.releases]
 
 
 def _workers(pid: int) -> list[int]:
