@@ -145,10 +145,10 @@ class RankingServiceServicer:
 
     def UpsertProducts(self, request, context):
         """Adds products that were not in the training data; they can be recommended at once. A new product is
-        encoded from its text and has no ALS vector; one that the release has keeps its ALS vector. Added
-        products are kept beside the releases and survive restarts; a later release that has the product
-        supersedes it. UNAVAILABLE if the embedding service can't encode, and nothing was added;
-        FAILED_PRECONDITION if its encoder is not the release's.
+        encoded from its text and inherits an ALS vector from products with similar texts: users who know those
+        see it first. One that the release has keeps its ALS vector. Added products are kept beside the releases
+        and survive restarts; a later release that has the product supersedes it. UNAVAILABLE if the embedding
+        service can't encode, and nothing was added; FAILED_PRECONDITION if its encoder is not the release's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
