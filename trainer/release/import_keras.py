@@ -16,6 +16,7 @@ from trainer.network.keras_graph import graph_weights
 from trainer.network.tensorflow_runtime import load_tensorflow
 from trainer.release.export import library_versions, replay_golden, write_keras
 from trainer.release.golden import GOLDEN_TOLERANCE, golden_requests, golden_texts, golden_users
+from trainer.release.keras_file import check_keras_file
 from twotower.als import ItemFactors
 from twotower.encoder import TextEncoder
 from twotower.errors import FieldViolation, InvalidArgument, InvalidFile
@@ -135,11 +136,12 @@ def golden_bound(golden: Golden) -> float:
 
 
 def _load(model: Path) -> Any:
+    if not model.is_file():
+        raise InvalidFile(model, [FieldViolation("file", "no such file")])
+    check_keras_file(model)
     load_tensorflow()
     import keras
 
-    if not model.is_file():
-        raise InvalidFile(model, [FieldViolation("file", "no such file")])
     try:
         # Safe mode: a file that would run code of its own is refused.
         return keras.saving.load_model(model, compile=False, safe_mode=True)
