@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from embedding_service.api.answers import seen_in_answer
 from embedding_service.ports import ActiveRelease, AlsOrigin, NewReview, Outcome, Space
 from embedding_service.releases.spaces import LoadedRelease
 from embedding_service.usecases.importing import Batch, SentUser
@@ -73,6 +74,7 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
     """
     encoder_id, als_id = features.release.space.encoder_id, features.release.space.als_id
     bert, als = features.bert_mean.astype("<f4").tobytes(), features.als.astype("<f4").tobytes()
+    seen = seen_in_answer(features)
     counts, ages_us, origins = features.counts.tolist(), features.ages_us.tolist(), features.als_origins.tolist()
     for row, user_id in enumerate(features.user_ids):
         message = add(
@@ -80,7 +82,7 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
             kind=_kind(features.anonymous[row], counts[row]),
             als_origin=_ORIGINS[origins[row]],
             review_count=counts[row],
-            seen_product_ids=features.seen_product_ids[row],
+            seen_product_ids=seen[row],
         )
         mean, vector, space = message.bert_mean, message.als, message.space
         mean.values, mean.dimension = bert[4 * BERT_DIM * row : 4 * BERT_DIM * (row + 1)], BERT_DIM
@@ -94,15 +96,15 @@ def add_features(features: Features, add: Callable[..., types_pb2.UserFeatures])
 
 def fill_columns(features: Features, columns: pb.UserFeatureColumns) -> None:
     """Fill one message for all users: one copy per matrix, and no object per user."""
-    counts = features.counts.tolist()
+    counts, seen = features.counts.tolist(), seen_in_answer(features)
     columns.kinds.extend([_kind(anonymous, count) for anonymous, count in zip(features.anonymous, counts, strict=True)])
     columns.bert_means = features.bert_mean.astype("<f4", copy=False).tobytes()
     columns.als = features.als.astype("<f4", copy=False).tobytes()
     columns.als_origins.extend([_ORIGINS[origin] for origin in features.als_origins.tolist()])
     columns.review_counts.extend(counts)
     columns.ages_us.extend(features.ages_us.tolist())
-    columns.seen_counts.extend(map(len, features.seen_product_ids))
-    columns.seen_product_ids.extend(chain.from_iterable(features.seen_product_ids))
+    columns.seen_counts.extend(map(len, seen))
+    columns.seen_product_ids.extend(chain.from_iterable(seen))
     columns.space.encoder_id, columns.space.als_id = features.release.space.encoder_id, features.release.space.als_id
 
 
