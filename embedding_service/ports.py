@@ -214,6 +214,55 @@ class ImportedUser:
     als: Float32
 
 
+@dataclass(frozen=True)
+class KeptState:
+    """What is kept of a user in an encoder's space, beside the reviews; `bert_mean` is (384,) float32."""
+
+    encoder_id: str
+    review_count: int
+    changed_us: int
+    bert_mean: Float32
+    seen_product_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class KeptAls:
+    """A user's vector in an ALS space, (64,) float32."""
+
+    als_id: str
+    origin: AlsOrigin
+    vector: Float32
+
+
+@dataclass(frozen=True)
+class KeptTombstone:
+    """A review that was taken back, or with an empty id the user's deletion; `time_us` is since 1970."""
+
+    review_id: str
+    time_us: int
+
+
+@dataclass(frozen=True)
+class KeptReview:
+    """A review in a user's log; `time_us` is None if it was imported without one, `fixed_point` (384,) int16."""
+
+    encoder_id: str
+    review_id: str
+    product_id: str
+    rating: float
+    time_us: int | None
+    fixed_point: Int16
+
+
+@dataclass(frozen=True)
+class KeptUser:
+    """All that is kept of a user, beside the reviews."""
+
+    states: Sequence[KeptState]
+    als: Sequence[KeptAls]
+    tombstones: Sequence[KeptTombstone]
+
+
 class UserStore(Protocol):
     """Users' state.
 
@@ -278,6 +327,12 @@ class UserStore(Protocol):
         Returns:
             Users that would have had more reviews than can be summed exactly; they are unchanged.
         """
+
+    async def kept(self, user_id: str) -> KeptUser:
+        """All that is kept of a user in every space, also in those that are retired; reviews aside."""
+
+    async def kept_reviews(self, user_id: str, after: tuple[str, str], limit: int) -> list[KeptReview]:
+        """Up to `limit` of a user's reviews that come after an encoder id and review id, in that order."""
 
     async def record_anonymous(self, encoder_id: str, reviews: Sequence[NewReview]) -> list[Outcome]:
         """Count reviews of anonymous names in live popularity, each once as long as its id is remembered.

@@ -17,6 +17,7 @@ from twotower.v1 import types_pb2
 MAX_BATCH_USERS: Final = 1024
 MAX_BATCH_REVIEWS: Final = 256
 MAX_BATCH_TEXTS: Final = 256
+MAX_PAGE_REVIEWS: Final = 1000
 MAX_TEXT_BYTES: Final = 64 * 1024
 _LAYOUTS: Final = frozenset(pb.FeatureLayout.values())
 # Year 1 to year 9999, as google.protobuf.Timestamp has it.
@@ -58,6 +59,15 @@ def check_retract_review(request: pb.RetractReviewRequest) -> None:
 def check_delete_user(request: pb.DeleteUserRequest) -> None:
     """One user."""
     raise_if_any(_id("user_id", request.user_id))
+
+
+def check_export_user(request: pb.ExportUserRequest) -> None:
+    """One user, and a page of at most 1,000 reviews."""
+    violations = _id("user_id", request.user_id)
+    if request.page_size > MAX_PAGE_REVIEWS:
+        problem = f"must be at most {MAX_PAGE_REVIEWS}, got {request.page_size}"
+        violations.append(FieldViolation("page_size", problem))
+    raise_if_any(violations)
 
 
 def check_encode_texts(request: pb.EncodeTextsRequest) -> None:

@@ -1,13 +1,13 @@
 """Domain values to and from messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
 import numpy as np
 
 from embedding_service.api.answers import seen_in_answer
-from embedding_service.ports import ActiveRelease, AlsOrigin, NewReview, Outcome, Space
+from embedding_service.ports import ActiveRelease, AlsOrigin, KeptReview, KeptUser, NewReview, Outcome, Space
 from embedding_service.releases.spaces import LoadedRelease
 from embedding_service.usecases.importing import Batch, SentUser
 from embedding_service.usecases.popularity import LivePopularity
@@ -112,6 +112,34 @@ def from_encoded(encoded: Encoded) -> list[pb.TextEmbedding]:
     """One message per text."""
     rows = zip(dequantize(encoded.fixed_point), encoded.truncated, encoded.token_counts, strict=True)
     return [pb.TextEmbedding(embedding=to_vector(row), truncated=cut, token_count=tokens) for row, cut, tokens in rows]
+
+
+def from_kept(kept: KeptUser | None, reviews: Sequence[KeptReview], next_page: str) -> pb.ExportUserResponse:
+    """A page of all that is kept of a user; `kept` is for the first one."""
+    response = pb.ExportUserResponse(next_page_token=next_page)
+    for state in kept.states if kept else ():
+        exported = response.states.add(
+            encoder_id=state.encoder_id,
+            review_count=state.review_count,
+            bert_mean=to_vector(state.bert_mean),
+            seen_product_ids=state.seen_product_ids,
+        )
+        exported.change_time.FromMicroseconds(state.changed_us)
+    for als in kept.als if kept else ():
+        response.als.add(als_id=als.als_id, origin=_ORIGINS.get(als.origin), als=to_vector(als.vector))
+    for tombstone in kept.tombstones if kept else ():
+        response.tombstones.add(review_id=tombstone.review_id).time.FromMicroseconds(tombstone.time_us)
+    for review in reviews:
+        message = response.reviews.add(
+            encoder_id=review.encoder_id,
+            review_id=review.review_id,
+            product_id=review.product_id,
+            rating=review.rating,
+            embedding=to_vector(dequantize(review.fixed_point)),
+        )
+        if review.time_us is not None:
+            message.review_time.FromMicroseconds(review.time_us)
+    return response
 
 
 def from_popularity(popularity: LivePopularity) -> pb.GetPopularityResponse:

@@ -107,6 +107,14 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         checks.check_delete_user(request)
         return pb.DeleteUserResponse(deleted=await self._users.delete(request.user_id))
 
+    async def ExportUser(self, request: pb.ExportUserRequest, context: _Context) -> pb.ExportUserResponse:
+        """All that is kept of a user, a page at a time."""
+        checks.check_export_user(request)
+        size = request.page_size or checks.MAX_PAGE_REVIEWS
+        kept = None if request.page_token else await self._users.export(request.user_id)
+        reviews, next_page = await self._users.export_reviews(request.user_id, request.page_token, size)
+        return messages.from_kept(kept, reviews, next_page)
+
     async def ImportUsers(
         self, request_iterator: AsyncIterator[pb.ImportUsersRequest], context: _Context
     ) -> pb.ImportUsersResponse:

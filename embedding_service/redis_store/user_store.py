@@ -12,6 +12,8 @@ from embedding_service.ports import (
     Change,
     FoldedIn,
     ImportedUser,
+    KeptReview,
+    KeptUser,
     NewReview,
     Outcome,
     Space,
@@ -43,6 +45,7 @@ from embedding_service.redis_store.layouts import (
 )
 from embedding_service.redis_store.outboxes import Outboxes
 from embedding_service.redis_store.retired_spaces import RetiredSpaces, known_ids
+from embedding_service.redis_store.user_export import read_reviews, read_user
 from twotower.errors import StoreUnavailable
 from twotower.features import MAX_REVIEWS_PER_USER
 from twotower.scoring import US_PER_DAY
@@ -259,6 +262,14 @@ class RedisUserStore:
             outbox = keys.outbox(encoder_id, is_cluster=self.client.is_cluster)
             calls.append(ScriptCall([keys.log(encoder_id), outbox, keys.tombstones, *derived], [now_us]))
         return any(await self.outboxes.evaluate(self._delete, calls))
+
+    async def kept(self, user_id: str) -> KeptUser:
+        """See the protocol."""
+        return await read_user(self.client, user_id)
+
+    async def kept_reviews(self, user_id: str, after: tuple[str, str], limit: int) -> list[KeptReview]:
+        """See the protocol."""
+        return await read_reviews(self.client, user_id, after, limit)
 
     async def merge(self, space: Space, users: Sequence[ImportedUser]) -> list[str]:
         """See the protocol."""

@@ -14,6 +14,8 @@ from embedding_service.ports import (
     AlsOrigin,
     Change,
     FoldedIn,
+    KeptReview,
+    KeptUser,
     NewReview,
     Outcome,
     Space,
@@ -172,8 +174,10 @@ class Users:
             for review in reviews
         ]
         queue = self._spaces.queue
-        if anonymous:
-            never_embedded = [_new_review(reviews[i], _NO_EMBEDDING) for i in anonymous]
+        # Products that no release knows are not counted under a name that anybody may use.
+        counted = [reviews[i] for i in anonymous if reviews[i].product_id in release.catalogue_rows]
+        if counted:
+            never_embedded = [_new_review(review, _NO_EMBEDDING) for review in counted]
             await self._store.record_anonymous(release.space.encoder_id, never_embedded)
         if not named:
             return results
@@ -231,6 +235,19 @@ class Users:
                     "mend it and delete the user again"
                 ) from error
         return was_known
+
+    async def export(self, user_id: str) -> KeptUser:
+        """All that is kept of a user in every space, reviews aside."""
+        return await self._store.kept(user_id)
+
+    async def export_reviews(self, user_id: str, page_token: str, page_size: int) -> tuple[list[KeptReview], str]:
+        """A page of a user's reviews, and the token of the next one; empty if there is none."""
+        encoder_id, _, review_id = page_token.partition("/")
+        reviews = await self._store.kept_reviews(user_id, (encoder_id, review_id), page_size + 1)
+        if len(reviews) <= page_size:
+            return reviews, ""
+        last = reviews[page_size - 1]
+        return reviews[:page_size], f"{last.encoder_id}/{last.review_id}"
 
     async def encode(self, texts: Sequence[str], caller: str = "") -> tuple[Encoded, str]:
         """Embeddings of texts, and the encoder's id."""

@@ -308,6 +308,78 @@ class RetireSpacesResponse(_message.Message):
     als_ids: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, encoder_ids: _Optional[_Iterable[str]] = ..., als_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class ExportUserRequest(_message.Message):
+    __slots__ = ("user_id", "page_size", "page_token")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    user_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, user_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ExportUserResponse(_message.Message):
+    __slots__ = ("states", "als", "tombstones", "reviews", "next_page_token")
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    ALS_FIELD_NUMBER: _ClassVar[int]
+    TOMBSTONES_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedCompositeFieldContainer[ExportedState]
+    als: _containers.RepeatedCompositeFieldContainer[ExportedAls]
+    tombstones: _containers.RepeatedCompositeFieldContainer[ExportedTombstone]
+    reviews: _containers.RepeatedCompositeFieldContainer[ExportedReview]
+    next_page_token: str
+    def __init__(self, states: _Optional[_Iterable[_Union[ExportedState, _Mapping]]] = ..., als: _Optional[_Iterable[_Union[ExportedAls, _Mapping]]] = ..., tombstones: _Optional[_Iterable[_Union[ExportedTombstone, _Mapping]]] = ..., reviews: _Optional[_Iterable[_Union[ExportedReview, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ExportedState(_message.Message):
+    __slots__ = ("encoder_id", "review_count", "change_time", "bert_mean", "seen_product_ids")
+    ENCODER_ID_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    BERT_MEAN_FIELD_NUMBER: _ClassVar[int]
+    SEEN_PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
+    encoder_id: str
+    review_count: int
+    change_time: _timestamp_pb2.Timestamp
+    bert_mean: _types_pb2.Vector
+    seen_product_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, encoder_id: _Optional[str] = ..., review_count: _Optional[int] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., bert_mean: _Optional[_Union[_types_pb2.Vector, _Mapping]] = ..., seen_product_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExportedAls(_message.Message):
+    __slots__ = ("als_id", "origin", "als")
+    ALS_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    ALS_FIELD_NUMBER: _ClassVar[int]
+    als_id: str
+    origin: _types_pb2.AlsOrigin
+    als: _types_pb2.Vector
+    def __init__(self, als_id: _Optional[str] = ..., origin: _Optional[_Union[_types_pb2.AlsOrigin, str]] = ..., als: _Optional[_Union[_types_pb2.Vector, _Mapping]] = ...) -> None: ...
+
+class ExportedTombstone(_message.Message):
+    __slots__ = ("review_id", "time")
+    REVIEW_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    review_id: str
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, review_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ExportedReview(_message.Message):
+    __slots__ = ("encoder_id", "review_id", "product_id", "rating", "review_time", "embedding")
+    ENCODER_ID_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_ID_FIELD_NUMBER: _ClassVar[int]
+    PRODUCT_ID_FIELD_NUMBER: _ClassVar[int]
+    RATING_FIELD_NUMBER: _ClassVar[int]
+    REVIEW_TIME_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    encoder_id: str
+    review_id: str
+    product_id: str
+    rating: float
+    review_time: _timestamp_pb2.Timestamp
+    embedding: _types_pb2.Vector
+    def __init__(self, encoder_id: _Optional[str] = ..., review_id: _Optional[str] = ..., product_id: _Optional[str] = ..., rating: _Optional[float] = ..., review_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., embedding: _Optional[_Union[_types_pb2.Vector, _Mapping]] = ...) -> None: ...
+
 class EncodeTextsRequest(_message.Message):
     __slots__ = ("texts",)
     TEXTS_FIELD_NUMBER: _ClassVar[int]

@@ -101,6 +101,11 @@ class EmbeddingServiceStub:
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesRequest.SerializeToString,
                 response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesResponse.FromString,
                 _registered_method=True)
+        self.ExportUser = channel.unary_unary(
+                '/twotower.v1.EmbeddingService/ExportUser',
+                request_serializer=twotower_dot_v1_dot_embedding__service__pb2.ExportUserRequest.SerializeToString,
+                response_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ExportUserResponse.FromString,
+                _registered_method=True)
         self.EncodeTexts = channel.unary_unary(
                 '/twotower.v1.EmbeddingService/EncodeTexts',
                 request_serializer=twotower_dot_v1_dot_embedding__service__pb2.EncodeTextsRequest.SerializeToString,
@@ -226,6 +231,14 @@ class EmbeddingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportUser(self, request, context):
+        """Gets all that is kept of one user, in every space, a page of reviews at a time. Texts are not kept, so that
+        there are none. A user of whom nothing is known has an answer without anything in it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EncodeTexts(self, request, context):
         """Embeds up to 256 texts with the active release's encoder. The same text gives the same vector, whatever
         texts are encoded beside it.
@@ -306,6 +319,11 @@ def add_EmbeddingServiceServicer_to_server(servicer, server):
                     servicer.RetireSpaces,
                     request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesRequest.FromString,
                     response_serializer=twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesResponse.SerializeToString,
+            ),
+            'ExportUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportUser,
+                    request_deserializer=twotower_dot_v1_dot_embedding__service__pb2.ExportUserRequest.FromString,
+                    response_serializer=twotower_dot_v1_dot_embedding__service__pb2.ExportUserResponse.SerializeToString,
             ),
             'EncodeTexts': grpc.unary_unary_rpc_method_handler(
                     servicer.EncodeTexts,
@@ -649,6 +667,33 @@ class EmbeddingService:
             '/twotower.v1.EmbeddingService/RetireSpaces',
             twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesRequest.SerializeToString,
             twotower_dot_v1_dot_embedding__service__pb2.RetireSpacesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/twotower.v1.EmbeddingService/ExportUser',
+            twotower_dot_v1_dot_embedding__service__pb2.ExportUserRequest.SerializeToString,
+            twotower_dot_v1_dot_embedding__service__pb2.ExportUserResponse.FromString,
             options,
             channel_credentials,
             insecure,
