@@ -215,6 +215,10 @@ class TwotowerClient(Connection[grpc.Channel]):
         """Forget a user: all reviews, and the features in every space."""
         return self._send(calls.delete_user(user_id), timeout_s)
 
+    def export_user(self, user_id: str, *, page_token: str = "", timeout_s: float | None = None) -> results.UserPage:
+        """All that is kept of a user, a page of up to 1,000 reviews at a time."""
+        return self._send(calls.export_user(user_id, page_token), timeout_s)
+
     def get_user_features(
         self, user_id: str, *, space: results.EmbeddingSpace | None = None, timeout_s: float | None = None
     ) -> results.UserFeatures:

@@ -73,6 +73,14 @@ def delete_user(user_id: str) -> Call[results.DeletedUser]:
     return Call(request, decoding.deleted_user)
 
 
+def export_user(user_id: str, page_token: str = "") -> Call[results.UserPage]:
+    """A page of all that is kept of a user."""
+    request = embedding_service_pb2.ExportUserRequest(
+        user_id=text(user_id, "user_id"), page_token=text(page_token, "page_token")
+    )
+    return Call(request, decoding.user_page)
+
+
 def get_user_features(user_id: str, space: results.EmbeddingSpace | None = None) -> Call[results.UserFeatures]:
     """One user's features, in the active release's spaces by default."""
     request = embedding_service_pb2.GetUserFeaturesRequest(user_id=text(user_id, "user_id"), space=_space(space))

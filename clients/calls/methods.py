@@ -113,6 +113,8 @@ METHODS: Final = (
     _method(_EMBEDDING, "ListSpaces", "lookup"),
     _method(_EMBEDDING, "PrepareSpace", "load"),
     _method(_EMBEDDING, "ActivateRelease", "load"),
+    _method(_EMBEDDING, "RetireSpaces", "load"),
+    _method(_EMBEDDING, "ExportUser", "batch"),
     _method(_EMBEDDING, "EncodeTexts", "batch"),
     _method(_EMBEDDING, "GetPopularity", "lookup"),
 )

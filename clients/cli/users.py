@@ -6,7 +6,7 @@ from clients import tables
 from clients.cli.options import asks
 from clients.cli.output import show
 from clients.recommender import TwotowerClient
-from twotower.cli import json_option
+from twotower.cli import json_option, print_json
 
 _VECTORS = ("bert_mean", "als")
 
@@ -27,6 +27,21 @@ def show_user(*, user_id: str, vectors: bool, as_json: bool, client: TwotowerCli
     table, footer = tables.user_fields(features), tables.answer_line(features.release_id, latency_ms)
     fields = {name: value for name, value in vars(features).items() if vectors or name not in _VECTORS}
     show(fields, table, footer, as_json=as_json, latency_ms=latency_ms)
+
+
+@user.command("export")
+@click.argument("user_id", metavar="USER")
+@json_option
+@asks("admin-embedding")
+def export_user(*, user_id: str, as_json: bool, client: TwotowerClient) -> None:  # noqa: ARG001 - it is always JSON
+    """Print all that is kept of USER, in every space, as JSON."""
+    page = client.export_user(user_id)
+    fields = {"states": page.states, "als": page.als, "tombstones": page.tombstones}
+    reviews = list(page.reviews)
+    while page.next_page_token:
+        page = client.export_user(user_id, page_token=page.next_page_token)
+        reviews += page.reviews
+    print_json(fields | {"reviews": reviews}, user_id=user_id)
 
 
 @user.command("delete")

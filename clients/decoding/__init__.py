@@ -25,6 +25,7 @@ from clients.decoding.users import (
     retracted_review,
     text_embeddings,
     user_features,
+    user_page,
 )
 
 __all__ = [
@@ -53,5 +54,6 @@ __all__ = [
     "upserted_products",
     "user_context",
     "user_features",
+    "user_page",
     "withdrawn_products",
 ]

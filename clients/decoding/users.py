@@ -18,6 +18,7 @@ from clients.results import (
     TextEmbeddings,
     UserFeatures,
     UserKind,
+    UserPage,
 )
 from twotower.features import ALS_DIM, BERT_DIM
 from twotower.v1 import embedding_service_pb2, types_pb2
@@ -59,6 +60,49 @@ def retracted_review(message: embedding_service_pb2.RetractReviewResponse) -> Re
 def deleted_user(message: embedding_service_pb2.DeleteUserResponse) -> DeletedUser:
     """What became of a deletion."""
     return DeletedUser(message.deleted)
+
+
+def user_page(message: embedding_service_pb2.ExportUserResponse) -> UserPage:
+    """A page of all that is kept of a user.
+
+    Raises:
+        InvalidArgument: a vector has another dimension.
+    """
+    return UserPage(
+        states=tuple(
+            {
+                "encoder_id": state.encoder_id,
+                "review_count": state.review_count,
+                "change_time": state.change_time.ToDatetime(UTC),
+                "seen_product_ids": list(state.seen_product_ids),
+                "bert_mean": from_vector(state.bert_mean, BERT_DIM, "states.bert_mean"),
+            }
+            for state in message.states
+        ),
+        als=tuple(
+            {
+                "als_id": als.als_id,
+                "origin": enum_value(AlsOrigin, types_pb2.AlsOrigin, als.origin),
+                "als": from_vector(als.als, ALS_DIM, "als.als"),
+            }
+            for als in message.als
+        ),
+        tombstones=tuple(
+            {"review_id": stone.review_id, "time": stone.time.ToDatetime(UTC)} for stone in message.tombstones
+        ),
+        reviews=tuple(
+            {
+                "encoder_id": review.encoder_id,
+                "review_id": review.review_id,
+                "product_id": review.product_id,
+                "rating": review.rating,
+                "review_time": review.review_time.ToDatetime(UTC) if review.HasField("review_time") else None,
+                "embedding": from_vector(review.embedding, BERT_DIM, "reviews.embedding"),
+            }
+            for review in message.reviews
+        ),
+        next_page_token=message.next_page_token,
+    )
 
 
 def user_features(message: embedding_service_pb2.GetUserFeaturesResponse) -> UserFeatures:

@@ -32,6 +32,7 @@ from clients.results.users import (
     TextEmbeddings,
     UserFeatures,
     UserKind,
+    UserPage,
 )
 
 __all__ = [
@@ -67,5 +68,6 @@ __all__ = [
     "UserContext",
     "UserFeatures",
     "UserKind",
+    "UserPage",
     "WithdrawnProducts",
 ]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from twotower.features import Float32
 
@@ -107,6 +108,25 @@ class RetractedReview:
     retracted: bool
     review_count: int
     release_id: str
+
+
+@dataclass(frozen=True)
+class UserPage:
+    """A page of all that is kept of a user.
+
+    Attributes:
+        states: per encoder the number of reviews, their mean embedding, the products and the last change; first page.
+        als: the vector in each ALS space; first page.
+        tombstones: what was taken back, and when; first page.
+        reviews: reviews as they are kept: ids, stars, time and the embedding of the text, which is itself not kept.
+        next_page_token: "" on the last page.
+    """
+
+    states: tuple[dict[str, Any], ...]
+    als: tuple[dict[str, Any], ...]
+    tombstones: tuple[dict[str, Any], ...]
+    reviews: tuple[dict[str, Any], ...]
+    next_page_token: str
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,22 @@ class MemoryEmbedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         deleted = self._memory.reviews.pop(request.user_id, None) is not None
         return embedding_service_pb2.DeleteUserResponse(deleted=deleted)
 
+    async def ExportUser(self, request: Any, context: Any) -> Any:
+        """One review per page."""
+        self._memory.arrive("ExportUser", request)
+        ids = sorted(self._memory.reviews.get(request.user_id, {}))
+        page = [name for name in ids if name > request.page_token][:1]
+        answer = embedding_service_pb2.ExportUserResponse(next_page_token=page[0] if page[-1:] < ids[-1:] else "")
+        for name in page:
+            review = self._memory.reviews[request.user_id][name]
+            answer.reviews.add(
+                review_id=name,
+                product_id=review.product_id,
+                rating=review.rating,
+                embedding=to_vector(np.zeros(384, np.float32)),
+            )
+        return answer
+
     async def GetUserFeatures(self, request: Any, context: Any) -> Any:
         self._memory.arrive("GetUserFeatures", request)
         return embedding_service_pb2.GetUserFeaturesResponse(

@@ -61,6 +61,14 @@ def test_a_user_is_deleted_after_a_question(run: Run, server: MemoryServer, revi
     assert json.loads(run("user", "delete", "Maria", "--yes", "--json").output)["deleted"] is False
 
 
+def test_a_user_is_exported_whole(run: Run, reviewed: None) -> None:
+    exported = json.loads(run("user", "export", "Maria", "--json").output)
+    assert exported["user_id"] == "Maria"
+    assert [review["product_id"] for review in exported["reviews"]]
+    assert [len(review["embedding"]) for review in exported["reviews"]] == [384] * len(exported["reviews"])
+    assert json.loads(run("user", "export", "nobody").output)["reviews"] == []
+
+
 def test_a_product_is_added(run: Run, server: MemoryServer) -> None:
     result = run(
         "product",

@@ -46,6 +46,8 @@ TEXT_ARGUMENTS: list[tuple[Callable[[Any], object], str]] = [
     (lambda bad: calls.get_user_features("u", EmbeddingSpace(bad, "a")), "space.encoder_id"),
     (lambda bad: calls.batch_get_user_features([bad]), "user_ids[0]"),
     (calls.delete_user, "user_id"),
+    (calls.export_user, "user_id"),
+    (lambda bad: calls.export_user("u", bad), "page_token"),
     (lambda bad: calls.retract_review(bad, "r"), "user_id"),
     (lambda bad: calls.retract_review("u", bad), "review_id"),
     (lambda bad: calls.encode_texts([bad]), "texts[0]"),

@@ -226,6 +226,7 @@ def test_only_unavailable_is_retried_and_what_changes_the_release_never() -> Non
         "Rollback",
         "PrepareSpace",
         "ActivateRelease",
+        "RetireSpaces",
     }
 
 
