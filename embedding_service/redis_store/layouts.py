@@ -100,18 +100,22 @@ def unpack_products(accumulator: bytes) -> list[str]:
     """The products in an accumulator's list, sorted, each once."""
     words = accumulator[_HEAD_BYTES:]
     if _REMOVED in words:
-        live: dict[bytes, None] = {}
-        for word in words.split(b"\0"):
-            if word.startswith(_REMOVED):
-                live.pop(word[1:], None)
-            else:
-                live[word] = None
-        words = b"\0".join(live)
-    if not words:
-        return []
-    product_ids = words.decode().split("\0")
-    product_ids.sort()
+        words = _live_words(words)
+    product_ids = words.decode().split("\0") if words else []
+    if len(product_ids) > 1:
+        product_ids.sort()
     return product_ids
+
+
+def _live_words(words: bytes) -> bytes:
+    """A list of products without those that were removed."""
+    live: dict[bytes, None] = {}
+    for word in words.split(b"\0"):
+        if word.startswith(_REMOVED):
+            live.pop(word[1:], None)
+        else:
+            live[word] = None
+    return b"\0".join(live)
 
 
 def unpack_users(accumulators: Sequence[bytes | None], als: Sequence[bytes | None]) -> StoredUsers:
