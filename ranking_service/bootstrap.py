@@ -72,8 +72,9 @@ class RankingService:
         self._settings = settings
         self._reuse_port = reuse_port
         self._lanes = Lanes(settings.threads)
-        # Two batches at a time: one keeps the lanes busy while the other is in Python. A release is loaded beside them.
-        self._scoring = ThreadPoolExecutor(2, thread_name_prefix="scoring")
+        # Two batches at a time: one keeps the lanes busy while the other is in Python. Requests beyond the plain best k
+        # have a thread of their own, and a release is loaded beside them.
+        self._scoring = ThreadPoolExecutor(3, thread_name_prefix="scoring")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="loading", initializer=_give_way)
         self._tls = _channel_tls(settings)
         self._tls_files = FileWatch(self._tls.files if self._tls else ())

@@ -8,13 +8,18 @@ from typing import Final
 
 from google.protobuf import duration_pb2
 
+from ranking_service.ranking.jobs import work_per_user
+from ranking_service.ranking.ranker import MAX_USERS
 from ranking_service.release.registry import check_release_id
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import MAX_RATING, MIN_RATING, id_problem
 from twotower.v1 import ranking_service_pb2 as pb
 from twotower.v1 import release_service_pb2, types_pb2
 
-MAX_USERS: Final = 1_024
+MAX_K: Final = 10_000
+"""Products of one answer: each is a message, made in the event loop."""
+MAX_WORK: Final = 50_000
+"""Of one batch with filters or diversity, in units of about 10 µs: half a second of one core."""
 MAX_PRODUCTS: Final = 1_024
 MAX_FILTER_NAMES: Final = 64
 MAX_ADDED_PRODUCTS: Final = 256
@@ -25,6 +30,8 @@ _PRODUCT_BYTES: Final = 11
 """Of a product in a batch's answer, beside its id: tag and length of the id, score, predicted rating."""
 _USER_BYTES: Final = 256
 """Of a user in a batch's answer, beside the products; generous."""
+MAX_STALENESS_S: Final = 3_600
+"""So long at most a deleted user's features are answered with."""
 MAX_PAGE_SIZE: Final = 1_000
 DEFAULT_PAGE_SIZE: Final = 100
 
@@ -52,6 +59,15 @@ def check_batch_recommend(request: pb.BatchRecommendRequest, product_count: int,
         )
         violations.append(FieldViolation("k", problem))
     raise_if_any([*violations, *_rules(request)])
+    if request.HasField("filter") or request.max_per_brand or request.diversity_strength:
+        work = work_per_user(request.k, product_count, diverse=request.diversity_strength > 0)
+        if users * work > MAX_WORK:
+            problem = (
+                f"must be at most {max(1, MAX_WORK // work)} users with k {request.k} and these rules, got {users}: "
+                f"a batch does at most {MAX_WORK} units of work, here {work} per user; ask for fewer users at a time, "
+                "or for fewer products"
+            )
+            raise_if_any([FieldViolation("user_ids", problem)])
 
 
 def check_predict_ratings(request: pb.PredictRatingsRequest) -> None:
@@ -149,7 +165,11 @@ def _rules(request: pb.RecommendRequest | pb.BatchRecommendRequest) -> list[Fiel
 
 
 def _duration(field: str, value: duration_pb2.Duration) -> list[FieldViolation]:
-    return [FieldViolation(field, "must not be negative")] if value.seconds < 0 or value.nanos < 0 else []
+    if value.seconds < 0 or value.nanos < 0:
+        return [FieldViolation(field, "must not be negative")]
+    if value.seconds >= MAX_STALENESS_S:
+        return [FieldViolation(field, f"must be below {MAX_STALENESS_S} s, got {value.seconds} s")]
+    return []
 
 
 def _id(field: str, value: str) -> list[FieldViolation]:
@@ -168,8 +188,10 @@ def _ids(field: str, values: Sequence[str], most: int) -> list[FieldViolation]:
 
 
 def _k(k: int, product_count: int) -> list[FieldViolation]:
-    if 1 <= k <= product_count:
+    if 1 <= k <= min(product_count, MAX_K):
         return []
+    if product_count > MAX_K:
+        return [FieldViolation("k", f"must be 1 to {MAX_K}, got {k}")]
     return [FieldViolation("k", f"must be 1 to {product_count}, the size of the catalogue, got {k}")]
 
 

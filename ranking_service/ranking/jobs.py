@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from ranking_service.ranking.rerank import PLAIN, Selection
+from ranking_service.ranking.rerank import DIVERSE_POOL, PLAIN, Selection
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.upstream.user_batch import UserContext
 from twotower.features import Float32, Int64
@@ -28,6 +28,16 @@ class Page:
     popularity: PopularitySnapshot
 
 
+def work_per_user(k: int, product_count: int, *, diverse: bool, shown: int = 0) -> int:
+    """Estimate what it costs to rank one user by more than the scores, in units of about 10 µs.
+
+    Scoring and masking take the catalogue's time. Each product that is chosen by diversity is compared with the whole
+    pool; each that is merely chosen, or was shown before, is one step of a loop.
+    """
+    steps = k + shown
+    return 5 + product_count // 300 + steps // 10 + (3 * min(steps, DIVERSE_POOL) + shown if diverse else 0)
+
+
 @dataclass(frozen=True)
 class RankJob:
     """Rank the catalogue for users.
@@ -41,6 +51,7 @@ class RankJob:
         paginate: whether to say where the next page begins.
         explain: whether to score without ALS and without BERT too.
         page: where to go on, if this is not the first page.
+        product_count: size of the catalogue, by which the work of a job that is not plain is measured.
     """
 
     user_ids: tuple[str, ...]
@@ -51,6 +62,7 @@ class RankJob:
     paginate: bool = False
     explain: bool = False
     page: Page | None = None
+    product_count: int = 0
 
     def for_users(self, user_ids: Sequence[str]) -> "RankJob":
         """Return the same job for other users."""
@@ -60,6 +72,13 @@ class RankJob:
     def user_count(self) -> int:
         """How many user rows are scored."""
         return len(self.user_ids) * (3 if self.explain else 1)
+
+    @property
+    def work_per_user(self) -> int:
+        """What ranking one of the users costs, in units of about 10 µs."""
+        shown = len(self.page.shown) if self.page else 0
+        work = work_per_user(self.k, self.product_count, diverse=self.selection.diversity > 0, shown=shown)
+        return work * (3 if self.explain else 1)
 
     @property
     def plain(self) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Final
 
@@ -23,12 +23,18 @@ from twotower.features import Float32
 # docs/adr/0017-what-runs-beside-what.md has the figures behind these.
 _INLINE_PAIRS: Final = 2_400
 """(user, product) pairs that are scored in the event loop, 0.3 ms."""
+MAX_USERS: Final = 1_024
+"""Users of one request."""
 _LOOKUP_USERS: Final = 512
 """Users that are looked up at once: the more, the less a look-up costs per user."""
 _SCORED_USERS: Final = 128
 """Users that are scored at once: their scores fit the cache."""
 _MIN_OVERLAPPED_USERS: Final = 16
 """A batch that is looked up while another is scored has at least these."""
+_SPECIAL_WORK: Final = 400
+"""Units of work, about 4 ms, of requests beyond the plain best k that are done at once: others wait no longer."""
+_QUEUED_WORK_PER_USER: Final = 10
+"""Units of such work that may wait, per plain user that may."""
 _LINGER_S: Final = 0.004
 """About as long as 16 callers need to get their answers and come back."""
 
@@ -96,6 +102,19 @@ class Ranker:
             inline=True,
             clock=clock,
         )
+        # Filters, diversity, pages and explanations have a queue of their own, measured by what they cost: they run in
+        # short batches beside the plain ones, never in front of them.
+        most_work = _QUEUED_WORK_PER_USER * max_queue_users
+        self._special: Batcher[ServedRelease, RankJob, _JobAnswer] = Batcher(
+            self._process,
+            weight=_work,
+            max_batch_weight=lambda _: _SPECIAL_WORK,
+            max_queued_weight=most_work,
+            overloaded=lambda work, wait_s: Overloaded(
+                f"{work} units of work beyond plain rankings are waiting, the limit is {most_work}", wait_s
+            ),
+            clock=clock,
+        )
 
     async def rank(self, served: ServedRelease, job: RankJob, timeout_s: float | None = None) -> Ranking:
         """Rank the best k products of each user, for any number of users.
@@ -108,12 +127,28 @@ class Ranker:
         Raises:
             Overloaded.
         """
-        users = job.user_ids
-        size = users_at_once(len(served.catalogue), _SCORED_USERS)
+        users, products = job.user_ids, len(served.catalogue)
+        if not job.plain:
+            job = replace(job, product_count=products)
+            size = max(1, min(_SCORED_USERS, _SPECIAL_WORK // job.work_per_user))
+            return await self._in_turns(served, job, size, size, timeout_s)
+        size = users_at_once(products, _SCORED_USERS)
         if len(users) <= size:
             return await self._submit(served, [job], timeout_s)
-        parts = (users[start : start + size] for start in range(0, len(users), size))
-        return await self._submit(served, [job.for_users(part) for part in parts], timeout_s)
+        return await self._in_turns(served, job, size, users_at_once(products, MAX_USERS), timeout_s)
+
+    async def _in_turns(
+        self, served: ServedRelease, job: RankJob, size: int, most_queued: int, timeout_s: float | None
+    ) -> Ranking:
+        """Rank `size` users at a time, of whom at most `most_queued` wait at once: so requests take turns."""
+        parts = [job.for_users(job.user_ids[start : start + size]) for start in range(0, len(job.user_ids), size)]
+        at_once = max(1, most_queued // size)
+        deadline = None if timeout_s is None else self._clock() + timeout_s
+        rankings = []
+        for start in range(0, len(parts), at_once):
+            left_s = None if deadline is None else deadline - self._clock()
+            rankings.append(await self._submit(served, parts[start : start + at_once], left_s))
+        return rankings[0] if len(rankings) == 1 else _joined(rankings)
 
     async def predict(self, served: ServedRelease, job: PredictJob, timeout_s: float | None = None) -> Ranking:
         """Score given products for one user, in the order given.
@@ -134,7 +169,12 @@ class Ranker:
         return await asyncio.get_running_loop().run_in_executor(self._executor, compute)
 
     async def _submit(self, served: ServedRelease, jobs: Sequence[Job], timeout_s: float | None) -> Ranking:
-        done: list[Done[_JobAnswer]] = await self._batcher.submit(served, jobs, timeout_s)
+        first = jobs[0]
+        done: list[Done[_JobAnswer]]
+        if isinstance(first, RankJob) and not first.plain:
+            done = await self._special.submit(served, [first], timeout_s)
+        else:
+            done = await self._batcher.submit(served, jobs, timeout_s)
         durations = Durations(
             queue_s=max(part.queue_s + part.answer.executor_wait_s for part in done),
             feature_lookup_s=sum(part.answer.feature_lookup_s for part in done),
@@ -172,6 +212,22 @@ class Ranker:
         )
         batch = await self._features.get(served, user_ids, staleness) if first_pages else UserBatch.empty()
         return batch if len(first_pages) == len(jobs) else _with_pages(jobs, batch)
+
+
+def _work(job: RankJob) -> int:
+    return len(job.user_ids) * job.work_per_user
+
+
+def _joined(rankings: Sequence[Ranking]) -> Ranking:
+    durations = [ranking.durations for ranking in rankings]
+    return Ranking(
+        [part for ranking in rankings for part in ranking.parts],
+        Durations(
+            sum(one.queue_s for one in durations),
+            sum(one.feature_lookup_s for one in durations),
+            sum(one.compute_s for one in durations),
+        ),
+    )
 
 
 def _parts(jobs: Sequence[Job], most_users: int) -> Iterator[tuple[Sequence[Job], slice]]:

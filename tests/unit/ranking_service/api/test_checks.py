@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf import duration_pb2
 
 from ranking_service.api import checks
 from twotower.errors import InvalidArgument
@@ -53,6 +54,8 @@ def load(release_id: str) -> Callable[[], None]:
         (batch(user_ids=["u"] * 1025), ["user_ids"]),
         (batch(user_ids=["u", "", "v", "x" * 257]), ["user_ids[1]", "user_ids[3]"]),
         (batch(k=0), ["k"]),
+        (recommend(max_staleness=duration_pb2.Duration(seconds=3_600)), ["max_staleness"]),
+        (recommend(max_staleness=duration_pb2.Duration(seconds=2**62)), ["max_staleness"]),
         (predict(user_id=""), ["user_id"]),
         (predict(product_ids=[]), ["product_ids"]),
         (predict(product_ids=["p"] * 1025), ["product_ids"]),
@@ -96,3 +99,23 @@ def test_accepts_the_bound_itself(check: Callable[[], None]) -> None:
 def test_page_sizes() -> None:
     requests = [pb.ListProductsRequest(page_size=size) for size in (0, 1, 1000)]
     assert [checks.check_list_products(request) for request in requests] == [100, 1, 1000]
+
+
+@pytest.mark.parametrize("rules", [{"diversity_strength": 0.5}, {"max_per_brand": 1}])
+def test_the_work_of_a_batch_is_bounded_and_its_bound_is_named(rules: dict[str, Any]) -> None:
+    def check(users: int) -> None:
+        request = pb.BatchRecommendRequest(user_ids=["u"] * users, k=900, **rules)
+        checks.check_batch_recommend(request, product_count=1_000_000, longest_id_bytes=2)
+
+    with pytest.raises(InvalidArgument, match=r"user_ids: must be at most \d+ users") as refused:
+        check(300)
+    most = int(str(refused.value).split("at most ")[1].split()[0])
+    check(most)
+    with pytest.raises(InvalidArgument, match="user_ids"):
+        check(most + 1)
+
+
+def test_k_is_bounded_however_large_the_catalogue() -> None:
+    checks.check_recommend(pb.RecommendRequest(user_id="u", k=10_000), 1_000_000)
+    with pytest.raises(InvalidArgument, match="k: must be 1 to 10000, got 10001"):
+        checks.check_recommend(pb.RecommendRequest(user_id="u", k=10_001), 1_000_000)

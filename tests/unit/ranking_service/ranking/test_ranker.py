@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ranking_service.ranking.jobs import RankJob
-from ranking_service.ranking.ranker import Ranker
+from ranking_service.ranking.ranker import Ranker, Ranking
+from ranking_service.ranking.rerank import Selection
 from ranking_service.release.popularity_snapshot import PopularitySnapshot
 from ranking_service.release.served import ServedRelease, open_served
 from ranking_service.upstream.feature_lookup import FeatureLookup
@@ -86,3 +87,22 @@ async def test_users_are_looked_up_together_and_scored_in_parts(served: ServedRe
             np.testing.assert_array_equal(single.parts[0].products[0], ranking.parts[0].products[index])
         durations = ranking.durations
         assert min(durations.queue_s, durations.feature_lookup_s, durations.compute_s) >= 0
+
+
+async def test_a_long_special_request_takes_turns_and_is_answered_whole(served: ServedRelease) -> None:
+    """It waits in the queue with one part at a time, so that another one is answered in between."""
+    finished: list[str] = []
+    with ThreadPoolExecutor(1) as executor:
+        lookup = FeatureLookup(Source(served), any_space().mismatched)
+        ranker = Ranker(lookup, lambda _: PopularitySnapshot(), executor, max_queue_users=2000)
+        job = RankJob(tuple(f"user {i}" for i in range(300)), 12, False, Selection(diversity=0.5))
+
+        async def rank(name: str, job: RankJob) -> Ranking:
+            ranking = await ranker.rank(served, job)
+            finished.append(name)
+            return ranking
+
+        long, short = await asyncio.gather(rank("long", job), rank("short", job.for_users(["user 299"])))
+    assert finished == ["short", "long"]
+    assert sum(len(part.products) for part in long.parts) == 300
+    np.testing.assert_array_equal(long.parts[-1].products[-1], short.parts[0].products[0])
