@@ -17,6 +17,8 @@ from ranking_service.settings import RankingSettings
 
 _LOG = logging.getLogger(__name__)
 _RESTARTS: Final = 5
+"""Workers that may end within the window before the next one waits."""
+_MAX_RESTART_DELAY_S: Final = 30.0
 _RESTART_WINDOW_S: Final = 60.0
 
 
@@ -44,15 +46,19 @@ class Workers:
         self._stopping = False
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT, or until workers end again and again; returns the exit code."""
+        """Run until SIGTERM or SIGINT, or until all workers end again and again; returns the exit code.
+
+        A worker that ends is started anew, at once at first and ever later if that goes on.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         listen, admin_listen = self._settings.listen, self._settings.admin_listen
         _LOG.info("%d workers on %s, for operators on %s", self._settings.workers, listen, admin_listen)
-        restarts: deque[float] = deque(maxlen=_RESTARTS)
+        deaths: deque[float] = deque()
+        due: list[float] = []
         self._processes = [self._start() for _ in range(self._settings.workers)]
         failed = False
-        while self._processes:
+        while self._processes or (due and not self._stopping):
             wait([process.sentinel for process in self._processes], timeout=0.5)
             ended = [process for process in self._processes if process.exitcode is not None]
             # Asked once: a process that ends between two questions would be in neither list.
@@ -62,13 +68,22 @@ class Workers:
                     continue
                 _LOG.error("worker %s ended with %s", process.pid, process.exitcode)
                 now = time.monotonic()
-                if len(restarts) == _RESTARTS and now - restarts[0] < _RESTART_WINDOW_S:
-                    _LOG.error("%d workers ended within %.0f s: giving up", _RESTARTS + 1, _RESTART_WINDOW_S)
+                deaths.append(now)
+                while now - deaths[0] > _RESTART_WINDOW_S:
+                    deaths.popleft()
+                if len(deaths) > _RESTARTS and not self._processes:
+                    _LOG.error(
+                        "%d workers ended within %.0f s, none is left: giving up", len(deaths), _RESTART_WINDOW_S
+                    )
                     failed = True
                     self._stop(signal.SIGTERM, None)
-                    continue
-                restarts.append(now)
+                    break
+                beyond = len(deaths) - _RESTARTS
+                due.append(now + (min(2.0**beyond, _MAX_RESTART_DELAY_S) if beyond > 0 else 0.0))
+            now = time.monotonic()
+            for _ in [moment for moment in due if moment <= now and not self._stopping]:
                 self._processes.append(self._start())
+            due = [moment for moment in due if moment > now]
         for held in self._reserved:
             held.close()
         return int(failed)

@@ -67,11 +67,18 @@ class Labels:
 
 
 def read_labels(registry: Registry) -> Labels:
-    """Read both files; unreadable labels count as none."""
+    """Read both files; unreadable labels count as none.
+
+    Both can't be replaced at once, so the file of labels names the stable release that it goes with, and the labels
+    before. If the pointer still names the one before, the writer did not get further, and those hold.
+    """
     pointer = registry.read(POINTER)
     stable = pointer.decode(errors="replace").strip() if pointer else ""
     try:
         others = json.loads(registry.read(LABELS) or b"{}")
+        before = others.get("before") or {}
+        if others.get("stable", stable) != stable and before.get("stable") == stable:
+            others = before
         return Labels(
             stable=stable,
             previous=str(others.get("previous", "")),
@@ -84,11 +91,12 @@ def read_labels(registry: Registry) -> Labels:
 
 
 def write_labels(registry: Registry, labels: Labels) -> None:
-    """Write both files, the pointer last.
+    """Write both files under their lock, the pointer last.
 
     Raises:
         ReleaseInvalid: naming the file that cannot be written.
     """
-    others = {name: value for name, value in asdict(labels).items() if name != "stable"}
-    registry.write(LABELS, (json.dumps(others, sort_keys=True) + "\n").encode())
-    registry.write(POINTER, f"{labels.stable}\n".encode())
+    with registry.locked(LABELS):
+        content = {**asdict(labels), "before": asdict(read_labels(registry))}
+        registry.write(LABELS, (json.dumps(content, sort_keys=True) + "\n").encode())
+        registry.write(POINTER, f"{labels.stable}\n".encode())

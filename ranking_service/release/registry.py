@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import tempfile
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from twotower.errors import FieldViolation, InvalidArgument, NotFound, ReleaseInvalid
 from twotower.release import MANIFEST, SIGNATURE, Manifest, is_served, list_releases, sha256_of
@@ -33,6 +35,8 @@ _PACKAGES: Final = {
     "hf": "huggingface_hub",
 }
 """What fsspec needs for a protocol."""
+_LOCK_TIMEOUT_S: Final = 10.0
+_LOCK_POLL_S: Final = 0.02
 _TEMPORARY_PREFIX: Final = ".mirroring-"
 _RELEASE_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -92,26 +96,55 @@ class FolderRegistry:
 
     def write(self, name: str, data: bytes) -> None:
         """Write beside the file, fsync and rename."""
-        temporary = self._state / f".{name}-{os.getpid()}"
+        temporary = self._state / f".{name}-{uuid.uuid4().hex}"  # two containers may have the same process id
         try:
             with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._state / name)
+            _sync_folder(self._state)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise ReleaseInvalid(f"{name}: can't be written beside the releases: {error.strerror}") from error
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Lock the file for all processes that share the folder."""
+        """Lock the file for all processes that share the folder.
+
+        Raises:
+            ReleaseInvalid: another process holds the lock for 10 seconds, or it can't be made.
+        """
         try:
             file = (self._state / f".{name}.lock").open("wb")
         except OSError as error:
             raise ReleaseInvalid(f"{name}: can't be locked: {error.strerror}") from error
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            deadline = time.monotonic() + _LOCK_TIMEOUT_S
+            while not _is_locked(file):
+                if time.monotonic() > deadline:
+                    raise ReleaseInvalid(f"{name}: another process has locked it for {_LOCK_TIMEOUT_S:g} s")
+                time.sleep(_LOCK_POLL_S)
             yield
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    """Try to lock a file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a rename outlast a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class MirroredRegistry:

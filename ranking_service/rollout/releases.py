@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ranking_service.release.labels import POINTER, Labels, read_labels, write_labels
 from ranking_service.release.registry import Registry, check_release_id
@@ -18,6 +19,8 @@ from twotower.release import Manifest
 from twotower.v1 import types_pb2
 
 _LOG = logging.getLogger(__name__)
+_MIN_RETRY_S: Final = 1.0
+_MAX_RETRY_S: Final = 60.0
 _ResultT = TypeVar("_ResultT")
 
 
@@ -52,6 +55,8 @@ class Releases:
         self._written = Labels()
         self._served: Mapping[str, ServedRelease] = {}
         self._prepared: ServedRelease | None = None
+        self._failed: Labels | None = None
+        self._retry_at = self._retry_s = 0.0
         self._changing = asyncio.Lock()
 
     @property
@@ -115,8 +120,11 @@ class Releases:
             written = written.without(chosen)  # one release has one label, and this one answers
             await self._become(Labels(stable=chosen, previous=written.previous))
             # One after the other: what can't be served must not keep the other from being served.
-            await self._try_to_become(replace(self._labels, canary=written.canary, canary_share=written.canary_share))
-            await self._try_to_become(replace(self._labels, shadow=written.shadow))
+            canary = replace(self._labels, canary=written.canary, canary_share=written.canary_share)
+            is_whole = await self._try_to_become(canary)
+            is_whole &= await self._try_to_become(replace(self._labels, shadow=written.shadow))
+            if not is_whole and chosen == written.stable:
+                self._written = Labels()  # so that `follow` tries again
 
     async def load(self, release_id: str) -> ServedRelease:
         """Make a release `stable`, and the active one of the embedding service.
@@ -243,14 +251,17 @@ class Releases:
             await self._relabel(self._labels.without(release_id))
 
     async def follow(self) -> None:
-        """Take over labels that another process has written; those that can't be served are logged and left."""
+        """Take over labels that another process has written; those that can't be served are tried again, ever later."""
         written = await self._in_executor(lambda: read_labels(self._registry))
-        if written == self._written:
+        now = time.monotonic()
+        if written == self._written or (written == self._failed and now < self._retry_at):
             return
         async with self._changing:
-            self._written = written
-            if written != self._labels and written.stable:
-                await self._try_to_become(written)
+            if written != self._labels and written.stable and not await self._try_to_become(written):
+                self._retry_s = min(2 * self._retry_s, _MAX_RETRY_S) if written == self._failed else _MIN_RETRY_S
+                self._failed, self._retry_at = written, now + self._retry_s
+                return
+            self._written, self._failed = written, None
 
     async def refit(self, fit: Callable[[ServedRelease], ServedRelease]) -> None:
         """Replace all releases in memory at once by what `fit`, in the executor, makes of them."""
@@ -282,7 +293,7 @@ class Releases:
     async def _become(self, labels: Labels) -> None:
         await self._swap(labels, await self._opened(labels))
 
-    async def _try_to_become(self, labels: Labels) -> None:
+    async def _try_to_become(self, labels: Labels) -> bool:
         try:
             for release_id in labels.in_use:
                 check_release_id(release_id)
@@ -290,6 +301,11 @@ class Releases:
                 await self._become(labels)
         except TwotowerError as error:
             _LOG.error("labels %s can't be served: %s", labels, error)
+            return False
+        except Exception:
+            _LOG.exception("labels %s can't be served", labels)
+            return False
+        return True
 
     async def _opened(self, labels: Labels) -> dict[str, ServedRelease]:
         """Open the releases of some labels; those in memory stay as they are."""

@@ -61,7 +61,7 @@ async def test_waits_then_loads_then_starts_with_what_was_loaded(tmp_path: Path)
         await again.start(a)
         assert again.current.release_id == a
         assert (tmp_path / POINTER).read_text() == f"{b}\n"
-        assert _names(tmp_path) == {a, b, "encoders", POINTER, LABELS}
+        assert _names(tmp_path) == {a, b, "encoders", POINTER, LABELS, f".{LABELS}.lock"}
 
 
 def _truncate(path: Path) -> str:
@@ -268,3 +268,27 @@ async def test_a_drained_release_leaves_memory(registry: FolderRegistry, ids: tu
         await asyncio.sleep(0)
         gc.collect()
         assert gone() is None
+
+
+async def test_what_could_not_be_followed_is_tried_again(
+    registry: FolderRegistry, ids: tuple[Path, str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, a, b, _ = ids
+    monkeypatch.setattr("ranking_service.rollout.releases._MIN_RETRY_S", 0.0)
+    with ThreadPoolExecutor(1) as executor:
+        first, second = releases_of(registry, executor), releases_of(registry, executor)
+        await first.load(a)
+        await second.start(None)
+        await first.load(b)
+        opens = second._open
+        for failure in (OSError("a store that is away for a moment"), MemoryError()):
+
+            def fails(path: Path, failure: BaseException = failure) -> ServedRelease:
+                raise failure
+
+            second._open = fails
+            await second.follow()
+            assert second.labels == Labels(a)
+        second._open = opens
+        await second.follow()
+        assert second.labels == first.labels == Labels(stable=b, previous=a)
