@@ -12,8 +12,9 @@ _LEAST_FREE: Final = 256 * 2**20
 
 
 def check_folder(path: Path | None, option: str) -> None:
-    """Refuse a folder that can't be written, or that has no room for a release; nothing stays behind; none that is not
-    asked for.
+    """Refuse a folder that can't be written, or that has no room for a release; nothing stays behind.
+
+    None stands for an option that was not given.
 
     Raises:
         InvalidArgument: naming the option, the folder and the reason.
@@ -21,9 +22,9 @@ def check_folder(path: Path | None, option: str) -> None:
     if path is None:
         return
     existing = path
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
     try:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
         if not existing.is_dir():
             raise NotADirectoryError(None, "is a file")
         with tempfile.TemporaryDirectory(prefix=".twotower-", dir=existing) as probe:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,18 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteFailed, match="could not be written"):
         write_random_release(tmp_path / "file")
+
+
+def test_the_day_of_writing_is_no_part_of_the_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OtherDay(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "OtherDay":
+            return cls(2031, 2, 28, 23, 59, 59, tzinfo=tz)
+
+    first = write_random_release(tmp_path / "today")
+    monkeypatch.setattr("twotower.release_writer.datetime", OtherDay)
+    second = write_random_release(tmp_path / "later")
+    assert second.release_id == first.release_id
+    assert second.manifest.created_at == "2031-02-28T23:59:59+00:00" != first.manifest.created_at
+    for name in second.manifest.files:
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()

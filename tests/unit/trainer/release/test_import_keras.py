@@ -1,6 +1,10 @@
 """What an import needs, and files that are no network."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +88,32 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
         check_folder(path if kind == "file" else path / "deeper", "--out")
     check_folder(tmp_path / "fine" / "deeper", "--out")
     assert not (tmp_path / "fine").exists()
+
+
+@pytest.mark.parametrize("case", ["foreign-owned", "read-only", "full"])
+def test_a_folder_that_another_owns_or_that_is_full_is_refused_before_the_work(tmp_path: Path, case: str) -> None:
+    script = (
+        "import sys; from pathlib import Path; from trainer.release.folders import check_folder; "
+        "from twotower.errors import InvalidArgument\n"
+        "try: check_folder(Path(sys.argv[1]) / 'releases', '--out')\n"
+        "except InvalidArgument as error: print(error)"
+    )
+    run = [sys.executable, "-c", script, str(tmp_path)]
+    if case == "foreign-owned":
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "true"]
+        # The other user may not reach pytest's folders, nor this user's Python: a child that gives up its rights does.
+        run[2] = f"import os\nimport trainer.release.folders, tempfile\nos.setgid(65534); os.setuid(65534)\n{script}"
+        if os.getuid():
+            pytest.skip("needs root, to become another user")
+    else:
+        command = ["unshare", "--mount", "true"]
+        mount = f'mount -t tmpfs -o {"ro" if case == "read-only" else "size=8m"} tmpfs {tmp_path} && exec "$@"'
+        run = ["unshare", "--mount", "sh", "-c", mount, "sh", *run]
+    if not shutil.which(command[0]) or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip(f"{command[0]} is not permitted here")
+    said = subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+    reason = {"foreign-owned": "Permission denied", "read-only": "Read-only file system", "full": "MiB free"}[case]
+    assert said.startswith("--out: must ")
+    assert reason in said
+    assert "\n" not in said
+    assert not list(tmp_path.iterdir())
