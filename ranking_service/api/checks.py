@@ -11,6 +11,7 @@ from google.protobuf import duration_pb2
 from ranking_service.ranking.jobs import work_per_user
 from ranking_service.ranking.ranker import MAX_USERS
 from ranking_service.release.registry import check_release_id
+from ranking_service.upstream.feature_lookup import MAX_STALENESS_S
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import MAX_RATING, MIN_RATING, id_problem
 from twotower.v1 import ranking_service_pb2 as pb
@@ -30,8 +31,6 @@ _PRODUCT_BYTES: Final = 11
 """Of a product in a batch's answer, beside its id: tag and length of the id, score, predicted rating."""
 _USER_BYTES: Final = 256
 """Of a user in a batch's answer, beside the products; generous."""
-MAX_STALENESS_S: Final = 3_600
-"""So long at most a deleted user's features are answered with."""
 MAX_PAGE_SIZE: Final = 1_000
 DEFAULT_PAGE_SIZE: Final = 100
 

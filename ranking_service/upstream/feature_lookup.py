@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from twotower.features import ALS_DIM, BERT_DIM, Float32, cold_rows, is_anonymou
 from twotower.v1 import embedding_service_pb2, types_pb2
 
 _LOG = logging.getLogger(__name__)
+MAX_STALENESS_S: Final = 3_600
+"""So long at most a deleted user's features are answered with."""
+_CACHED_SEEN: Final = 1_000
+"""Users who have reviewed more products are looked up each time: what is kept of a user has a bound."""
 ValueT = TypeVar("ValueT")
 
 
@@ -105,10 +109,16 @@ class FeatureLookup:
         if to_cache:
             now, seen = self._clock(), _per_user(columns.seen_product_ids, columns.seen_counts)
             for i in to_cache:
+                if len(seen[i]) > _CACHED_SEEN:
+                    continue
                 key = _cache_key(served, user_ids[i])
                 self._cache[key] = _CachedUser(now, batch.rows[i].copy(), seen[i], batch.contexts[i])
                 self._cache.move_to_end(key)
-            while len(self._cache) > self._cache_users:
+            # What no request may ask for any more goes too: users who were deleted meanwhile may be among it.
+            while self._cache and (
+                len(self._cache) > self._cache_users
+                or now - next(iter(self._cache.values())).looked_up_at > MAX_STALENESS_S
+            ):
                 self._cache.popitem(last=False)
         return batch
 

@@ -45,6 +45,24 @@ async def test_without_leave_nothing_is_kept(lift: ServedRelease) -> None:
     assert source.calls == [["ann"], ["ann"]]
 
 
+async def test_what_nobody_may_ask_for_any_more_is_dropped(lift: ServedRelease) -> None:
+    clock = Clock()
+    lookup = FeatureLookup(FakeFeatures(), any_space().mismatched, clock=clock)
+    await lookup.get(lift, ["ann", "bob"], [60.0, 60.0])
+    clock.now += 3_601
+    await lookup.get(lift, ["cleo"], [60.0])
+    assert [user_id for *_, user_id in lookup._cache] == ["cleo"]
+
+
+async def test_a_user_of_very_many_products_is_not_kept(lift: ServedRelease, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ranking_service.upstream.feature_lookup._CACHED_SEEN", 0)
+    source = FakeFeatures()
+    lookup = FeatureLookup(source, any_space().mismatched)
+    for _ in range(2):
+        await lookup.get(lift, ["ann"], [60.0])
+    assert source.calls == [["ann"], ["ann"]]
+
+
 def features_of(user_id: str, **changes: object) -> types_pb2.UserFeatures:
     rng = np.random.default_rng(len(user_id))
     features = types_pb2.UserFeatures(
