@@ -42,11 +42,12 @@ def test_a_new_edition_of_what_a_user_reviewed_last_is_in_the_users_first_ten(
         "--releases", releases,
     )  # fmt: skip
     ranking = Service(
-        "ranking_service", tmp_path / "ranking.log", "--releases", releases, "--embedding", embedding.address
-    )
+        "ranking_service", tmp_path / "ranking.log", "--releases", releases, "--embedding", embedding.address,
+        "--embedding-admin", embedding.admin_address,
+    )  # fmt: skip
     with running(embedding, ranking), TwotowerClient(ranking.address, embedding.address) as client:
         embedding.wait_until("NOT_SERVING")
-        publish(release, embedding.address, ranking.address)
+        publish(release, embedding.admin_address, ranking.admin_address)
         ranking.wait_until("SERVING")
         deadline = time.monotonic() + 30
         while client.recommend("nobody", 1).popularity_source is not PopularitySource.LIVE:
