@@ -24,6 +24,8 @@ from twotower.scoring import LiftScoring
 _LOG = logging.getLogger(__name__)
 _MAX_NAME_BYTES: Final = 255
 """Longest name of a file."""
+_MOST_SHOWN: Final = 64
+"""Characters of a caller's id that an error repeats: what a status carries is bounded."""
 DEFAULT_HALF_LIFE_DAYS: Final = 7.0
 """The half-life for a release whose scores have no popularity in them and so name none."""
 
@@ -158,7 +160,7 @@ class Spaces:
         for release in self._releases.values():
             if release.space == space:
                 return release
-        wanted = f"encoder {space.encoder_id!r}, ALS {space.als_id!r}"
+        wanted = f"encoder {space.encoder_id[:_MOST_SHOWN]!r}, ALS {space.als_id[:_MOST_SHOWN]!r}"
         raise SpaceMismatch(f"no loaded release has {wanted}; the active one, {active.release_id}, has {active.space}")
 
     def find_als(self, als_id: str) -> LoadedRelease:
@@ -175,7 +177,7 @@ class Spaces:
             if release.space.als_id == als_id:
                 return release
         raise SpaceMismatch(
-            f"als_id: no loaded release has {als_id!r}; the active one, {active.release_id}, has "
+            f"als_id: no loaded release has {als_id[:_MOST_SHOWN]!r}; the active one, {active.release_id}, has "
             f"{active.space.als_id!r}"
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ def features(lists: Sequence[list[str]], user_ids: Sequence[str] | None = None) 
     """Features with no more in them than is looked at."""
     return SimpleNamespace(
         seen_product_ids=lists,
+        counts=np.array([len(ids) for ids in lists]),
         user_ids=user_ids or [f"u{i}" for i in range(len(lists))],
         release=SimpleNamespace(catalogue_rows=CATALOGUE),
     )
