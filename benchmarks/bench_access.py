@@ -4,12 +4,14 @@ All three pairs of services run at once and are asked in turns, so that a busy m
 The way from ranking to the embedding service is secured as the way to ranking is.
 
 The last line is JSON: throughput at 64 callers and median latency at one, each over that in plaintext (`tls_…`), and
-over that by TLS without a token (`token_…`).
+over that by TLS without a token (`token_…`); and the same of the services' CPU time per call, which holds on a busy
+machine too.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -40,16 +42,23 @@ def main() -> None:
     rig.print_machine("grpcio")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         kinds = securities(Path(folder))
-        addresses = {name: stack.enter_context(rig.services(kind)).ranking.address for name, kind in kinds.items()}
+        services = {name: stack.enter_context(rig.services(kind)) for name, kind in kinds.items()}
+        addresses = {name: each.ranking.address for name, each in services.items()}
+        cpu_us: dict[str, list[float]] = {name: [] for name in kinds}
         calls: dict[str, list[float]] = {name: [] for name in kinds}
         p50_ms: dict[str, list[float]] = {name: [] for name in kinds}
         for _ in range(rounds):
             for name, kind in kinds.items():
-                calls[name].append(len(_ask(addresses[name], kind.channels, CALLERS)) / SECONDS)
+                before = _cpu_s(services[name])
+                answered = len(_ask(addresses[name], kind.channels, CALLERS))
+                cpu_us[name].append(1e6 * (_cpu_s(services[name]) - before) / answered)
+                calls[name].append(answered / SECONDS)
                 p50_ms[name].append(1e3 * statistics.median(_ask(addresses[name], kind.channels, 1)))
     for name in kinds:
         throughput, latency = statistics.median(calls[name]), statistics.median(p50_ms[name])
-        print(f"{name:<10} {throughput:6.0f} calls/s at {CALLERS} callers; p50 {latency:.2f} ms at one")
+        cpu = statistics.median(cpu_us[name])
+        line = f"{name:<10} {throughput:6.0f} calls/s and {cpu:.0f} µs of CPU in both services per call at {CALLERS}"
+        print(f"{line} callers; p50 {latency:.2f} ms at one")
     rig.print_machine()
 
     def ratio(figures: dict[str, list[float]], over: str, under: str) -> float:
@@ -59,9 +68,20 @@ def main() -> None:
     rig.print_json(
         tls_throughput=ratio(calls, "tls", "plaintext"),
         tls_p50=ratio(p50_ms, "tls", "plaintext"),
+        tls_cpu=ratio(cpu_us, "tls", "plaintext"),
+        token_cpu=ratio(cpu_us, "tls, token", "tls"),
         token_throughput=ratio(calls, "tls, token", "tls"),
         token_p50=ratio(p50_ms, "tls, token", "tls"),
     )
+
+
+def _cpu_s(services: rig.Services) -> float:
+    """Seconds of CPU that both services have used, which a busy machine does not change."""
+    ticks = 0
+    for service in (services.embedding, services.ranking):
+        fields = Path(f"/proc/{service.process.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def securities(folder: Path) -> dict[str, rig.Security]:
