@@ -7,10 +7,13 @@ ISO                 ``2017-01-03T08:30:00Z``, ``2017-1-3``, ``2017/1/3 8:30``, `
 epoch               whole or broken numbers: seconds, ms, µs or ns since 1970, told by their size
 Amazon              ``01 3, 2017``
 names of months     ``3 January 2017``, ``Jan 3, 2017``
+day first           ``13.01.2017``, ``13/1/2017 8:30``
+month first         ``01/13/2017``
 ==================  ==========================================================================
 
-Anything else, words such as ``today`` among it, is no date. A day before a month and a month before a day look alike,
-so ``03/01/2017`` is read only where ``--date-format`` says how.
+Anything else, words such as ``today`` among it, is no date. A day before a month and a month before a day look alike:
+days above 12 somewhere in the column tell which it is, and without one ``03/01/2017`` is read only where
+``--date-format`` says how.
 """
 
 import re
@@ -28,10 +31,12 @@ from twotower.release_users import UNDATED
 
 _ISO: Final = re.compile(r"\d{4}-\d")
 _UNPADDED: Final = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ]+(\d{1,2})(:.*)?)?")
+_YEAR_LAST: Final = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?:,?[T ]+(\d{1,2})(:.*)?)?")
 _COMPACT: Final = re.compile(r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE]\+?\d+)?")
 _MICROSECONDS: Final = {"s": Decimal(10**6), "ms": Decimal(1000), "us": Decimal(1), "ns": Decimal("0.001")}
 _CALLED: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_NAMES: Final = {"iso": "ISO 8601", "compact": "YYYYMMDD", "day": "day, month, year", "month": "month, day, year"}
 _NAMED: Final = ("%m %d, %Y", "%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%d-%b-%Y")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_YEAR: Final = 1900
@@ -81,7 +86,7 @@ def read_dates(column: Repeated, date_format: str = "") -> tuple[Int64, Repeated
 
 
 def _told(kind: str) -> str:
-    return f"epoch {_CALLED[kind]}" if kind in _CALLED else {"iso": "ISO 8601", "compact": "YYYYMMDD"}.get(kind, kind)
+    return f"epoch {_CALLED[kind]}" if kind in _CALLED else _NAMES.get(kind, kind)
 
 
 def _kind(values: Strings) -> str:
@@ -100,6 +105,9 @@ def _kind(values: Strings) -> str:
         )
     iso = sum(bool(_ISO.match(value) or _UNPADDED.match(value)) for value in sample)
     best, most = "iso", iso
+    numbers_first = [match.groups() for value in sample if (match := _YEAR_LAST.fullmatch(value))]
+    if len(numbers_first) > most and (first := _first_of(numbers_first)):
+        best, most = first, len(numbers_first)
     for name in _NAMED:
         count = int((_formatted(sample[:200], name) != UNDATED).sum()) * len(sample) // min(len(sample), 200)
         if count > most:
@@ -107,11 +115,19 @@ def _kind(values: Strings) -> str:
     return best
 
 
+def _first_of(dates: Sequence[tuple[str, ...]]) -> str:
+    """Whether the day or the month comes first: numbers above 12 are days. "" if there are none, or on both places."""
+    day_first, month_first = (any(int(date[place]) > 12 for date in dates) for place in (0, 1))
+    return {(True, False): "day", (False, True): "month"}.get((day_first, month_first), "")
+
+
 def _reader(kind: str) -> Reader:
     if kind in _MICROSECONDS:
         return lambda values: _epoch(values, _MICROSECONDS[kind])
     if kind == "iso":
         return _iso
+    if kind in ("day", "month"):
+        return lambda values: _iso([_year_first(value, kind) for value in values])
     if kind == "compact":
         return lambda values: _formatted([value if _COMPACT.fullmatch(value) else "" for value in values], "%Y%m%d")
     if kind:
@@ -142,6 +158,15 @@ def _iso(values: Sequence[str]) -> Int64:
 
     texts = [_padded(value) for value in values]
     return _microseconds(pd.to_datetime(pd.Series(texts, dtype=object), utc=True, format="ISO8601", errors="coerce"))
+
+
+def _year_first(value: str, first: str) -> str:
+    """A date whose day or month comes first, with its year first; "" for what is none."""
+    if not (match := _YEAR_LAST.fullmatch(value)):
+        return ""
+    one, other, year, hour, rest = match.groups()
+    month, day = (other, one) if first == "day" else (one, other)
+    return f"{year}-{month}-{day}" + (f" {hour}{rest or ''}" if hour else "")
 
 
 def _padded(value: str) -> str | None:

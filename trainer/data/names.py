@@ -167,7 +167,7 @@ def refuse_header(
 
 def _nearest(column: str, free: Sequence[str]) -> str:
     """The unused column of the file that is likeliest meant."""
-    best, likeness = "COLUMN", 0.5
+    best, likeness = "COLUMN", 0.7
     for name in free:
         for usual in USUAL[column]:
             one, other = plain(name), plain(usual)

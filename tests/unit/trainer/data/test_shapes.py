@@ -130,6 +130,12 @@ def test_a_file_without_a_header_needs_a_word(tmp_path: Path) -> None:
     assert read(path, header=["item", "user", "rating", "date"])[0].dated.all()
 
 
+def test_a_header_in_another_language_is_not_guessed_at(tmp_path: Path) -> None:
+    path = write(tmp_path / "german.csv", "Artikelnr.,Kunde,Bewertung\n4711,Anna,5\n")
+    with pytest.raises(InvalidFile, match=r"--column reviews\.rating=COLUMN"):
+        read(path)
+
+
 def test_a_wrong_header_is_answered_once_with_options_to_paste(tmp_path: Path) -> None:
     path = write(tmp_path / "r.csv", "Reader Name,item_id,How many stars\nann,P1,5\n")
     with pytest.raises(InvalidFile) as caught:
@@ -175,6 +181,10 @@ def test_every_format_obeys_column(tmp_path: Path, kind: str) -> None:
         (["01 3, 2017"], "", "%m %d, %Y", datetime(2017, 1, 3, tzinfo=UTC)),
         (["January 3, 2017"], "", "%B %d, %Y", datetime(2017, 1, 3, tzinfo=UTC)),
         (["03/01/2017"], "", "ISO 8601", None),
+        (["03.01.2017", "13.01.2017"], "", "day, month, year", datetime(2017, 1, 3, tzinfo=UTC)),
+        (["3/1/2017 8:30", "31/1/2017"], "", "day, month, year", datetime(2017, 1, 3, 8, 30, tzinfo=UTC)),
+        (["01/03/2017 08:30:00", "01/13/2017"], "", "month, day, year", datetime(2017, 1, 3, 8, 30, tzinfo=UTC)),
+        (["03/01/2017", "13/01/2017", "01/13/2017"], "", "ISO 8601", None),
         (["03/01/2017"], "%d/%m/%Y", "%d/%m/%Y", datetime(2017, 1, 3, tzinfo=UTC)),
         (["12"], "s", "epoch seconds", datetime(1970, 1, 1, 0, 0, 12, tzinfo=UTC)),
         (["now"], "", "ISO 8601", None),
