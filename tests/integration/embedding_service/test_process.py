@@ -22,7 +22,6 @@ from twotower.errors import ReleaseInvalid
 from twotower.features import running_mean
 from twotower.release import Release
 from twotower.v1 import embedding_service_pb2 as pb
-from twotower.v1 import types_pb2
 from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
 
@@ -30,11 +29,6 @@ from twotower.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 def real_release(tmp_path_factory: pytest.TempPathFactory, encoder_path: Path) -> Release:
     """A release with the real encoder and golden texts."""
     return write_random_release(tmp_path_factory.mktemp("releases"), encoder=encoder_path)
-
-
-def import_of(release: Release) -> pb.ImportUsersRequest:
-    space = types_pb2.EmbeddingSpace(encoder_id=release.manifest.encoder_id, als_id=release.manifest.als_id)
-    return pb.ImportUsersRequest(header=pb.ImportHeader(release_id=release.release_id, space=space, user_count=0))
 
 
 async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(
@@ -46,7 +40,7 @@ async def test_acknowledged_reviews_outlive_kill_9_of_the_service_and_of_redis(
         async with open_async_channels(process.port, process.admin_port) as channel:
             service = Service(EmbeddingServiceStub(channel), channel, process.port)
             await channel.of_main.channel_ready()
-            await service.stub.ImportUsers(iter([import_of(real_release)]))
+            await service.stub.ActivateRelease(pb.ActivateReleaseRequest(release_id=real_release.release_id))
             await record(service, "r1", title="Great sound", text="Would buy again")
             os.kill(redis_pid(data), signal.SIGKILL)
             process.kill()
