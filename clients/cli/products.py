@@ -37,7 +37,8 @@ def list_products(*, limit: int, as_json: bool, client: TwotowerClient) -> None:
     page, latency_ms = tables.timed(lambda: _first_products(client, limit))
     table, footer = tables.product_table(page.products), tables.answer_line(page.release_id, latency_ms)
     shown = f"{len(page.products):,} of {page.total_count:,} products"
-    show(page, table, shown, footer, as_json=as_json, latency_ms=latency_ms)
+    notes = [f"withdrawn: {', '.join(page.withdrawn_product_ids)}"] if page.withdrawn_product_ids else []
+    show(page, table, shown, *notes, footer, as_json=as_json, latency_ms=latency_ms)
 
 
 @product.command("show")
@@ -192,10 +193,12 @@ def _upsert(client: TwotowerClient, products: Sequence[Product]) -> UpsertedProd
 
 def _first_products(client: TwotowerClient, limit: int) -> ProductPage:
     products: list[Product] = []
+    withdrawn: list[str] = []
     token = ""
     while True:
         page = client.list_products(min(limit - len(products), _LARGEST_PAGE), token)
         products += page.products
+        withdrawn += page.withdrawn_product_ids
         token = page.next_page_token
         if not token or len(products) >= limit:
-            return dataclasses.replace(page, products=tuple(products))
+            return dataclasses.replace(page, products=tuple(products), withdrawn_product_ids=tuple(withdrawn))

@@ -97,7 +97,11 @@ def product_details(message: ranking_service_pb2.GetProductResponse) -> ProductD
 def product_page(message: ranking_service_pb2.ListProductsResponse) -> ProductPage:
     """A page of the catalogue."""
     return ProductPage(
-        message.release_id, tuple(map(product, message.products)), message.next_page_token, message.total_count
+        message.release_id,
+        tuple(map(product, message.products)),
+        message.next_page_token,
+        message.total_count,
+        tuple(message.withdrawn_product_ids),
     )
 
 

@@ -179,12 +179,13 @@ class ProductDetails:
 
 @dataclass(frozen=True)
 class ProductPage:
-    """A page of the catalogue; `next_page_token` is "" at the end."""
+    """A page of the catalogue, with its products that are withdrawn; `next_page_token` is "" at the end."""
 
     release_id: str
     products: tuple[Product, ...]
     next_page_token: str
     total_count: int
+    withdrawn_product_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,11 @@ class RankingServicer(ranking_service_pb2_grpc.RankingServiceServicer):
         size = checks.check_list_products(request)
         start = decode_start(request.page_token, served.release_id)
         end = start + size
+        products, withdrawn = served.catalogue.products, served.catalogue.withdrawn
         return pb.ListProductsResponse(
             release_id=served.release_id,
-            products=map(messages.from_product, served.catalogue.products[start:end]),
+            products=map(messages.from_product, products[start:end]),
+            withdrawn_product_ids=(products[row].product_id for row in sorted(withdrawn) if start <= row < end),
             next_page_token=encode_start(served.release_id, end) if end < len(served.catalogue) else "",
             total_count=len(served.catalogue),
         )

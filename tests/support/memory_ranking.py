@@ -79,7 +79,11 @@ class MemoryRanking(ranking_service_pb2_grpc.RankingServiceServicer):
         page = self._memory.products[start : start + size]
         following = str(start + size) if start + size < len(self._memory.products) else ""
         return ranking_service_pb2.ListProductsResponse(
-            release_id=RELEASE_ID, products=page, next_page_token=following, total_count=len(self._memory.products)
+            release_id=RELEASE_ID,
+            products=page,
+            next_page_token=following,
+            total_count=len(self._memory.products),
+            withdrawn_product_ids=(row.product_id for row in page if row.product_id in self._memory.withdrawn),
         )
 
     async def UpsertProducts(self, request: Any, context: Any) -> Any:

@@ -252,16 +252,18 @@ class ListProductsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListProductsResponse(_message.Message):
-    __slots__ = ("release_id", "products", "next_page_token", "total_count")
+    __slots__ = ("release_id", "products", "next_page_token", "total_count", "withdrawn_product_ids")
     RELEASE_ID_FIELD_NUMBER: _ClassVar[int]
     PRODUCTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TOTAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_PRODUCT_IDS_FIELD_NUMBER: _ClassVar[int]
     release_id: str
     products: _containers.RepeatedCompositeFieldContainer[_types_pb2.Product]
     next_page_token: str
     total_count: int
-    def __init__(self, release_id: _Optional[str] = ..., products: _Optional[_Iterable[_Union[_types_pb2.Product, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_count: _Optional[int] = ...) -> None: ...
+    withdrawn_product_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, release_id: _Optional[str] = ..., products: _Optional[_Iterable[_Union[_types_pb2.Product, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., total_count: _Optional[int] = ..., withdrawn_product_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class UpsertProductsRequest(_message.Message):
     __slots__ = ("products",)

@@ -146,7 +146,9 @@ def test_withdrawn_products_are_not_recommended_until_they_are_restored(run: Run
     assert "2 withdrawn, 2 in all" in run("product", "withdraw", "p0", "p1").output
     answer = json.loads(run("recommend", "Maria", "-k", "2", "--json").output)
     assert [p["product_id"] for p in answer["products"]] == ["p2", "p3"]
+    assert "withdrawn: p0, p1" in run("product", "list").output
     assert "1 restored, 1 still withdrawn" in run("product", "restore", "p0").output
+    assert json.loads(run("product", "list", "--json").output)["withdrawn_product_ids"] == ["p1"]
 
 
 def test_a_product_without_a_name_is_refused_by_the_server(run: Run) -> None:

@@ -28,6 +28,15 @@ async def _until_gone(clients: Clients, gone: str) -> None:
         await asyncio.sleep(0.02)
 
 
+async def _pages(clients: Clients) -> list[pb.ListProductsResponse]:
+    """The whole catalogue, three products per page."""
+    pages = [await clients.ranking.ListProducts(pb.ListProductsRequest(page_size=3))]
+    while token := pages[-1].next_page_token:
+        pages.append(await clients.ranking.ListProducts(pb.ListProductsRequest(page_size=3, page_token=token)))
+    assert all(set(page.withdrawn_product_ids) <= {row.product_id for row in page.products} for page in pages)
+    return pages
+
+
 async def test_a_withdrawn_product_is_nowhere_until_it_is_restored(tmp_path: Path) -> None:
     first, second = (write_random_release(tmp_path, products=PRODUCTS, seed=seed) for seed in (0, 1))
     embedding = FakeEmbedding(first)
@@ -56,6 +65,8 @@ async def test_a_withdrawn_product_is_nowhere_until_it_is_restored(tmp_path: Pat
                 assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         shown = await clients.ranking.GetProduct(pb.GetProductRequest(product_id=best[0]))
         assert (shown.withdrawn, shown.added) == (True, False)
+        marked = {name for page in (await _pages(clients)) for name in page.withdrawn_product_ids}
+        assert marked == set(best[:2])
 
         await clients.releases.LoadRelease(release_service_pb2.LoadReleaseRequest(release_id=second.release_id))
         assert sorted(await _everything(clients)) == rest
