@@ -1,11 +1,21 @@
 """Fixtures that more than one package's tests need."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from trainer.encoding.export import cached_encoder
+
+
+def pytest_configure() -> None:
+    """Obey Ctrl-C again where a shell started the tests in the background, which ignores it.
+
+    The processes that the tests start inherit that, and would not end at the Ctrl-C that a test sends them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
