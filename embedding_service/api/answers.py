@@ -27,7 +27,8 @@ def seen_in_answer(features: Features, most: int = MAX_SEEN_BYTES) -> Sequence[S
     lists = features.seen_product_ids
     if features.counts.sum() <= min(_SURELY_SMALL, most // 260):  # nobody has more products than reviews
         return lists
-    size_of = {id(ids): sum(map(_size, ids)) for ids in lists}
+    distinct = {id(ids): ids for ids in lists}.items()  # a repeated user's list is measured once
+    size_of = {identity: sum(map(_size, ids)) for identity, ids in distinct}
     sizes = [size_of[id(ids)] for ids in lists]
     if sum(sizes) <= most:
         return lists
