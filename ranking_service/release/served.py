@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -68,6 +68,8 @@ class ServedRelease:
         proposer: answers plain requests for few products of a very large catalogue. Without one they are scored
             exactly, as all others are.
         base: the release as it is on disk, if products were added to it.
+        inherited: (64,) ALS vector of each product that was added, by its embedding: made once, since it takes a
+            comparison with the whole catalogue.
     """
 
     manifest: Manifest
@@ -82,6 +84,7 @@ class ServedRelease:
     product_texts: Int16 | None = None
     proposer: Proposer | None = None
     base: "ServedRelease | None" = None
+    inherited: Mapping[str, Float32] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"ServedRelease({self.release_id})"

@@ -1,15 +1,18 @@
 """What a product without a history inherits from the products whose texts are like its own, and who is to see it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from twotower.features import ALS_COLUMNS, ALS_DIM, FIXED_POINT_SCALE, Float32, Int16
+from twotower.features import ALS_COLUMNS, ALS_DIM, FIXED_POINT_SCALE, Float32, Int16, Int64
 from twotower.scoring import POPULARITY_FLOOR, LiftScoring
 
 _ROWS: Final = 4096
 """Texts that are read at a time: 6 MB."""
+_NEW_ROWS: Final = 512
+"""New texts that are compared with them at a time: 8 MB of likenesses."""
 _WIDTH: Final = 0.05
 """Likeness is 0 for any two products and 1 for the same text; one that is this much less like it counts 1 / e."""
 _SURE: Final = 2 / 3
@@ -33,11 +36,17 @@ def inherited_factors(texts: Int16, factors: Float32, new_texts: Float32) -> Flo
         (k, 64) float32.
     """
     known = np.flatnonzero(factors.any(axis=1))
-    if not len(known):
+    if not len(known) or not len(new_texts):
         return np.zeros((len(new_texts), ALS_DIM), np.float32)
     rows = [known[start : start + _ROWS] for start in range(0, len(known), _ROWS)]
     mean = sum(texts[part].sum(axis=0, dtype=np.float64) for part in rows) / FIXED_POINT_SCALE / len(known)
-    any_two = float(mean @ mean)  # the mean cosine of two texts
+    any_two = float(mean @ mean)
+    blocks = [new_texts[start : start + _NEW_ROWS] for start in range(0, len(new_texts), _NEW_ROWS)]
+    return np.concatenate([_inherited(texts, factors, rows, any_two, block) for block in blocks])
+
+
+def _inherited(texts: Int16, factors: Float32, rows: Sequence[Int64], any_two: float, new_texts: Float32) -> Float32:
+    """The mean over some rows of the catalogue for a few new texts; `any_two` is the mean cosine of two texts."""
     weights, total = np.zeros((len(new_texts), ALS_DIM)), np.zeros((len(new_texts), 1))
     nearest = np.zeros((len(new_texts), 1))
     for part in rows:

@@ -127,6 +127,24 @@ async def test_a_release_without_product_texts_knows_no_relatives(lift: ServedRe
     np.testing.assert_allclose(served.scorer(rows)[:, PRODUCTS], expected, atol=1e-4)
 
 
+async def test_a_product_is_compared_with_the_catalogue_once(lift: ServedRelease, tmp_path: Path) -> None:
+    """Its vector is that of before while its text is; the others' are as if all had been added at once."""
+    with ThreadPoolExecutor(1) as executor:
+        added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
+        await added.add([product("Radio", "new 1"), product("Lamp", "new 2")], lift)
+        first = added.fit(lift)
+        await added.add([product("Better radio", "new 1"), product("Chair", "new 3")], first)
+        second, at_once = added.fit(first), added.fit(lift)
+        await added.remove(["new 2"])
+        third = added.fit(second)
+    assert [len(served.inherited) for served in (lift, first, second, at_once, third)] == [0, 2, 3, 3, 2]
+    (lamp,) = first.inherited.keys() & second.inherited.keys()
+    assert second.inherited[lamp] is first.inherited[lamp]
+    assert not third.inherited.keys() & first.inherited.keys()
+    rows = random_user_rows(np.random.default_rng(1), 4)
+    np.testing.assert_allclose(second.scorer(rows), at_once.scorer(rows), atol=1e-5)
+
+
 async def test_they_survive_and_keep_their_rows(lift: ServedRelease, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         added = AddedProducts(FolderRegistry(tmp_path), Texts(lift.space.encoder_id).encode, executor)
