@@ -101,10 +101,9 @@ def test_page_sizes() -> None:
     assert [checks.check_list_products(request) for request in requests] == [100, 1, 1000]
 
 
-@pytest.mark.parametrize("rules", [{"diversity_strength": 0.5}, {"max_per_brand": 1}])
-def test_the_work_of_a_batch_is_bounded_and_its_bound_is_named(rules: dict[str, Any]) -> None:
+def test_the_work_of_a_diverse_batch_is_bounded_and_its_bound_is_named() -> None:
     def check(users: int) -> None:
-        request = pb.BatchRecommendRequest(user_ids=["u"] * users, k=900, **rules)
+        request = pb.BatchRecommendRequest(user_ids=["u"] * users, k=900, diversity_strength=0.5)
         checks.check_batch_recommend(request, product_count=1_000_000, longest_id_bytes=2)
 
     with pytest.raises(InvalidArgument, match=r"user_ids: must be at most \d+ users") as refused:
@@ -113,6 +112,20 @@ def test_the_work_of_a_batch_is_bounded_and_its_bound_is_named(rules: dict[str, 
     check(most)
     with pytest.raises(InvalidArgument, match="user_ids"):
         check(most + 1)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"max_per_brand": 1},
+        {"filter": pb.ProductFilter()},
+        {"filter": pb.ProductFilter(brands=["Acme"])},
+        {"diversity_strength": 0.5, "k": 14},
+    ],
+)
+def test_a_whole_batch_may_have_rules_however_large_the_catalogue(rules: dict[str, Any]) -> None:
+    request = pb.BatchRecommendRequest(**{"user_ids": ["u"] * 1024, "k": 182, **rules})
+    checks.check_batch_recommend(request, product_count=1_000_000, longest_id_bytes=10)
 
 
 def test_k_is_bounded_however_large_the_catalogue() -> None:
