@@ -4,8 +4,6 @@ import contextlib
 import fcntl
 import os
 import re
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 from twotower.errors import FieldViolation, InvalidArgument, NotFound, ReleaseInvalid
 from twotower.release import MANIFEST, SIGNATURE, Manifest, is_served, list_releases, sha256_of
+from twotower.temporary_folders import TemporaryFolder, fsync
 
 _PACKAGES: Final = {
     "s3": "s3fs",
@@ -103,7 +102,7 @@ class FolderRegistry:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._state / name)
-            _sync_folder(self._state)
+            fsync(self._state)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -138,15 +137,6 @@ def _is_locked(file: BinaryIO) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    """Let a rename outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class MirroredRegistry:
     """An object store behind fsspec; a release is copied into a local folder and verified there.
 
@@ -168,7 +158,7 @@ class MirroredRegistry:
     def fetch(self, release_id: str) -> Path:
         """Copy a release, whole or not at all, unless a copy is there; a damaged copy is replaced."""
         target = self._cache / release_id
-        if (target / MANIFEST).exists() and self._complete(target):
+        if (target / MANIFEST).exists() and self._complete(target) and self._is_signed_as_stored(target):
             return target
         self._files.invalidate_cache()
         data = self.read(f"{release_id}/{MANIFEST}")
@@ -176,23 +166,32 @@ class MirroredRegistry:
             raise NotFound(f"no release at {release_id!r}: it has no {MANIFEST}")
         manifest = Manifest.from_bytes(data)
         self._cache.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=self._cache))
-        try:
-            (temporary / MANIFEST).write_bytes(data)
+        with TemporaryFolder(self._cache, _TEMPORARY_PREFIX) as folder:
+            (folder.tree / MANIFEST).write_bytes(data)
             if (signature := self.read(f"{release_id}/{SIGNATURE}")) is not None:
-                (temporary / SIGNATURE).write_bytes(signature)
+                (folder.tree / SIGNATURE).write_bytes(signature)
             # Only what the manifest names, each name within the folder, and of that only what ranking reads.
             for name in filter(is_served, manifest.files):
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder.tree / name).parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    self._files.get_file(self._path(f"{release_id}/{name}"), str(temporary / name))
+                    self._files.get_file(self._path(f"{release_id}/{name}"), str(folder.tree / name))
                 except FileNotFoundError as error:
                     raise ReleaseInvalid(f"{name}: missing") from error
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.rename(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            # Another worker may have been faster, and may be reading its copy.
+            if not folder.move(target) and not (self._complete(target) and self._is_signed_as_stored(target)):
+                folder.replace(target)
         return target
+
+    def _is_signed_as_stored(self, copy: Path) -> bool:
+        """Whether a copy has the signature of the original, which may be signed later; yes if that can't be asked."""
+        try:
+            stored = self.read(f"{copy.name}/{SIGNATURE}")
+        except (ReleaseInvalid, OSError):
+            return True
+        try:
+            return stored is None or (copy / SIGNATURE).read_bytes() == stored
+        except FileNotFoundError:
+            return False
 
     def manifests(self) -> list[Manifest]:
         """Return the manifests that can be read, newest first.

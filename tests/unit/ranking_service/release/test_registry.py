@@ -171,3 +171,30 @@ def test_a_copy_with_the_right_size_and_wrong_bytes_is_fetched_anew(tmp_path: Pa
     file = registry.fetch(release.release_id) / "item_factors.npy"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     Release.open(registry.fetch(release.release_id), needed=is_served)
+
+
+def test_a_release_that_is_signed_later_is_fetched_anew(tmp_path: Path) -> None:
+    release = write_random_release(tmp_path / "releases")
+    store = stored(release.path, "/later")
+    registry = open_registry("memory://later", tmp_path / "mirror")
+    copy = registry.fetch(release.release_id)
+    assert not (copy / SIGNATURE).exists()
+    for signature in (b"first", b"second"):
+        store.pipe_file(f"/later/{release.release_id}/{SIGNATURE}", signature)
+        assert (registry.fetch(release.release_id) / SIGNATURE).read_bytes() == signature
+    store.rm("/later", recursive=True)
+    assert (registry.fetch(release.release_id) / SIGNATURE).read_bytes() == b"second"
+
+
+def test_what_a_killed_process_left_of_a_copy_is_removed_and_a_copy_in_use_stays(tmp_path: Path) -> None:
+    release = write_random_release(tmp_path / "releases")
+    stored(release.path, "/killed")
+    mirror = tmp_path / "mirror"
+    (mirror / ".mirroring-killed" / "tree").mkdir(parents=True)
+    first = open_registry("memory://killed", mirror)
+    with ThreadPoolExecutor(8) as executor:
+        copies = set(executor.map(first.fetch, [release.release_id] * 16))
+    assert copies == {mirror / release.release_id}
+    assert [path.name for path in mirror.iterdir()] == [release.release_id]
+    inode = (mirror / release.release_id).stat().st_ino
+    assert first.fetch(release.release_id).stat().st_ino == inode
