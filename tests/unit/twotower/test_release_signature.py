@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.support.releases import write_random_release
+from tests.support.signing import write_public
 from twotower.errors import InvalidArgument, ReleaseInvalid
 from twotower.release import MANIFEST, SIGNATURE, Release, is_served
 from twotower.release_signature import read_signing_key
@@ -21,14 +22,9 @@ def key() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.generate()
 
 
-def public(key: Ed25519PrivateKey, path: Path) -> Path:
-    path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return path
-
-
 def test_a_signed_release_opens_with_its_key_and_without_one(tmp_path: Path, key: Ed25519PrivateKey) -> None:
     release = write_random_release(tmp_path / "releases", signing_key=key)
-    pem = public(key, tmp_path / "public.pem")
+    pem = write_public(key, tmp_path / "public.pem")
     for needed in (is_served, lambda _: True):
         assert Release.open(release.path, public_key=pem, needed=needed).release_id == release.release_id
     assert Release.open(release.path).release_id == release.release_id
@@ -39,7 +35,7 @@ def test_openssl_agrees(tmp_path: Path, key: Ed25519PrivateKey) -> None:
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
     release = write_random_release(tmp_path / "releases", signing_key=key)
-    pem = public(key, tmp_path / "public.pem")
+    pem = write_public(key, tmp_path / "public.pem")
     files = ["-sigfile", str(release.path / SIGNATURE), "-in", str(release.path / MANIFEST)]
     command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(pem), "-rawin", *files]
     assert b"Verified Successfully" in subprocess.run(command, capture_output=True, check=True).stdout
@@ -47,7 +43,7 @@ def test_openssl_agrees(tmp_path: Path, key: Ed25519PrivateKey) -> None:
 
 def test_another_key_a_changed_manifest_and_no_signature_are_refused(tmp_path: Path, key: Ed25519PrivateKey) -> None:
     release = write_random_release(tmp_path / "releases", signing_key=Ed25519PrivateKey.generate())
-    pem = public(key, tmp_path / "public.pem")
+    pem = write_public(key, tmp_path / "public.pem")
     with pytest.raises(ReleaseInvalid, match=r"manifest.sig: manifest.json was signed by another key"):
         Release.open(release.path, public_key=pem)
     (release.path / SIGNATURE).write_bytes(key.sign((release.path / MANIFEST).read_bytes()))
@@ -66,7 +62,7 @@ def test_another_key_a_changed_manifest_and_no_signature_are_refused(tmp_path: P
 
 
 def test_writing_again_signs_what_was_not_signed(tmp_path: Path, key: Ed25519PrivateKey) -> None:
-    pem = public(key, tmp_path / "public.pem")
+    pem = write_public(key, tmp_path / "public.pem")
     first = write_random_release(tmp_path / "releases")
     second = write_random_release(tmp_path / "releases", signing_key=key)
     assert second.release_id == first.release_id
