@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
 _AUDIT = logging.getLogger("twotower.audit")
 _LONGEST_NAME: Final = 100
+_REFUSED: Final = (grpc.StatusCode.UNAUTHENTICATED.name, grpc.StatusCode.PERMISSION_DENIED.name)
+"""Outcomes of calls whose requests are not parsed, for the log neither."""
 _COME_BACK_AFTER_S: Final = 1.0
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Answer = Callable[[Any, _Context], Awaitable[Any]]
@@ -152,6 +154,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(self._conversation(method, role, handler), **coders)
         if handler.response_streaming:
+            if role is not None:
+                return _refusing(
+                    method, PermissionDenied("nobody may call it: one request and many answers pass no gate")
+                )
             return handler  # health watch, which never ends: a standard servicer with its own errors
         parse, admit = _bounded(method, handler.request_deserializer), self._gate.admit
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
@@ -209,6 +215,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         async def audited(request: Any, context: _Context) -> Any:
             began, outcome, release_id = time.monotonic(), "CANCELLED", ""
+            # Not later: a call whose deadline has passed has no peer, and a token may expire meanwhile.
+            who, where = self._gate.name_of(context), context.peer()
             try:
                 response = await answer(request, context)
                 outcome, release_id = "OK", getattr(response, "release_id", "")
@@ -220,13 +228,14 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 outcome = "INTERNAL"
                 raise
             finally:
-                release_id = release_id or _release_id(parse, request)
+                if outcome not in _REFUSED:
+                    release_id = release_id or _release_id(parse, request)
                 _AUDIT.info(
                     "%s%s by %s from %s: %s in %.0f ms",
                     name,
                     f" of {release_id[:_LONGEST_NAME]!r}" if release_id else "",
-                    self._gate.name_of(context),
-                    context.peer(),
+                    who,
+                    where,
                     outcome,
                     1000 * (time.monotonic() - began),
                 )
@@ -238,7 +247,7 @@ def _release_id(parse: Callable[[bytes], Any], request: Any) -> str:
     """The release that a single request names, if it names one."""
     try:
         return str(getattr(parse(request), "release_id", "")) if isinstance(request, bytes) else ""
-    except DecodeError:
+    except (DecodeError, InvalidArgument):
         return ""
 
 

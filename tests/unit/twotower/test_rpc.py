@@ -1,8 +1,10 @@
 """The server lifecycle, with a real server and a real channel."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -15,7 +17,9 @@ from grpc_status import rpc_status
 
 from tests.support.certificates import write_certificates
 from tests.support.channels import open_async_channels
+from twotower.access import Gate
 from twotower.errors import FieldViolation, InvalidArgument, NotBuilt
+from twotower.interceptor import Calls, ErrorInterceptor
 from twotower.rpc import ChannelTls, Server, ServerTls, open_async_channel, open_channel
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import embedding_service_pb2_grpc
@@ -261,3 +265,49 @@ async def test_operators_have_a_listener_of_their_own(server: Server) -> None:
                 assert details.endswith(f"the service's setting {setting}")
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
             assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_a_call_that_no_gate_can_ask_about_is_refused() -> None:
+    """A method of one request and many answers, such as health's watch, would otherwise be open to everybody."""
+    served: Any = grpc.unary_stream_rpc_method_handler(lambda *_: None)
+
+    async def handler(_: Any) -> Any:
+        return served
+
+    interceptor = ErrorInterceptor(Gate(admin=False), Calls())
+    for method, is_served in ((f"/{SERVICE}/GetUserFeatures", False), ("/grpc.health.v1.Health/Watch", True)):
+        assert (await interceptor.intercept_service(handler, SimpleNamespace(method=method)) is served) is is_served
+
+
+class Slow(Servicer):
+    """Deletes nobody, for as long as it may."""
+
+    async def DeleteUser(self, request: Any, context: Any) -> pb.DeleteUserResponse:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.release.set()
+        return pb.DeleteUserResponse()
+
+
+async def test_a_call_whose_deadline_has_passed_is_in_the_audit_log_with_its_caller(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "twotower.audit")
+    servicer = Slow()
+    server = Server(
+        "127.0.0.1:0",
+        [SERVICE],
+        lambda s: embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(servicer, s),
+        admin_listen="127.0.0.1:0",
+    )
+    await server.start()
+    async with open_async_channels(server.port, server.admin_port) as channel:
+        stub: Any = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
+        error = await failure(stub.DeleteUser(pb.DeleteUserRequest(), timeout=0.2))
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(servicer.release.wait(), 10)
+        await server.stop()
+    [line] = [record.getMessage() for record in caplog.records if record.name == "twotower.audit"]
+    assert line.startswith("DeleteUser by anybody (no authentication) from ipv4:127.0.0.1:")
+    assert ": CANCELLED in " in line
