@@ -42,4 +42,5 @@ def _stamp(path: Path) -> _Stamp | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    # Not the time of the content: it stays when a file becomes readable, and when a copy keeps it.
+    return status.st_ctime_ns, status.st_ino, status.st_size

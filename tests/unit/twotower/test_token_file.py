@@ -1,6 +1,7 @@
 """A token's file is read again when it has changed, and what it held before stays good while it holds none."""
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_a_file_without_a_token_is_refused_by_name(tmp_path: Path, content: byte
 def test_the_token_is_in_no_repr(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret")
     assert "secret" not in repr(TokenFile(tmp_path / "token"))
+
+
+def test_a_file_that_has_become_readable_is_a_change(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "key.pem"
+    path.touch(mode=0o000)
+    watch = FileWatch([path], clock)
+    time.sleep(0.01)  # the system's clock of files ticks a few hundred times a second
+    path.chmod(0o600)
+    clock.now += 1
+    assert watch.changed()
 
 
 def test_a_watch_of_no_files_never_looks(tmp_path: Path) -> None:
