@@ -81,7 +81,8 @@ def suppress(path: Path, user_id: str, deleted_us: int) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "r+b") as file:  # noqa: PTH123 - by its descriptor
+    # Without a buffer, whose rest would be written when the file is closed, after what was written was taken back.
+    with open(descriptor, "r+b", buffering=0) as file:  # noqa: PTH123 - by its descriptor
         fcntl.flock(file, fcntl.LOCK_EX)
         data = file.read()
         whole = data[: data.rfind(b"\n") + 1]  # without what a writer that was killed left of a line
@@ -94,10 +95,10 @@ def suppress(path: Path, user_id: str, deleted_us: int) -> None:
         new += _line({"deleted_at": moment, "user": _digest(salt, user_id)})
         try:
             file.seek(len(whole))
-            file.write(new)
             file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
+            while new:
+                new = new[file.write(new) :]
+            os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, len(whole))
             raise

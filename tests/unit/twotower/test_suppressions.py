@@ -1,6 +1,7 @@
 """A deletion that was answered is on the list, whatever happens to the writer; a damaged list is never an empty one."""
 
 import multiprocessing
+import os
 import resource
 import signal
 import stat
@@ -104,6 +105,28 @@ def test_a_full_disk_adds_nothing_and_loses_nothing(tmp_path: Path) -> None:
     suppress(path, "Ann", 5)
     before = path.read_bytes()
     process = multiprocessing.get_context("spawn").Process(target=_fill, args=(path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+    assert path.read_bytes() == before
+
+
+def _fill_and_make_room(path: Path) -> None:
+    truncate = os.ftruncate
+
+    def make_room(descriptor: int, size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        truncate(descriptor, size)
+
+    os.ftruncate = make_room
+    _fill(path)
+
+
+def test_a_disk_that_has_room_again_gets_no_half_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    suppress(path, "Ann", 5)
+    before = path.read_bytes()
+    process = multiprocessing.get_context("spawn").Process(target=_fill_and_make_room, args=(path,))
     process.start()
     process.join(60)
     assert process.exitcode == 0
