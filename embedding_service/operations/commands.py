@@ -124,6 +124,7 @@ async def verify(store: "RedisUserStore", repair: bool, as_json: bool) -> None:
     """
     from embedding_service.operations.verify import Verifier
 
+    await store.active_release()  # a store of another schema is refused
     with _counting("users") as count:
         verified = await Verifier(store).verify(repair=repair, on_progress=count)
     if as_json:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from embedding_service.ports import ActiveRelease, Space
 from embedding_service.redis_store.embedded import RedisServer
-from embedding_service.redis_store.keys import UserKeys
+from embedding_service.redis_store.keys import SCHEMA_KEY, UserKeys
 from embedding_service.redis_store.user_store import RedisUserStore
 from tests.support.stored_reviews import ENCODER
 from twotower.cli import main
@@ -30,6 +30,16 @@ def test_the_commands_speak_to_the_embedded_store(tmp_path: Path) -> None:
         result = CliRunner().invoke(main, ["verify", "--data-dir", str(tmp_path / "nowhere"), *more])
         assert (result.exit_code, result.stdout) == (1, "")
         assert "no such folder" in result.stderr
+
+
+async def test_a_store_of_an_earlier_schema_is_not_verified(filled: RedisUserStore, redis_server: RedisServer) -> None:
+    accumulator = UserKeys("user 1").accumulator(ENCODER)
+    await filled.client.one("SET", accumulator, (await filled.client.one("GET", accumulator))[:1548])
+    await filled.client.one("SET", SCHEMA_KEY, 2)
+    for repair in ([], ["--repair"]):
+        result = await asyncio.to_thread(CliRunner().invoke, main, ["verify", *repair, "--store", redis_server.url])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "schema version 2, this version reads 3; run `twotower migrate`" in result.stderr
 
 
 async def document(store: RedisServer, *command: str, exit_code: int = 0) -> dict[str, Any]:
