@@ -145,7 +145,7 @@ def _load(model: Path) -> Any:
     try:
         # Safe mode: a file that would run code of its own is refused.
         return keras.saving.load_model(model, compile=False, safe_mode=True)
-    except (ValueError, OSError, TypeError, KeyError) as error:
+    except (ValueError, OSError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InvalidFile(
             model, [FieldViolation("file", f"must be a Keras 3 file without code of its own: {error}"[:400])]
         ) from error

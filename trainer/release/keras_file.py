@@ -16,7 +16,9 @@ _MAX_BYTES: Final = 512 * 2**20
 """The contracted network is 1.3 MB; this leaves room for towers that are far wider."""
 _MAX_JSON_BYTES: Final = 16 * 2**20
 _MAX_ENTRIES: Final = 1000
-_MAX_UNITS: Final = 65_536
+_MAX_WIDTH: Final = 16_384
+"""Of all layers and inputs together: Keras makes their kernels before it reads the weights, here 512 MiB at most."""
+_WIDTHS: Final = ("units", "filters", "input_dim", "output_dim", "shape", "batch_shape", "batch_input_shape")
 _WEIGHTS: Final = "model.weights.h5"
 _CONFIG: Final = "config.json"
 
@@ -87,11 +89,13 @@ def _check_weights(path: Path, file: IO[bytes]) -> Any:
 
 
 def _check_config(path: Path, config: Any) -> None:
-    units = 0
+    width = 0
     for layer in _objects(config):
-        name = str((layer.get("config") or {}).get("name") or layer.get("class_name"))[:80]
-        kind, module = layer.get("class_name"), layer.get("module")
-        if kind in ("Lambda", "__lambda__") or layer.get("registered_name", "").partition(">")[0] == "Custom":
+        options = layer.get("config")
+        options = options if isinstance(options, dict) else {}
+        kind, module = layer["class_name"], layer.get("module")
+        name = str(options.get("name") or kind)[:80]
+        if kind in ("Lambda", "__lambda__") or layer["registered_name"].partition(">")[0] == "Custom":
             raise _refused(
                 path, name, f"is a {kind}; must be a file without code of its own, of Keras' own layers alone"
             )
@@ -99,9 +103,17 @@ def _check_config(path: Path, config: Any) -> None:
             raise _refused(
                 path, name, f"is a {kind} of the module {module[:80]}; must be a file without code of its own"
             )
-        units += layer["config"].get("units") or 0 if isinstance(layer.get("config"), dict) else 0
-        if units > _MAX_UNITS:
-            raise _refused(path, name, f"makes it more than {_MAX_UNITS} units in all")
+        if kind != "__keras_tensor__":  # an output of a layer that is counted
+            width += _width(options)
+        if width > _MAX_WIDTH:
+            raise _refused(path, name, f"makes layers and inputs more than {_MAX_WIDTH} units wide in all")
+
+
+def _width(options: dict[str, Any]) -> int:
+    """How wide a layer is; Keras itself refuses what is no number."""
+    values = [options.get(name) for name in _WIDTHS]
+    numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
+    return sum(max(number, 0) for number in numbers if isinstance(number, int))
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:

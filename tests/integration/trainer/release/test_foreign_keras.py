@@ -155,6 +155,19 @@ def wide(config: Any) -> Any:
     return config
 
 
+def wide_input(config: Any) -> Any:
+    config["config"]["layers"][0]["config"]["batch_shape"] = [None, 10**9]
+    return config
+
+
+def odd_options(options: Any) -> Callable[[Any], Any]:
+    def change(config: Any) -> Any:
+        config["config"]["layers"][-1]["config"] = options
+        return config
+
+    return change
+
+
 def foreign_module(config: Any) -> Any:
     config["config"]["layers"][-1] |= {"module": "os", "class_name": "system"}
     return config
@@ -172,7 +185,10 @@ def foreign_module(config: Any) -> Any:
             "odd: has the precision float16",
         ),
         (keras_of(lambda layers: layers.Dense(16, dtype="float16", name="odd")), "odd: has the precision float16"),
-        (lambda folder: with_config(folder, wide), "more than 65536 units in all"),
+        (lambda folder: with_config(folder, wide), "more than 16384 units wide in all"),
+        (lambda folder: with_config(folder, wide_input), "more than 16384 units wide in all"),
+        (lambda folder: with_config(folder, odd_options("abc")), "must be a Keras 3 file"),
+        (lambda folder: with_config(folder, odd_options({"units": "7"})), "must be a Keras 3 file"),
         (lambda folder: with_config(folder, foreign_module), "is a system of the module os"),
         (lambda folder: with_config(folder, lambda _: [[[]]]), "."),
         (zip_bomb, "must be at most 1000 entries of 512 MiB, has 2 entries of 600 MiB"),
