@@ -106,10 +106,11 @@ async def running_service(
         )
         stack.push_async_callback(spaces.close)
         activation = Activation(store, spaces)
+        suppressions = _suppressions(settings)
         servicer = EmbeddingServicer(
-            Users(store, spaces, suppressions=_suppressions(settings)),
+            Users(store, spaces, suppressions=suppressions),
             Popularity(RedisPopularityStore(client, store.outboxes), spaces),
-            Importer(store, spaces, activation),
+            Importer(store, spaces, activation, suppressions),
             activation,
             import_idle_s=settings.import_idle_s,
             stream_idle_s=settings.stream_idle_s,

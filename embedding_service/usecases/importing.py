@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,8 +13,9 @@ import numpy as np
 from embedding_service.ports import ImportedUser, NewReview, Space, UserStore
 from embedding_service.releases.spaces import LoadedRelease, Spaces
 from embedding_service.usecases.activation import Activation
-from twotower.errors import FieldViolation, InvalidArgument, Overloaded, SpaceMismatch
-from twotower.features import MAX_REVIEWS_PER_USER, Float32, Int16, is_anonymous
+from twotower.errors import FieldViolation, InvalidArgument, InvalidFile, Overloaded, SpaceMismatch, StoreUnavailable
+from twotower.features import BERT_DIM, MAX_REVIEWS_PER_USER, Float32, Int16, is_anonymous
+from twotower.suppressions import Suppressions
 
 LEAST_SHARE: Final = 0.5
 """Of the users that the import before had; fewer are refused, because the file is likely to be the wrong one."""
@@ -48,10 +50,10 @@ class Import:
 
     Args:
         store: users' state.
-        spaces: loaded releases.
         release: the one that the users belong to: loaded, and not active yet.
         user_count: number of users that must come.
         then: makes the release active, or a prepared one.
+        suppressions: users who were deleted, whose reviews from before are left out.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Import:
         release: LoadedRelease,
         user_count: int,
         then: Callable[[LoadedRelease], Awaitable[None]],
+        suppressions: Suppressions,
     ) -> None:
         self._store = store
         self._release = release
+        self._suppressions = suppressions
         self._then = then
         self._expected = user_count
         self._received = 0
@@ -140,11 +144,25 @@ class Import:
             return []
         starts = np.cumsum([0] + [len(user.reviews) for user, _ in reviewers[:-1]])
         sums = np.add.reduceat(batch.fixed_point, starts, axis=0, dtype=np.int32)
-        return [
+        users = [
             ImportedUser(user.user_id, user.reviews, row, user.als)
             for (user, named), row in zip(reviewers, sums, strict=True)
             if named
         ]
+        if not self._suppressions:
+            return users
+        return [left for left in map(self._without_deleted, users) if left.reviews]
+
+    def _without_deleted(self, user: ImportedUser) -> ImportedUser:
+        """The user with what was written after his or her deletion only; what has no time may be from before it."""
+        deleted_us = self._suppressions.deleted_us(user.user_id)
+        if deleted_us is None:
+            return user
+        reviews = [review for review in user.reviews if review.time_us is not None and review.time_us > deleted_us]
+        if len(reviews) == len(user.reviews):
+            return user
+        vectors = np.array([review.fixed_point for review in reviews], np.int16).reshape(-1, BERT_DIM)
+        return ImportedUser(user.user_id, reviews, vectors.sum(axis=0, dtype=np.int32), np.zeros_like(user.als))
 
 
 class Importer:
@@ -154,9 +172,13 @@ class Importer:
         store: users' state.
         spaces: loaded releases.
         activation: what becomes of a release when its users are there.
+        suppressions: the list of deleted users; none if None, or as long as it is not there.
     """
 
-    def __init__(self, store: UserStore, spaces: Spaces, activation: Activation) -> None:
+    def __init__(
+        self, store: UserStore, spaces: Spaces, activation: Activation, suppressions: Path | None = None
+    ) -> None:
+        self._suppressions = suppressions
         self._store = store
         self._spaces = spaces
         self._activation = activation
@@ -182,6 +204,7 @@ class Importer:
             InvalidArgument: there are no users to make a release active with, or far fewer than there were.
             NotFound, ReleaseInvalid: the release is not there or must not be served.
             SpaceMismatch: `space` is not the release's.
+            StoreUnavailable: the list of deleted users can't be read.
         """
         if self._lock.locked():
             raise Overloaded("another import is under way", 5.0)
@@ -194,11 +217,20 @@ class Importer:
                     )
                 await self._store.register_space(space)
                 then = self._activation.hold if prepare_only else self._activation.make_active
-                running = Import(self._store, release, user_count, then)
+                running = Import(self._store, release, user_count, then, await self._deleted())
                 try:
                     yield running
                 finally:
                     await running.stop()
+
+    async def _deleted(self) -> Suppressions:
+        """Who was deleted; also where the store has forgotten it, after 90 days or because it was emptied."""
+        if self._suppressions is None or not self._suppressions.exists():
+            return Suppressions()
+        try:
+            return await asyncio.to_thread(Suppressions.read, [self._suppressions])
+        except InvalidFile as error:
+            raise StoreUnavailable(f"nothing is imported, because deleted users might come back: {error}") from error
 
     async def _check_count(self, space: Space, user_count: int, *, prepare_only: bool, force: bool) -> None:
         if not user_count and not prepare_only:

@@ -38,7 +38,7 @@ from tests.support.releases import product_id
 from twotower.als import fold_in
 from twotower.features import MAX_REVIEWS_PER_USER, review_text, running_mean
 from twotower.release import Release
-from twotower.suppressions import Suppressions
+from twotower.suppressions import Suppressions, suppress
 from twotower.v1 import embedding_service_pb2 as pb
 from twotower.v1 import types_pb2
 
@@ -459,13 +459,43 @@ async def test_a_deleted_user_is_on_the_suppression_list(start_service: StartSer
         assert found.deleted_us("Bob") is None
 
 
+async def test_an_import_leaves_out_who_is_on_the_suppression_list(
+    start_service: StartService, release: Release, tmp_path: Path
+) -> None:
+    """Redis knows nothing of the deletions: it forgets them after 90 days, and may have been emptied."""
+    path = tmp_path / "list"
+    for user in ("Ann", "Bea", "Cid"):
+        suppress(path, user, 5_000_000)
+    service = await start_service(suppressions=path)
+    users = [imported_user(name, [f"{name} {i}" for i in range(3)]) for name in ("Ann", "Bea", "Cid", "Dan")]
+    for user, times in zip(users, ([1, 5, 6], [1, 2, 3], [6, 7, 8], [1, 2, 3]), strict=True):
+        for review, seconds in zip(user.reviews, times, strict=True):
+            review.review_time.FromSeconds(seconds)
+    users.append(imported_user("Cid", ["without a time"]))
+    users[-1].reviews[0].review_id = "r9"
+    imported = await publish(service, release, users)
+    assert (imported.user_count, imported.review_count) == (3, 7)
+    for name, count in (("Ann", 1), ("Bea", 0), ("Cid", 3), ("Dan", 3)):
+        assert (await features(service, name)).review_count == count
+    ann = await features(service, "Ann")
+    np.testing.assert_array_equal(array(ann.bert_mean), running_mean(hash_vector("Ann 2").astype(int), 1))
+    assert ann.als_origin == types_pb2.ALS_ORIGIN_FOLDED_IN
+    path.write_text("damaged\n")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await publish(service, release, users)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "deleted users might come back" in str(caught.value.details())
+
+
 async def test_a_list_that_cannot_be_written_is_said_and_the_user_is_deleted(
     start_service: StartService, release: Release, tmp_path: Path
 ) -> None:
-    (tmp_path / "folder").mkdir()
-    service = await start_service(suppressions=tmp_path / "folder")
+    path = tmp_path / "list"
+    service = await start_service(suppressions=path)
     await publish(service, release, [imported_user("warm", ["a", "b"])])
     await record(service, "r1", "Ann")
+    path.unlink()
+    path.mkdir()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.stub.DeleteUser(pb.DeleteUserRequest(user_id="Ann"))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
