@@ -169,8 +169,9 @@ class DecayedCounts:
         return float(2.0 ** ((day - self._newest_day) * _DAY_S / self._half_life_s))
 
     def _total(self) -> None:
-        """Sum the days up, as of the beginning of the newest one."""
-        days = [(day, counts) for day, counts in self._days.items() if day >= self._newest_day - self._horizon_days]
+        """Sum the days up, as of the beginning of the newest one; what was written later is taken back again."""
+        oldest = self._newest_day - self._horizon_days
+        days = [(day, counts) for day, counts in self._days.items() if oldest <= day <= self._newest_day]
         size = len(self._catalogue) + len(self._others)
         none = np.zeros(0)
         rows = np.concatenate([none, *(counts.rows for _, counts in days)]).astype(np.int64)

@@ -24,14 +24,20 @@ TOLERANCE = 2.2e-6
 """Of the weight, at a half-life of 7 days: (ln 2 · 0.5 h / 168 h)² / 2, and the rounding of float32."""
 
 
-def expected(log: Mapping[Any, tuple[int, float]], response: pb.GetPopularityResponse, half_life_days: float) -> Any:
-    """Weights of products 0 … 7 from the log, by the kernel: the first review of a user, product and day counts."""
+def counted_of(log: Mapping[Any, tuple[int, float]]) -> list[tuple[int, float]]:
+    """Product and time of the reviews of a log that count: the first one of a user, product and day."""
     counted: dict[Any, tuple[int, float]] = {}
     for (user, review_id), (product, time_s) in sorted(log.items(), key=lambda item: item[1][1]):
         writer = review_id if user == "Anonymous" else ""
         counted.setdefault((user, writer, product, time_s // 86_400), (product, time_s))
-    products = np.array([product for product, _ in counted.values()], np.int64)
-    times_ms = np.array([round(time_s * 1000) for _, time_s in counted.values()], np.int64)
+    return list(counted.values())
+
+
+def expected(log: Mapping[Any, tuple[int, float]], response: pb.GetPopularityResponse, half_life_days: float) -> Any:
+    """Weights of products 0 … 7 from the log, by the kernel."""
+    counted = counted_of(log)
+    products = np.array([product for product, _ in counted], np.int64)
+    times_ms = np.array([round(time_s * 1000) for _, time_s in counted], np.int64)
     return decayed_counts(products, times_ms, response.as_of_time.ToMilliseconds(), half_life_days, 8)
 
 
@@ -68,7 +74,7 @@ async def test_weights_are_those_recomputed_from_the_log(published: Service, ope
     weights = expected(log, response, 7.0)
     assert list(response.product_ids) == [product_id(int(row)) for row in np.flatnonzero(weights)]
     np.testing.assert_allclose(array(response.weights), weights[weights > 0], rtol=TOLERANCE)
-    assert not log or 0 <= response.as_of_time.ToSeconds() - max(time_s for _, time_s in log.values()) <= 3600
+    assert not log or 0 <= response.as_of_time.ToSeconds() - max(time_s for _, time_s in counted_of(log)) <= 3600
     for user, review_id in log:
         await published.stub.RetractReview(pb.RetractReviewRequest(user_id=user, review_id=review_id))
 

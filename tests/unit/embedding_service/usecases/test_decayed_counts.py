@@ -111,3 +111,16 @@ def test_others_are_bounded_in_memory_and_in_the_answer() -> None:
     product_ids, weights = counts.weights(START_S, 100)
     assert product_ids[:2] == ["p1", "made up 7"]
     assert len(product_ids) == len(weights) == 101
+
+
+def test_a_review_that_is_taken_back_before_anybody_asks_weighs_nothing() -> None:
+    for older in ([], [("p1", START_S - 9_000 * DAY_S)]):
+        counts = DecayedCounts(CATALOGUE, 7.0)
+        counts.advance(START_S)
+        counts.add(changes([*older, ("p0", START_S - DAY_S)]))
+        counts.add(changes([("p0", START_S - DAY_S)], -1))
+        counts.advance(START_S)
+        as_of_s = counts.newest_end_s(START_S) or START_S
+        product_ids, weights = counts.weights(as_of_s, 10)
+        assert product_ids == [product for product, _ in older]
+        np.testing.assert_allclose(weights, [1.0] * len(older), rtol=0.01)
