@@ -464,8 +464,8 @@ async def test_an_import_leaves_out_who_is_on_the_suppression_list(
 ) -> None:
     """Redis knows nothing of the deletions: it forgets them after 90 days, and may have been emptied."""
     path = tmp_path / "list"
-    for user in ("Ann", "Bea", "Cid"):
-        suppress(path, user, 5_000_000)
+    for name in ("Ann", "Bea", "Cid"):
+        suppress(path, name, 5_000_000)
     service = await start_service(suppressions=path)
     users = [imported_user(name, [f"{name} {i}" for i in range(3)]) for name in ("Ann", "Bea", "Cid", "Dan")]
     for user, times in zip(users, ([1, 5, 6], [1, 2, 3], [6, 7, 8], [1, 2, 3]), strict=True):
