@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, field_validator, model_validator
 
-from twotower.service import ServerSettings, check_address, is_loopback, settings_config
+from twotower.loopback import is_loopback
+from twotower.service import ServerSettings, check_address, settings_config
 
 _KEY_BYTES: Final = 32
 

@@ -3,8 +3,6 @@
 The clients of `clients` and all commands that call a service read them here.
 """
 
-import ipaddress
-import re
 import warnings
 from dataclasses import dataclass, replace
 from os import environ
@@ -30,6 +28,7 @@ from twotower.environment import (
     read_flag,
 )
 from twotower.errors import FieldViolation, InvalidArgument
+from twotower.loopback import HOST_AND_PORT, is_loopback
 from twotower.reasons import reason
 from twotower.rpc import ChannelTls, open_channel
 from twotower.token_file import Metadata, TokenFile
@@ -41,7 +40,6 @@ DEFAULT_ADMIN_EMBEDDING: Final = "127.0.0.1:50061"
 
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """Ways of gRPC's own to name a server (https://github.com/grpc/grpc/blob/master/doc/naming.md)."""
-_HOST_AND_PORT: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\s:/\[\]@]+):(?P<port>\d{1,5})")
 _MAX_PORT: Final = 2**16 - 1
 
 
@@ -97,7 +95,7 @@ def checked_address(address: object, field: str) -> str:
     if isinstance(address, str):
         if address.startswith(_SCHEMES):
             return address
-        match = _HOST_AND_PORT.fullmatch(address)
+        match = HOST_AND_PORT.fullmatch(address)
         if match and 1 <= int(match["port"]) <= _MAX_PORT:
             return address
     problem = f"must be host:port with a port of 1 to {_MAX_PORT}, such as {DEFAULT_RANKING}, got {address!r}"
@@ -168,18 +166,6 @@ def proxied(given: object = None) -> bool:
     if isinstance(given, bool):
         return given
     raise InvalidArgument([FieldViolation("http_proxy", f"must be True or False, got {given!r}")])
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address is of this machine, which no proxy could reach."""
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    match = _HOST_AND_PORT.fullmatch(address.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:"))
-    host = match["host"].strip("[]") if match else ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Needs pydantic-settings, which the extras of the services bring. It must not imp
 has set what gRPC reads when it is imported.
 """
 
-import ipaddress
 import itertools
 import logging
 import resource
@@ -17,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from twotower.grpc_environment import prepare_grpc
+from twotower.loopback import is_loopback
 
 if TYPE_CHECKING:
     from twotower.access import Authenticator
@@ -143,17 +143,6 @@ class ServerSettings(BaseSettings):
             Tokens(self.auth_keys, self.auth_audience, self.auth_issuer) if self.auth_keys else None,
             Certificates(self.auth_identities) if self.auth_identities else None,
         )
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address."""
-    if address.startswith("unix:"):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_settings(package: str, kind: type[SettingsT]) -> SettingsT:

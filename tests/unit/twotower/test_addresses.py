@@ -10,7 +10,6 @@ from twotower.addresses import (
     channel_tls,
     checked_address,
     embedding_address,
-    is_loopback,
     proxied,
     ranking_address,
 )
@@ -69,23 +68,3 @@ def test_tls_by_argument_and_by_variable(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TWOTOWER_TLS", "perhaps")
     with pytest.raises(InvalidArgument, match="TWOTOWER_TLS: must be true or false"):
         channel_tls()
-
-
-@pytest.mark.parametrize(
-    ("address", "loopback"),
-    [
-        ("127.0.0.1:1", True),
-        ("127.9.9.9:1", True),
-        ("localhost:1", True),
-        ("a.localhost:1", True),
-        ("[::1]:1", True),
-        ("ipv4:127.0.0.1:1", True),
-        ("dns:///localhost:1", True),
-        ("unix:/tmp/x", True),
-        ("10.0.0.1:1", False),
-        ("ranking:1", False),
-        ("[2001:db8::1]:1", False),
-    ],
-)
-def test_loopback(address: str, loopback: bool) -> None:
-    assert is_loopback(address) is loopback
