@@ -219,6 +219,8 @@ class _Listener:
 
 def _why_not(listen: str) -> str:
     """Say why nobody can listen there, which gRPC does not: by trying it once more."""
+    if listen.startswith("unix:"):
+        return "the path must be in a folder that this user may write, and have at most 107 bytes"
     host, _, port = listen.rpartition(":")
     try:
         for family, kind, _, _, address in socket.getaddrinfo(

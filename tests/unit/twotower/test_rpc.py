@@ -224,6 +224,11 @@ async def test_a_port_that_is_taken_is_an_error(server: Server) -> None:
         Server("127.0.0.1:0", [], lambda _: None, admin_listen=f"127.0.0.1:{server.port}")
 
 
+async def test_a_socket_in_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="admin_listen: can't listen on .* the path must be in a folder"):
+        Server("127.0.0.1:0", [SERVICE], lambda _: None, admin_listen=f"unix:{tmp_path}/nowhere/socket")
+
+
 async def test_mutual_tls(tmp_path: Path, servicer: Servicer) -> None:
     write_certificates(tmp_path)
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
