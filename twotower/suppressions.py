@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from twotower.errors import FieldViolation, InvalidFile
+from twotower.temporary_folders import fsync
 
 FILE_NAME: Final = "suppressed_users.jsonl"
 _FORMAT_VERSION: Final = 1
@@ -103,7 +104,7 @@ def suppress(path: Path, user_id: str, deleted_us: int) -> None:
             os.ftruncate(descriptor, len(whole))
             raise
     if not whole:
-        _fsync_folder(path.parent)
+        fsync(path.parent)
 
 
 def _read(path: Path) -> _List:
@@ -150,11 +151,3 @@ def _digest(salt: bytes, user_id: str) -> str:
 
 def _line(entry: dict[str, object]) -> bytes:
     return json.dumps(entry).encode() + b"\n"
-
-
-def _fsync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

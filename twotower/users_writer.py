@@ -129,8 +129,7 @@ def forget_users(root: Path, suppressions: Suppressions) -> int:
     for path in root.glob(f"*/{USERS_MANIFEST}") if suppressions else ():
         manifest = read_users_manifest(path.parent)
         users = ReleaseUsers.open(path.parent, manifest.release_id, np.iinfo(np.int32).max)
-        ids = list(users.user_ids())
-        deleted = [_is_deleted(users, row, suppressions.deleted_us(user_id)) for row, user_id in enumerate(ids)]
+        ids, deleted = list(users.user_ids()), deleted_users(users, suppressions)
         if not any(deleted):
             continue
         forgotten += sum(deleted)
@@ -145,6 +144,11 @@ def forget_users(root: Path, suppressions: Suppressions) -> int:
             writer.write([ids[row] for row in kept.tolist()], [review_ids[row] for row in reviews.tolist()], columns)
             writer.commit(manifest.release_id, manifest.created_at)
     return forgotten
+
+
+def deleted_users(users: ReleaseUsers, suppressions: Suppressions) -> list[bool]:
+    """For each user, whether he or she was deleted and has a review from before that, or an undated one."""
+    return [_is_deleted(users, row, suppressions.deleted_us(name)) for row, name in enumerate(users.user_ids())]
 
 
 def _parts(column: NDArray[Any], rows: Int64) -> Iterator[NDArray[Any]]:

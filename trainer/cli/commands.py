@@ -231,16 +231,20 @@ def publish(
     RELEASE is the folder of a release, or the id of one in --releases, or `latest`.
     """
     from trainer.progress import Progress
+    from twotower.errors import FieldViolation, InvalidArgument
     from twotower.release import Release
     from twotower.release_users import users_root
     from twotower.terminal import console
-    from twotower.users_writer import forget_users
+    from twotower.users_writer import deleted_users, forget_users
 
     progress = Progress(console(stderr=True))
     root = users or users_root(release.resolve().parent)
     with progress.stage("verify release"):
         forget_users(root, suppressions)
         opened = Release.open(release.resolve(), users=users)
+        if suppressions and any(deleted_users(opened.users, suppressions)):
+            problem = f"names users whom {opened.release_id}, of an old format, holds itself: train again without them"
+            raise InvalidArgument([FieldViolation("--suppressions", problem)])
     published = _publish(opened, services, progress, as_json, prune=root if prune_users else None, force=force)
     if as_json:
         print_json(published, release_id=opened.release_id)

@@ -1,5 +1,7 @@
 """The options that sign a release, prune users and leave deleted ones out, as the command line takes them."""
 
+import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.support.signing import write_private, write_public
 from trainer.pipeline import TrainingResult
 from twotower.cli import main
 from twotower.errors import ReleaseInvalid
-from twotower.release import SIGNATURE, Release
+from twotower.release import MANIFEST, SIGNATURE, Release
 from twotower.suppressions import suppress
 
 DELETED_US = 4_000_000_000_000_000
@@ -98,6 +100,40 @@ def test_publish_sends_no_deleted_user(
     assert done.exit_code == 0, done.output
     assert ids_sent(recording) == [*users[:3], *users[4:]]
     assert list(Release.open(release.path).users.user_ids()) == [*users[:3], *users[4:]]
+
+
+def of_format_2(release: Release) -> Path:
+    """The same release as format 2 had it: with its users inside."""
+    files = dict(release.manifest.files)
+    (release.path / "users").mkdir()
+    for source in (release.path.parent.parent / "users" / release.release_id).iterdir():
+        if source.name != "users.json":
+            data = source.read_bytes()
+            (release.path / "users" / source.name).write_bytes(data)
+            files[f"users/{source.name}"] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    manifest = dataclasses.replace(release.manifest, format_version=2, files=files)
+    manifest = dataclasses.replace(manifest, release_id=manifest.content_id())
+    (release.path / MANIFEST).write_text(manifest.to_json())
+    return release.path.rename(release.path.with_name(manifest.release_id))
+
+
+def test_a_release_that_holds_a_deleted_user_itself_is_not_published(
+    services: tuple[RecordingServices, str], release: Release, tmp_path: Path
+) -> None:
+    recording, address = services
+    path = of_format_2(release)
+    to = ["--admin-embedding", address, "--admin-ranking", address, "--suppressions", tmp_path / "deleted"]
+    suppress(tmp_path / "deleted", "somebody else", DELETED_US)
+    done = run("publish", path, *to)
+    assert done.exit_code == 0, done.output
+    users = ids_sent(recording)
+    assert len(users) > 20
+    recording.parts = []
+    suppress(tmp_path / "deleted", users[0], DELETED_US)
+    refused = run("publish", path, *to)
+    assert refused.exit_code == 1
+    assert "--suppressions: names users whom" in " ".join(refused.output.split())
+    assert not recording.parts
 
 
 def test_publish_prunes_only_after_both_services_have_the_release(
