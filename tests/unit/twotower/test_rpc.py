@@ -225,7 +225,7 @@ async def test_a_port_that_is_taken_is_an_error(server: Server) -> None:
 
 
 async def test_a_socket_in_no_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="admin_listen: can't listen on .* the path must be in a folder"):
+    with pytest.raises(OSError, match=r"admin_listen: can't listen on .* the path must be in a folder"):
         Server("127.0.0.1:0", [SERVICE], lambda _: None, admin_listen=f"unix:{tmp_path}/nowhere/socket")
 
 

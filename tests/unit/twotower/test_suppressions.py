@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,18 +101,8 @@ def _fill(path: Path) -> None:
     raise AssertionError("it was written")
 
 
-def test_a_full_disk_adds_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "list"
-    suppress(path, "Ann", 5)
-    before = path.read_bytes()
-    process = multiprocessing.get_context("spawn").Process(target=_fill, args=(path,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
-    assert path.read_bytes() == before
-
-
 def _fill_and_make_room(path: Path) -> None:
+    """There is room again when what was written is taken back."""
     truncate = os.ftruncate
 
     def make_room(descriptor: int, size: int) -> None:
@@ -122,11 +113,12 @@ def _fill_and_make_room(path: Path) -> None:
     _fill(path)
 
 
-def test_a_disk_that_has_room_again_gets_no_half_of_a_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fill", [_fill, _fill_and_make_room])
+def test_a_full_disk_adds_nothing_and_loses_nothing(tmp_path: Path, fill: Callable[[Path], None]) -> None:
     path = tmp_path / "list"
     suppress(path, "Ann", 5)
     before = path.read_bytes()
-    process = multiprocessing.get_context("spawn").Process(target=_fill_and_make_room, args=(path,))
+    process = multiprocessing.get_context("spawn").Process(target=fill, args=(path,))
     process.start()
     process.join(60)
     assert process.exitcode == 0
