@@ -39,7 +39,7 @@ class BatchOptions(TypedDict, total=False):
     max_staleness_s: Annotated[
         float | None,
         "Take features that were looked up at most this many seconds ago, also while the embedding service is away; "
-        "by default they are looked up anew.",
+        "by default they are looked up anew. More than an hour counts as an hour.",
     ]
 
 

@@ -11,7 +11,6 @@ from google.protobuf import duration_pb2
 from ranking_service.ranking.jobs import work_per_user
 from ranking_service.ranking.ranker import MAX_USERS
 from ranking_service.release.registry import check_release_id
-from ranking_service.upstream.feature_lookup import MAX_STALENESS_S
 from twotower.errors import FieldViolation, InvalidArgument
 from twotower.features import MAX_RATING, MIN_RATING, id_problem
 from twotower.v1 import ranking_service_pb2 as pb
@@ -22,6 +21,8 @@ MAX_K: Final = 10_000
 MAX_WORK: Final = 50_000
 """Of diversity in one batch, beside what its users cost without, in units of about 10 µs: half a second of one core."""
 MAX_PRODUCTS: Final = 1_024
+MAX_DURATION_S: Final = 315_576_000_000
+"""The longest that protobuf's Duration may be: ten thousand years."""
 MAX_FILTER_NAMES: Final = 64
 MAX_ADDED_PRODUCTS: Final = 256
 MAX_TEXT_BYTES: Final = 16 * 2**10
@@ -167,8 +168,8 @@ def _rules(request: pb.RecommendRequest | pb.BatchRecommendRequest) -> list[Fiel
 def _duration(field: str, value: duration_pb2.Duration) -> list[FieldViolation]:
     if value.seconds < 0 or value.nanos < 0:
         return [FieldViolation(field, "must not be negative")]
-    if value.seconds >= MAX_STALENESS_S:
-        return [FieldViolation(field, f"must be below {MAX_STALENESS_S} s, got {value.seconds} s")]
+    if value.seconds > MAX_DURATION_S:
+        return [FieldViolation(field, f"must be at most {MAX_DURATION_S} s, got {value.seconds} s")]
     return []
 
 

@@ -19,7 +19,7 @@ from twotower.v1 import embedding_service_pb2, types_pb2
 
 _LOG = logging.getLogger(__name__)
 MAX_STALENESS_S: Final = 3_600
-"""So long at most a deleted user's features are answered with."""
+"""Nothing older is answered with, whatever is asked for: for so long at most a deleted user's features are."""
 _CACHED_SEEN: Final = 1_000
 """Users who have reviewed more products are looked up each time: what is kept of a user has a bound."""
 ValueT = TypeVar("ValueT")
@@ -126,7 +126,7 @@ class FeatureLookup:
         """Return what is kept of a user, if it is not too old."""
         key = _cache_key(served, user_id)
         user = self._cache.get(key)
-        if user is None or self._clock() - user.looked_up_at > limit_s:
+        if user is None or self._clock() - user.looked_up_at > min(limit_s, MAX_STALENESS_S):
             return None
         self._cache.move_to_end(key)
         return user

@@ -37,6 +37,18 @@ async def test_kept_features_serve_who_allows_it(lift: ServedRelease) -> None:
     assert late.contexts[0].degraded
 
 
+async def test_nothing_older_than_an_hour_is_answered_with_whatever_is_asked_for(lift: ServedRelease) -> None:
+    clock, source = Clock(), FakeFeatures()
+    lookup = FeatureLookup(source, any_space().mismatched, clock=clock)
+    day = 86_400.0
+    await lookup.get(lift, ["ann"], [day])
+    clock.now += 3_600
+    assert (await lookup.get(lift, ["ann"], [day])).contexts[0].staleness_us == 3_600_000_000
+    source.failure = EmbeddingUnavailable("away")
+    clock.now += 1
+    assert (await lookup.get(lift, ["ann"], [day])).contexts[0].degraded
+
+
 async def test_without_leave_nothing_is_kept(lift: ServedRelease) -> None:
     source = FakeFeatures()
     lookup = FeatureLookup(source, any_space().mismatched)
