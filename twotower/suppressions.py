@@ -1,6 +1,6 @@
 """The suppression list: who was deleted and when, so that files which still hold the user are read without him or her.
 
-The embedding service appends to it at every DeleteUser, and the trainer leaves out what it names
+The embedding service appends to it at every DeleteUser; its imports and the trainer leave out what it names
 (docs/formats/suppressions.md). It holds no names: a user is the sha256 of the file's salt and the user id.
 """
 
