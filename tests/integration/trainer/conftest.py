@@ -35,6 +35,7 @@ class RecordingServices(embedding_grpc.EmbeddingServiceServicer, release_grpc.Re
     def __init__(self) -> None:
         self.parts: list[embedding_pb2.ImportUsersRequest] = []
         self.loaded: list[str] = []
+        self.retired: list[embedding_pb2.RetireSpacesRequest] = []
         self.refuse: str | None = None
 
     def ImportUsers(self, request_iterator: Iterator[embedding_pb2.ImportUsersRequest], context: Any) -> Any:
@@ -44,6 +45,10 @@ class RecordingServices(embedding_grpc.EmbeddingServiceServicer, release_grpc.Re
         return embedding_pb2.ImportUsersResponse(
             user_count=len(users), review_count=reviews, release_id=self.parts[0].header.release_id
         )
+
+    def RetireSpaces(self, request: embedding_pb2.RetireSpacesRequest, context: Any) -> Any:
+        self.retired.append(request)
+        return embedding_pb2.RetireSpacesResponse()
 
     def LoadRelease(self, request: release_pb2.LoadReleaseRequest, context: Any) -> Any:
         if self.refuse:

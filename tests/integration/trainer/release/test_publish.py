@@ -24,6 +24,7 @@ def test_every_user_is_sent_with_every_review(services: tuple[RecordingServices,
     assert done == Published(int(named.sum()), int(named[reviews.user].sum()), 24)
     assert sum(sent) == done.users
     assert recording.loaded == [trained.release.release_id]
+    assert [request.release_id for request in recording.retired] == [trained.release.release_id]
 
     header, *batches = recording.parts
     manifest = trained.release.manifest
@@ -61,6 +62,7 @@ def test_a_refusal_names_the_service_and_its_reason(
     recording.refuse = "golden request 3: scores differ by 0.2"
     with pytest.raises(PublishFailed, match=f"ranking service at {target}: FAILED_PRECONDITION: golden request 3"):
         publish(trained.release, target, target)
+    assert recording.retired == []
 
 
 @pytest.mark.parametrize("away", ["embedding", "ranking"])
