@@ -10,6 +10,7 @@ from typing import Final
 
 from ranking_service.release.registry import Registry
 from ranking_service.release.served import ServedRelease
+from twotower.errors import ReleaseInvalid
 
 _LOG = logging.getLogger(__name__)
 FILE: Final = "withdrawn_products.json"
@@ -28,10 +29,18 @@ class WithdrawnProducts:
         self._registry = registry
         self._executor = executor
         self._last_read: bytes | None = None
+        self._product_ids: list[str] = []
 
     def fit(self, served: ServedRelease) -> ServedRelease:
-        """Read the file, and return the release with exactly those products withdrawn."""
-        catalogue = served.catalogue.with_withdrawn(_parse(self._registry.read(FILE)))
+        """Read the file, and return the release with exactly those products withdrawn.
+
+        While the file can't be read, what it said before stays.
+        """
+        try:
+            self._product_ids = _parse(self._registry.read(FILE))
+        except ReleaseInvalid as error:
+            _LOG.error("%s; %d products stay withdrawn", error, len(self._product_ids))
+        catalogue = served.catalogue.with_withdrawn(self._product_ids)
         return served if catalogue is served.catalogue else replace(served, catalogue=catalogue)
 
     async def changed(self) -> bool:
@@ -47,7 +56,7 @@ class WithdrawnProducts:
             How many changed, and how many are withdrawn now.
 
         Raises:
-            ReleaseInvalid: the file can't be written.
+            ReleaseInvalid: the file can't be read, or can't be written.
         """
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._merge, product_ids, restore)
 
@@ -61,12 +70,15 @@ class WithdrawnProducts:
 
 
 def _parse(data: bytes | None) -> list[str]:
-    """Parse the file; one that can't be read counts as empty and is logged."""
+    """Parse the file; none is an empty list.
+
+    Raises:
+        ReleaseInvalid: it is no list of product ids.
+    """
     try:
         product_ids = json.loads(data or b"[]")
         if not isinstance(product_ids, list) or not all(isinstance(product_id, str) for product_id in product_ids):
             raise ValueError("not a list of product ids")
     except ValueError as error:
-        _LOG.error("%s: nothing is withdrawn, because it can't be read: %s", FILE, error)
-        return []
+        raise ReleaseInvalid(f"{FILE} can't be read, mend it or remove it: {error}") from error
     return product_ids
