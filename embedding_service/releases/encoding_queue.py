@@ -83,11 +83,9 @@ class EncodingQueue:
         cost = _cost(texts)
         line = self._lines.get(caller) or _Line(2 * self._batch)
         if self._admitted and self._admitted + cost > self._most:
-            raise Overloaded(f"the encoder's queue is full ({self._admitted} texts wait)", _RETRY_AFTER_S)
+            raise Overloaded(f"the encoder's queue is full: {_waits(self._admitted)}", _RETRY_AFTER_S)
         if caller and line.admitted and line.admitted + cost > self._most // 2:
-            raise Overloaded(
-                f"your share of the encoder's queue is full ({line.admitted} texts of yours wait)", _RETRY_AFTER_S
-            )
+            raise Overloaded(f"your share of the encoder's queue is full: {_waits(line.admitted)}", _RETRY_AFTER_S)
         self._lines[caller] = line
         self._admitted += cost
         line.admitted += cost
@@ -171,6 +169,10 @@ class _Line:
 
 def _cost(texts: Sequence[str]) -> int:
     return sum(1 + min(len(text), _MOST_CHARACTERS) // _CHARACTERS for text in texts)
+
+
+def _waits(cost: int) -> str:
+    return f"what waits costs as much as {cost:,} short texts"
 
 
 def _parts(texts: Sequence[str], most: int) -> Iterator[Sequence[str]]:
