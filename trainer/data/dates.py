@@ -3,7 +3,7 @@
 ==================  ==========================================================================
 kind                what it looks like
 ==================  ==========================================================================
-ISO                 ``2017-01-03T08:30:00Z``, ``2017-1-3``, ``2017/1/3 8:30``, ``20170103``
+ISO                 ``2017-01-03T08:30:00Z``, ``2017-01-03 08:30:00 UTC``, ``2017/1/3 8:30``, ``20170103``
 epoch               whole or broken numbers: seconds, ms, µs or ns since 1970, told by their size
 Amazon              ``01 3, 2017``
 names of months     ``3 January 2017``, ``Jan 3, 2017``
@@ -32,6 +32,8 @@ from twotower.release_users import UNDATED
 _ISO: Final = re.compile(r"\d{4}-\d")
 _UNPADDED: Final = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ]+(\d{1,2})(:.*)?)?")
 _YEAR_LAST: Final = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?:,?[T ]+(\d{1,2})(:.*)?)?")
+_UTC: Final = re.compile(r"(?<=\d) ?(?:UTC|GMT)$")
+"""How Rails and BigQuery end a time."""
 _COMPACT: Final = re.compile(r"(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE]\+?\d+)?")
 _MICROSECONDS: Final = {"s": Decimal(10**6), "ms": Decimal(1000), "us": Decimal(1), "ns": Decimal("0.001")}
@@ -171,6 +173,7 @@ def _year_first(value: str, first: str) -> str:
 
 def _padded(value: str) -> str | None:
     """A date as ISO 8601 writes it; None for what is none."""
+    value = _UTC.sub("Z", value)
     if _ISO.match(value) and len(value) >= 10 and value[7] == "-":
         return value
     if not (match := _UNPADDED.fullmatch(value)):
