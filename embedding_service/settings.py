@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url, with_password
+from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url, with_password_file
 from twotower.service import ServerSettings, settings_config
 
 
@@ -115,14 +115,14 @@ class EmbeddingSettings(ServerSettings):
     @model_validator(mode="after")
     def _check(self) -> "EmbeddingSettings":
         try:
-            parsed = None if self.store == EMBEDDED else parse_store_url(self.store)
+            if self.store != EMBEDDED:
+                parse_store_url(self.store)
         except ValueError as error:
             raise ValueError(f"store: {error}") from None
-        if self.redis_password_file is not None:
-            if parsed is None or parsed.password:
-                raise ValueError("redis_password_file: is for a Redis of your own, whose URL has no password")
-            if not self.redis_password_file.is_file():
-                raise ValueError(f"redis_password_file: {self.redis_password_file}: no such file")
+        try:
+            with_password_file(self.store, self.redis_password_file)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"redis_password_file: {error}") from None
         try:
             check_tls(self.store, (self.redis_ca, self.redis_certificate, self.redis_key))
         except ValueError as error:
@@ -133,6 +133,4 @@ class EmbeddingSettings(ServerSettings):
     @property
     def store_url(self) -> str:
         """The store, with the password of the file if there is one."""
-        if self.redis_password_file is None:
-            return self.store
-        return with_password(self.store, self.redis_password_file.read_text(encoding="utf-8").rstrip("\r\n"))
+        return with_password_file(self.store, self.redis_password_file)

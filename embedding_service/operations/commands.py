@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url
+from embedding_service.redis_store.url import EMBEDDED, check_tls, parse_store_url, with_password_file
 from twotower.addresses import ChannelSettings
 from twotower.call_options import calls, release_argument, users_option
 from twotower.cli import json_option, print_json
@@ -40,10 +40,24 @@ _STORE_OPTIONS = (
         show_default=True,
         help="Folder of the embedded store.",
     ),
+    _option("--redis-password-file", type=_PATH, help="File with the password of Redis' user, if --store has none."),
     _option("--redis-ca", type=_PATH, help="PEM file of the authority that signed Redis' certificate."),
     _option("--redis-certificate", type=_PATH, help="PEM file of the client's certificate."),
     _option("--redis-key", type=_PATH, help="PEM file of the client's key."),
 )
+
+
+def _checked_store(store: str, redis_password_file: Path | None) -> str:
+    """The store, with the password of the file if there is one."""
+    try:
+        if store != EMBEDDED:
+            parse_store_url(store)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--store") from None
+    try:
+        return with_password_file(store, redis_password_file)
+    except (ValueError, OSError) as error:
+        raise click.BadParameter(str(error), param_hint="--redis-password-file") from None
 
 
 @contextlib.asynccontextmanager
@@ -56,11 +70,6 @@ async def _opened_store(
     from embedding_service.redis_store.user_store import RedisUserStore
     from twotower.errors import StoreUnavailable
 
-    try:
-        if store != EMBEDDED:
-            parse_store_url(store)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--store") from None
     try:
         check_tls(store, (redis_ca, redis_certificate, redis_key))
     except ValueError as error:
@@ -83,12 +92,13 @@ def _on_store(command: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     """Run a command on an opened store, its first argument, with options that say where the store is."""
 
     @functools.wraps(command)
-    def run(**options: Any) -> None:
+    def run(*, store: str, redis_password_file: Path | None, **options: Any) -> None:
+        options["store"] = _checked_store(store, redis_password_file)
         where = {name: options.pop(name) for name in inspect.signature(_opened_store).parameters}
 
         async def run_opened() -> None:
-            async with _opened_store(**where) as store:
-                await command(store, **options)
+            async with _opened_store(**where) as opened:
+                await command(opened, **options)
 
         asyncio.run(run_opened())
 

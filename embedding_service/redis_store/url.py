@@ -131,6 +131,22 @@ def with_password(url: str, password: str) -> str:
     return f"{scheme}://{user.removesuffix(':')}:{quote(password, '')}@{address}"
 
 
+def with_password_file(store: str, file: Path | None) -> str:
+    """A store, with the password that a file holds if there is one.
+
+    Raises:
+        ValueError: the file has no place with this store, or does not exist; with what to do.
+        OSError: it can't be read.
+    """
+    if file is None:
+        return store
+    if store == EMBEDDED or parse_store_url(store).password:
+        raise ValueError("is for a Redis of your own, whose URL has no password")
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    return with_password(store, file.read_text(encoding="utf-8").rstrip("\r\n"))
+
+
 def check_tls(store: str, files: Iterable[Path | None]) -> None:
     """Refuse TLS files for a store that is reached without TLS, and files that can't be read.
 

@@ -42,6 +42,24 @@ async def test_a_store_of_an_earlier_schema_is_not_verified(filled: RedisUserSto
         assert "schema version 2, this version reads 3; run `twotower migrate`" in result.stderr
 
 
+async def test_the_password_of_the_store_may_be_in_a_file(
+    filled: RedisUserStore, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/word\n")
+    await filled.client.one("ACL", "SETUSER", "operator", "on", ">p@ss/word", "~tt:*", "+@all")
+    try:
+        store = redis_server.url.replace("://", "://operator@")
+        options = {"TWOTOWER_EMBEDDING_STORE": store, "TWOTOWER_EMBEDDING_REDIS_PASSWORD_FILE": str(file)}
+        verified = await asyncio.to_thread(CliRunner().invoke, main, ["verify"], env=options)
+        assert (verified.exit_code, verified.stdout) == (0, "10 users, 30 reviews\nclean\n"), verified.output
+        refused = await asyncio.to_thread(CliRunner().invoke, main, ["verify", "--store", "embedded"], env=options)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "--redis-password-file: is for a Redis of your own" in " ".join(refused.stderr.split())
+    finally:
+        await filled.client.one("ACL", "DELUSER", "operator")
+
+
 async def document(store: RedisServer, *command: str, exit_code: int = 0) -> dict[str, Any]:
     """What a command prints with --json."""
     result = await asyncio.to_thread(CliRunner().invoke, main, [*command, "--store", store.url, "--json"])
