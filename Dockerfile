@@ -64,7 +64,8 @@ RUN python -m pip install --no-deps --no-index /wheels/*.whl && python -m pip un
 # Valkey, the one that the tests run on. The password is read from a file and is in no argument and in no file of the image.
 FROM base AS store
 COPY --from=store-environment /usr/local/bin/valkey-server /usr/local/bin/
-COPY deploy/store.sh deploy/store-health.sh /usr/local/lib/twotower/
+# Readable whatever the umask of who cloned.
+COPY --chmod=755 deploy/store.sh deploy/store-health.sh /usr/local/lib/twotower/
 USER twotower
 VOLUME /data
 EXPOSE 6379

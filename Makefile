@@ -68,6 +68,7 @@ compose-secrets: dev-certificates ## Make what docker-compose.yml needs in deplo
 		$(foreach caller,reader writer operator ranking,run/certificates/$(caller).token) deploy/secrets
 	test -s deploy/secrets/store-password || \
 		$(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(32))' >deploy/secrets/store-password
+	chmod 644 deploy/secrets/store-password
 
 check-extras: ## Install each extra alone in a fresh environment and import its package
 	$(PYTHON) tools/check_extras.py
