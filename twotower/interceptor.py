@@ -23,7 +23,14 @@ from twotower.errors import (
     status_code,
     to_status,
 )
-from twotower.limits import LONG_WAIT_S, MAX_OPEN_CALLS, check_fields, repeated_messages
+from twotower.limits import (
+    LONG_ANSWER_BYTES,
+    LONG_WAIT_S,
+    MAX_OPEN_CALLS,
+    MAX_UNREAD_BYTES,
+    check_fields,
+    repeated_messages,
+)
 
 _LOG = logging.getLogger(__name__)
 _STATUS_DETAILS: Final = "grpc-status-details-bin"
@@ -37,7 +44,7 @@ _Answer = Callable[[Any, _Context], Awaitable[Any]]
 
 
 class Calls:
-    """The calls of a server: how many are in flight, and which wait for a request."""
+    """The calls of a server: how many are in flight, which wait for a request, and what they have not sent yet."""
 
     def __init__(self) -> None:
         self._in_flight = 0
@@ -47,6 +54,7 @@ class Calls:
         self._waiting: dict[asyncio.Task[Any], float] = {}
         self._ended: set[asyncio.Task[Any]] = set()
         self._closing = False
+        self._unread_bytes = 0
 
     async def wait_idle(self) -> None:
         """Return when no call is in flight."""
@@ -68,6 +76,23 @@ class Calls:
         self._in_flight -= 1
         if not self._in_flight:
             self._idle.set()
+
+    @contextlib.contextmanager
+    def sending(self, answer: bytes) -> Iterator[None]:
+        """Count a long answer while it is sent, which takes as long as its caller likes.
+
+        Raises:
+            Overloaded: too much is left unread already.
+        """
+        size = len(answer) if len(answer) > LONG_ANSWER_BYTES else 0
+        if size and self._unread_bytes + size > MAX_UNREAD_BYTES:
+            unread_mb = self._unread_bytes / 2**20
+            raise Overloaded(f"{unread_mb:.0f} MB of long answers wait for their callers", _COME_BACK_AFTER_S)
+        self._unread_bytes += size
+        try:
+            yield
+        finally:
+            self._unread_bytes -= size
 
     @contextlib.contextmanager
     def conversation(self) -> Iterator[None]:
@@ -150,7 +175,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             role = self._gate.role_for(method)
         except PermissionDenied as error:
             return _refusing(method, error)
-        coders = {"request_deserializer": None, "response_serializer": handler.response_serializer}
+        coders = {"request_deserializer": None, "response_serializer": None}
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(self._conversation(method, role, handler), **coders)
         if handler.response_streaming:
@@ -160,6 +185,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 )
             return handler  # health watch, which never ends: a standard servicer with its own errors
         parse, admit = _bounded(method, handler.request_deserializer), self._gate.admit
+        serialize = handler.response_serializer
         inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
         async def answer(request: Any, context: _Context) -> Any:
@@ -173,7 +199,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: _Context) -> Any:
             self._calls.begin()
             try:
-                return await audited(request, context)
+                return self._to_send(serialize(await audited(request, context)))
             except Exception as error:
                 await _abort(method, error, context)
             finally:
@@ -184,17 +210,29 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         )
         return make(call, **coders)
 
+    def _to_send(self, answer: bytes) -> bytes:
+        """A call's only answer; a long one is counted until the call has ended, which it has when it was sent."""
+        if len(answer) > LONG_ANSWER_BYTES:
+            task, sending = asyncio.current_task(), contextlib.ExitStack()
+            assert task
+            sending.enter_context(self._calls.sending(answer))
+            task.add_done_callback(lambda _: sending.close())
+        return answer
+
     def _conversation(self, method: str, role: Role | None, handler: Any) -> Any:
         parse_bounded = _bounded(method, handler.request_deserializer)
+        serialize = handler.response_serializer
 
-        async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[Any]:
+        async def call(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
             try:
                 self._gate.admit(role, context)
                 parse = self._admitting(role, parse_bounded, context)
                 with self._calls.conversation():
                     async with contextlib.aclosing(self._calls.one_by_one(requests, parse)) as counted:
                         async for answer in handler.stream_stream(counted, context):
-                            yield answer
+                            data = serialize(answer)
+                            with self._calls.sending(data):
+                                yield data
             except Exception as error:
                 await _abort(method, error, context)
 

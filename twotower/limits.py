@@ -22,6 +22,11 @@ MAX_OPEN_CALLS: Final = 1_024
 LONG_WAIT_S: Final = 60.0
 """Such a call that has waited longer for a request may be ended for a new one."""
 MAX_WATCHERS: Final = 256
+LONG_ANSWER_BYTES: Final = 64 * 2**10
+"""Shorter answers are not counted: a server's calls can't keep more than 256 MiB of them."""
+MAX_UNREAD_BYTES: Final = 512 * 2**20
+"""Of the long answers that are being sent, all together: HTTP/2 lets a caller leave an answer unread,
+and gRPC holds it twice."""
 
 _IDENTITY_ONLY: Final = 1
 _MIN_PING_INTERVAL_MS: Final = 1_000

@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.support.channels import open_async_channels
 from tests.support.small_server import serving
+from tests.support.unreading import UnreadingCaller
 from twotower import interceptor
 from twotower.limits import MAX_OPEN_CALLS, MAX_WATCHERS
 from twotower.rpc import Server, open_async_channel
@@ -34,6 +35,15 @@ async def still_serves(server: Server) -> bool:
     async with open_async_channel(f"127.0.0.1:{server.port}", options=OWN_CONNECTION) as channel:
         stub: Any = EmbeddingServiceStub(channel)
         return bool((await stub.GetUserFeatures(LOOK_UP, timeout=20)).release_id)
+
+
+async def comes_to(code: grpc.StatusCode, make: Callable[[], Any]) -> bool:
+    """Whether a call that is made again and again ends with a status in the end."""
+    for _ in range(200):
+        if await make().code() is code:
+            return True
+        await asyncio.sleep(0.05)
+    return False
 
 
 def peak_mib() -> float:
@@ -134,6 +144,25 @@ async def test_calls_that_stay_open_are_counted(monkeypatch: pytest.MonkeyPatch)
         assert (await calls[3].read()).release_id == "ann"
         for channel in channels:
             await channel.close()
+
+
+async def test_answers_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the bound each takes its memory until the service has none: 4,096 calls of 4 MiB are 16 GiB."""
+    monkeypatch.setattr(interceptor, "MAX_UNREAD_BYTES", 2**22)
+    request = pb.BatchGetUserFeaturesRequest(user_ids=[f"{u:0>200}" for u in range(512)])
+    method = "/twotower.v1.EmbeddingService/BatchGetUserFeatures"
+    async with serving() as server, open_async_channel(f"127.0.0.1:{server.port}") as channel:
+        stub: Any = EmbeddingServiceStub(channel)
+        answer_bytes = (await stub.BatchGetUserFeatures(request)).ByteSize()
+        assert 2**16 < answer_bytes < 2**21
+
+        async with UnreadingCaller(server.port) as caller:
+            for _ in range(2**22 // answer_bytes + 1):
+                await caller.call(method, request.SerializeToString())
+            assert await comes_to(EXHAUSTED, lambda: stub.BatchGetUserFeatures(request))
+            assert await still_serves(server)  # short answers are sent to everybody
+
+        assert await comes_to(grpc.StatusCode.OK, lambda: stub.BatchGetUserFeatures(request))  # they went with it
 
 
 async def test_a_watcher_that_leaves_takes_nobody_along() -> None:
