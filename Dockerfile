@@ -65,7 +65,7 @@ RUN python -m pip install --no-deps --no-index /wheels/*.whl && python -m pip un
 FROM base AS store
 COPY --from=store-environment /usr/local/bin/valkey-server /usr/local/bin/
 # Readable whatever the umask of who cloned.
-COPY --chmod=755 deploy/store.sh deploy/store-health.sh /usr/local/lib/twotower/
+COPY --chmod=755 deploy/store.sh deploy/store-health.sh deploy/store-rewrite.sh /usr/local/lib/twotower/
 USER twotower
 VOLUME /data
 EXPOSE 6379
