@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
-from redis.exceptions import ClusterDownError, RedisClusterException, RedisError
+from redis.exceptions import ClusterError, RedisClusterException, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -198,9 +198,9 @@ class Cluster:
                 await stack.enter_async_context(_permit(self._waiting, self._timeout_s, _CROWDED))
             await stack.enter_async_context(self._permit())
             # Not left to redis-py, whose second attempt might send WAIT to another server: each attempt looks the nodes
-            # up anew.
+            # up anew. A ClusterError is a cluster that is down, or a slot that moved for longer than redis-py waits.
             for attempt in range(_RETRIES):
-                with contextlib.suppress(RedisConnectionError, ClusterDownError, OSError):
+                with contextlib.suppress(RedisConnectionError, ClusterError, OSError):
                     return await self._attempt(commands, waited)
                 await asyncio.shield(self._refresh())
                 await asyncio.sleep(random.uniform(0.05, 0.2) * (attempt + 1))  # noqa: S311 - jitter
@@ -267,7 +267,7 @@ class Cluster:
                 # A primary that hangs is not asked again for this caller, but its replica may be promoted meanwhile.
                 self._refresh()
                 raise reply
-            if isinstance(reply, (RedisConnectionError, ClusterDownError, OSError)):
+            if isinstance(reply, (RedisConnectionError, ClusterError, OSError)):
                 raise reply
         _check_confirmed(replies[len(commands) + 1 :: 2], self._wait_replicas)
         if nodes != self._nodes_of(written):

@@ -41,7 +41,7 @@ def test_train_and_publish(
     assert [point["epoch"] for point in answer["curve"]] == [0, 1]
     sent = [user for part in recording.parts for user in part.batch.users]
     reviews = sum(len(user.reviews) for user in sent)
-    assert answer["published"] == {"users": len(sent), "reviews": reviews, "products": 24}
+    assert answer["published"] == {"users": len(sent), "reviews": reviews, "products": 24, "not_retired": ""}
     assert Path(answer["report"]).is_file()
     assert {Path(path).is_file() for path in answer["samples"]} == {True}
     assert answer["seconds"].keys() >= {"read reviews", "write report", "publish users"}
