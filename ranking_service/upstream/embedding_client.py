@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -19,7 +19,8 @@ _ENCODE_TIMEOUT_S: Final = 30.0
 _SWITCH_TIMEOUT_S: Final = 120.0
 """A release is opened and verified, and an encoder compiled."""
 _LIST_TIMEOUT_S: Final = 2.0
-_REFUSALS: Final[dict[grpc.StatusCode, type[TwotowerError]]] = {
+_NONE: Final[Mapping[grpc.StatusCode, type[TwotowerError]]] = {}
+_REFUSALS: Final[Mapping[grpc.StatusCode, type[TwotowerError]]] = {
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.FAILED_PRECONDITION: SpaceMismatch,
 }
@@ -122,12 +123,9 @@ class EmbeddingClient:
             EmbeddingUnavailable: no answer in time.
         """
         request = embedding_service_pb2.GetPopularityRequest(als_id=als_id)
-        try:
-            response: embedding_service_pb2.GetPopularityResponse = await self._stub.GetPopularity(
-                request, timeout=_POPULARITY_TIMEOUT_S, metadata=self._metadata()
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _unavailable(error) from error
+        response: embedding_service_pb2.GetPopularityResponse = await self._ask(
+            self._stub.GetPopularity, request, _POPULARITY_TIMEOUT_S
+        )
         return response
 
     async def encode(self, texts: Sequence[str]) -> embedding_service_pb2.EncodeTextsResponse:
@@ -137,12 +135,9 @@ class EmbeddingClient:
             EmbeddingUnavailable: no answer in time.
         """
         request = embedding_service_pb2.EncodeTextsRequest(texts=texts)
-        try:
-            response: embedding_service_pb2.EncodeTextsResponse = await self._stub.EncodeTexts(
-                request, timeout=_ENCODE_TIMEOUT_S, metadata=self._metadata()
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _unavailable(error) from error
+        response: embedding_service_pb2.EncodeTextsResponse = await self._ask(
+            self._stub.EncodeTexts, request, _ENCODE_TIMEOUT_S
+        )
         return response
 
     async def prepare_space(self, release_id: str, space: types_pb2.EmbeddingSpace) -> None:
@@ -154,7 +149,7 @@ class EmbeddingClient:
             SpaceMismatch: it has no users for the space.
         """
         request = embedding_service_pb2.PrepareSpaceRequest(release_id=release_id, space=space)
-        await self._switch(self._stub.PrepareSpace, request)
+        await self._ask(self._stub.PrepareSpace, request, _SWITCH_TIMEOUT_S, _REFUSALS)
 
     async def activate_release(self, release_id: str) -> None:
         """Make a release the active one of the embedding service.
@@ -162,16 +157,8 @@ class EmbeddingClient:
         Raises:
             EmbeddingUnavailable, NotFound, SpaceMismatch: as :meth:`prepare_space`.
         """
-        await self._switch(
-            self._stub.ActivateRelease, embedding_service_pb2.ActivateReleaseRequest(release_id=release_id)
-        )
-
-    async def _switch(self, method: Any, request: Message) -> None:
-        try:
-            await method(request, timeout=_SWITCH_TIMEOUT_S, metadata=self._metadata())
-        except grpc.aio.AioRpcError as error:
-            kind = _REFUSALS.get(error.code())
-            raise kind(str(error.details())) if kind else _unavailable(error) from error
+        request = embedding_service_pb2.ActivateReleaseRequest(release_id=release_id)
+        await self._ask(self._stub.ActivateRelease, request, _SWITCH_TIMEOUT_S, _REFUSALS)
 
     async def list_spaces(self) -> Sequence[embedding_service_pb2.LoadedSpace]:
         """List the spaces that can be asked for.
@@ -179,14 +166,24 @@ class EmbeddingClient:
         Raises:
             EmbeddingUnavailable: no answer in time.
         """
-        try:
-            response = await self._stub.ListSpaces(
-                embedding_service_pb2.ListSpacesRequest(), timeout=_LIST_TIMEOUT_S, metadata=self._metadata()
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _unavailable(error) from error
+        request = embedding_service_pb2.ListSpacesRequest()
+        response = await self._ask(self._stub.ListSpaces, request, _LIST_TIMEOUT_S)
         spaces: Sequence[embedding_service_pb2.LoadedSpace] = response.spaces
         return spaces
+
+    async def _ask(
+        self,
+        method: Any,
+        request: Message,
+        timeout_s: float,
+        refusals: Mapping[grpc.StatusCode, type[TwotowerError]] = _NONE,
+    ) -> Any:
+        """Call a method once; a status that is not in `refusals` is EmbeddingUnavailable."""
+        try:
+            return await method(request, timeout=timeout_s, metadata=self._metadata())
+        except grpc.aio.AioRpcError as error:
+            kind = refusals.get(error.code())
+            raise kind(str(error.details())) if kind else _unavailable(error) from error
 
 
 def _unavailable(error: grpc.aio.AioRpcError) -> EmbeddingUnavailable:
